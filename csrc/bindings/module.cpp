@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// fimo_fast._C, the only file that knows pybind11: check the arguments, release the GIL, call. Types are in fimo_fast/_C.pyi.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "bindings/tensor_view.h"
+#include "fimo_fast/build_info.h"
+#include "fimo_fast/outer.h"
+#include "fimo_fast/random.h"
+#include "fimo_fast/sketch.h"
+#include "fimo_fast/topk.h"
+
+namespace fimo::bindings {
+namespace {
+
+/// How often each op ran its kernel, so that tests can tell the kernel from the reference.
+enum Op { kProject, kOuterDot, kOuterNorm2, kTopk, kOpCount };
+constexpr const char* kOpNames[kOpCount] = {"project", "outer_dot", "outer_norm2", "topk"};
+std::array<std::atomic<std::int64_t>, kOpCount> call_counts{};
+
+void count_call(Op op) { call_counts[op].fetch_add(1, std::memory_order_relaxed); }
+
+int checked_threads(int num_threads) {
+  if (num_threads < 1) throw py::value_error("num_threads: expected at least 1, got " + std::to_string(num_threads));
+  return num_threads;
+}
+
+SketchKind sketch_kind(const std::string& kind) {
+  if (kind == "rademacher") return SketchKind::kRademacher;
+  if (kind == "sjlt") return SketchKind::kSjlt;
+  if (kind == "srht") return SketchKind::kSrht;
+  throw py::value_error("kind: expected rademacher, sjlt or srht, got '" + kind + "'");
+}
+
+void project(py::handle grads, const std::string& kind, std::int64_t input_dim, std::int64_t sketch_dim, std::uint64_t seed,
+             std::int64_t nonzeros, std::int64_t offset, py::handle out, int num_threads) {
+  const TensorArg grads_arg(grads, "grads", 2), out_arg(out, "out", 2, TensorArg::kWrite);
+  out_arg.must_not_overlap(grads_arg);
+  const Sketch sketch{sketch_kind(kind), input_dim, sketch_dim, seed, nonzeros};
+  const ConstMatrixView grads_view = grads_arg.matrix();
+  const MatrixView out_view = out_arg.output();
+  checked_threads(num_threads);
+  {
+    const py::gil_scoped_release release;
+    fimo::project(grads_view, sketch, offset, out_view, num_threads);
+  }
+  count_call(kProject);
+}
+
+void outer_dot(py::handle a, py::handle delta, py::handle a2, py::handle delta2, py::handle out, int num_threads) {
+  const TensorArg a_arg(a, "a", 3), delta_arg(delta, "delta", 3), a2_arg(a2, "a2", 3), delta2_arg(delta2, "delta2", 3);
+  const TensorArg out_arg(out, "out", 2, TensorArg::kWrite);
+  for (const TensorArg* input : {&a_arg, &delta_arg, &a2_arg, &delta2_arg}) out_arg.must_not_overlap(*input);
+  const ConstTensor3View a_view = a_arg.tensor3(), delta_view = delta_arg.tensor3();
+  const ConstTensor3View a2_view = a2_arg.tensor3(), delta2_view = delta2_arg.tensor3();
+  const MatrixView out_view = out_arg.output();
+  checked_threads(num_threads);
+  {
+    const py::gil_scoped_release release;
+    fimo::outer_dot(a_view, delta_view, a2_view, delta2_view, out_view, num_threads);
+  }
+  count_call(kOuterDot);
+}
+
+void outer_norm2(py::handle a, py::handle delta, py::handle out, int num_threads) {
+  const TensorArg a_arg(a, "a", 3), delta_arg(delta, "delta", 3), out_arg(out, "out", 1, TensorArg::kWrite);
+  out_arg.must_not_overlap(a_arg);
+  out_arg.must_not_overlap(delta_arg);
+  const ConstTensor3View a_view = a_arg.tensor3(), delta_view = delta_arg.tensor3();
+  const MatrixView out_view{out_arg.data(), out_arg.dtype(), out_arg.shape(0), 1, 1};
+  checked_threads(num_threads);
+  {
+    const py::gil_scoped_release release;
+    fimo::outer_norm2(a_view, delta_view, out_view, num_threads);
+  }
+  count_call(kOuterNorm2);
+}
+
+void topk(py::handle queries, py::handle features, std::int64_t k, py::handle values, py::handle indices, int num_threads) {
+  const TensorArg queries_arg(queries, "queries", 2), features_arg(features, "features", 2);
+  const TensorArg values_arg(values, "values", 2, TensorArg::kWrite), indices_arg(indices, "indices", 2, TensorArg::kWrite);
+  for (const TensorArg* output : {&values_arg, &indices_arg}) {
+    output->must_not_overlap(queries_arg);
+    output->must_not_overlap(features_arg);
+  }
+  values_arg.must_not_overlap(indices_arg);
+  if (!is(indices_arg.raw_dtype(), dlpack::kInt, 64)) {
+    throw py::type_error("indices: expected int64, got " + describe(indices_arg.raw_dtype()));
+  }
+  if (indices_arg.shape(0) != values_arg.shape(0) || indices_arg.shape(1) != values_arg.shape(1) ||
+      (indices_arg.shape(0) > 1 && indices_arg.stride(0) != indices_arg.shape(1))) {
+    throw py::value_error("indices: expected a contiguous array of the shape of values");
+  }
+  const ConstMatrixView queries_view = queries_arg.matrix(), features_view = features_arg.matrix();
+  const MatrixView values_view = values_arg.output();
+  auto* indices_data = static_cast<std::int64_t*>(indices_arg.data());
+  checked_threads(num_threads);
+  {
+    const py::gil_scoped_release release;
+    fimo::topk(queries_view, features_view, k, values_view, indices_data, num_threads);
+  }
+  count_call(kTopk);
+}
+
+py::dict build_info() {
+  const BuildInfo info = fimo::build_info();
+  py::list devices;
+  for (const CudaDevice& device : info.cuda_devices) {
+    py::dict entry;
+    entry["name"] = device.name;
+    entry["capability"] = py::make_tuple(device.major, device.minor);
+    devices.append(entry);
+  }
+  py::dict result;
+  result["version"] = info.version;
+  result["compiler"] = info.compiler;
+  result["openmp"] = info.openmp;
+  result["isa"] = current_isa();
+  result["isas"] = available_isas();
+  result["cuda"] = info.cuda;
+  result["cuda_runtime"] = info.cuda_runtime;
+  result["cuda_architectures"] = info.cuda_architectures;
+  result["cuda_devices"] = devices;
+  return result;
+}
+
+py::dict calls() {
+  py::dict counts;
+  for (int op = 0; op < kOpCount; ++op) counts[kOpNames[op]] = call_counts[op].load(std::memory_order_relaxed);
+  return counts;
+}
+
+std::array<std::uint32_t, 4> philox_words(const std::array<std::uint32_t, 4>& counter, std::uint64_t key) {
+  const PhiloxBlock block = philox4x32(counter[0], counter[1], counter[2], counter[3], static_cast<std::uint32_t>(key),
+                                       static_cast<std::uint32_t>(key >> 32));
+  return {block.word[0], block.word[1], block.word[2], block.word[3]};
+}
+
+}  // namespace
+}  // namespace fimo::bindings
+
+PYBIND11_MODULE(_C, m) {
+  using namespace fimo::bindings;
+  m.doc() = "Native kernels of fimo_fast. Use fimo_fast.ops; this module checks memory, not meaning.";
+  // Chosen here so that a wrong FIMO_FAST_ISA stops the import instead of the first call.
+  fimo::current_isa();
+
+  m.def("project", &project, py::arg("grads"), py::arg("kind"), py::arg("input_dim"), py::arg("sketch_dim"), py::arg("seed"),
+        py::arg("nonzeros"), py::arg("offset"), py::arg("out"), py::arg("num_threads"));
+  m.def("outer_dot", &outer_dot, py::arg("a"), py::arg("delta"), py::arg("a2"), py::arg("delta2"), py::arg("out"),
+        py::arg("num_threads"));
+  m.def("outer_dot_materialises", &fimo::outer_dot_materialises, py::arg("batch"), py::arg("tokens"), py::arg("batch2"),
+        py::arg("tokens2"), py::arg("n"), py::arg("m"));
+  m.def("outer_norm2", &outer_norm2, py::arg("a"), py::arg("delta"), py::arg("out"), py::arg("num_threads"));
+  m.def("topk", &topk, py::arg("queries"), py::arg("features"), py::arg("k"), py::arg("values"), py::arg("indices"),
+        py::arg("num_threads"));
+  m.def("philox", &philox_words, py::arg("counter"), py::arg("key"));
+  m.def("build_info", &build_info);
+  m.def("set_isa", &fimo::set_isa, py::arg("isa"));
+  m.def("calls", &calls);
+  m.def("reset_calls", [] {
+    for (auto& count : call_counts) count.store(0, std::memory_order_relaxed);
+  });
+}

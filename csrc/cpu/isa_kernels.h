@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Fills the kernel table of one instruction set. Included once by each isa_<name>.cpp, after its SIMD wrapper and with
+/// FIMO_ISA defined to its name. Those files are compiled with flags of their own, so nothing here may include the standard
+/// library: its inline functions would be merged with those of the rest of the program.
+#pragma once
+
+#include "gram_kernel.h"
+#include "kernels.h"
+#include "rademacher_kernel.h"
+#include "sjlt_kernel.h"
+#include "srht_kernel.h"
+#include "topk_kernel.h"
+
+#define FIMO_STRINGIFY_(x) #x
+#define FIMO_STRINGIFY(x) FIMO_STRINGIFY_(x)
+
+namespace fimo::FIMO_ISA {
+
+extern const Kernels kKernels;
+const Kernels kKernels = {
+    FIMO_STRINGIFY(FIMO_ISA),
+    {rademacher<float>, rademacher<double>, rademacher<BFloat16>, rademacher<Float16>},
+    {sjlt<float>, sjlt<double>, sjlt<BFloat16>, sjlt<Float16>},
+    {srht<float>, srht<double>, srht<BFloat16>, srht<Float16>},
+    {pack<float>, pack<double>, pack<BFloat16>, pack<Float16>},
+    {gram<float>, gram<double>, gram<BFloat16>, gram<Float16>},
+    {sum_squares<float>, sum_squares<double>, sum_squares<BFloat16>, sum_squares<Float16>},
+    {sum_products<float>, sum_products<double>, nullptr, nullptr},
+    {multiply<float>, multiply<double>, nullptr, nullptr},
+    {topk<float>, topk<double>, nullptr, nullptr},
+    {Simd<float>::kLanes, Simd<double>::kLanes, Simd<float>::kLanes, Simd<float>::kLanes},
+    {kPanel<float>, kPanel<double>, kPanel<float>, kPanel<float>},
+};
+
+}  // namespace fimo::FIMO_ISA

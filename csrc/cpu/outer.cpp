@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inner products of sums of outer products: checks, the cost model, and the cut into tiles. Tile borders never cut an example
+// differently because of its neighbours, so each pair's bits depend on that pair (and the shapes) alone.
+#include "fimo_fast/outer.h"
+
+#include "dispatch.h"
+#include "fimo_fast/parallel.h"
+#include "outer_tile.h"
+#include "workspace.h"
+
+namespace fimo {
+namespace {
+
+constexpr std::int64_t kMaxMaterialisedBytes = std::int64_t{64} << 20;
+
+/// Examples of `tokens` tokens that fit a side of a tile; one if none fits.
+std::int64_t examples_in(std::int64_t tile, std::int64_t tokens) { return larger(1, tile / larger(1, tokens)); }
+
+void outer_dot_factored(const Kernels& table, const Factor& a, const Factor& delta, const Factor& a2, const Factor& delta2,
+                        const MatrixView& out, int num_threads) {
+  const std::int64_t cols = tile_cols(table, a.dim, delta.dim, a.dtype);
+  const std::int64_t group = examples_in(kTileRows, a.tokens), group2 = examples_in(cols, a2.tokens);
+  const std::int64_t groups = ceil_div(a.batch, group), groups2 = ceil_div(a2.batch, group2);
+  const std::int64_t splits = smaller(groups, ceil_div(4 * num_threads, groups2));
+  parallel_for(groups2 * splits, num_threads, [&](std::int64_t task) {
+    const std::int64_t c0 = task / splits * group2, count2 = smaller(group2, a2.batch - c0);
+    const Range part = part_of(groups, splits, task % splits, 1);
+    FactoredTile tile(table, a, delta, a2, delta2, cols);
+    if (count2 * a2.tokens <= cols) tile.load_columns(c0 * a2.tokens, count2 * a2.tokens);
+    for (std::int64_t g = part.begin; g < part.end; ++g) {
+      tile.run(g * group, smaller(group, a.batch - g * group), c0, count2, out, c0);
+    }
+  });
+}
+
+/// gradient[i, j] = sum_t delta[b, t, m0 + i] a[b, t, n0 + j].
+void form_gradient(const Kernels& table, const Factor& a, const Factor& delta, std::int64_t b, Range m, Range n,
+                   const Workspace& packed, void* gradient) {
+  const std::int64_t cols = n.end - n.begin;
+  const int dtype = static_cast<int>(a.dtype);
+  table.pack[dtype]({advance(a.row(b * a.tokens), n.begin, a.dtype), 1, a.row_stride, cols, a.tokens, packed.get()});
+  table.gram[dtype]({advance(delta.row(b * a.tokens), m.begin, a.dtype), 1, delta.row_stride, m.end - m.begin, a.tokens,
+                     packed.get(), cols, gradient, cols, false});
+}
+
+void outer_dot_materialised(const Kernels& table, const Factor& a, const Factor& delta, const Factor& a2, const Factor& delta2,
+                            const MatrixView& out, int num_threads) {
+  const DType acc = accumulator_dtype(a.dtype);
+  const std::int64_t examples = a.batch + a2.batch;
+  const std::int64_t budget = kMaxMaterialisedBytes / (examples * dtype_size(acc));  // entries of each gradient at a time
+  const std::int64_t n_part = smaller(a.dim, larger(64, budget));
+  const std::int64_t m_part = smaller(delta.dim, larger(1, budget / n_part));
+  const Workspace gradients(examples * n_part * m_part * dtype_size(acc));
+  for (std::int64_t m0 = 0; m0 < delta.dim; m0 += m_part) {
+    for (std::int64_t n0 = 0; n0 < a.dim; n0 += n_part) {
+      const Range m{m0, smaller(m0 + m_part, delta.dim)}, n{n0, smaller(n0 + n_part, a.dim)};
+      const std::int64_t entries = (m.end - m.begin) * (n.end - n.begin);
+      const Factor g{gradients.get(), acc, a.batch, 1, entries, entries};
+      const Factor g2{advance(gradients.get(), a.batch * entries, acc), acc, a2.batch, 1, entries, entries};
+      parallel_for(examples, num_threads, [&](std::int64_t e) {
+        const bool first = e < a.batch;
+        const Workspace packed(packed_bytes(table, first ? a.tokens : a2.tokens, n.end - n.begin, a.dtype));
+        void* target = advance(gradients.get(), e * entries, acc);
+        if (first) {
+          form_gradient(table, a, delta, e, m, n, packed, target);
+        } else {
+          form_gradient(table, a2, delta2, e - a.batch, m, n, packed, target);
+        }
+      });
+      const std::int64_t cols = tile_cols(table, entries, 0, acc), tiles = ceil_div(a2.batch, cols);
+      const std::int64_t splits = smaller(ceil_div(a.batch, 12), ceil_div(2 * num_threads, tiles));
+      parallel_for(tiles * splits, num_threads, [&](std::int64_t task) {
+        const std::int64_t c0 = task / splits * cols, count2 = smaller(cols, a2.batch - c0);
+        const Range rows = part_of(a.batch, splits, task % splits, 12);
+        const Workspace packed(packed_bytes(table, entries, count2, acc));
+        gram(table, g, rows.begin, rows.end - rows.begin, pack_rows(table, g2, c0, count2, packed),
+             advance(out.data, rows.begin * out.row_stride + c0, acc), out.row_stride, m0 > 0 || n0 > 0);
+      });
+    }
+  }
+}
+
+/// Sums of squares of the formed gradients, a few of their rows at a time.
+void norm2_materialised(const Kernels& table, const Factor& a, const Factor& delta, Range examples, const MatrixView& out) {
+  const DType acc = accumulator_dtype(a.dtype);
+  const std::int64_t m_part = smaller(delta.dim, larger(1, (std::int64_t{1} << 17) / a.dim));
+  const Workspace packed(packed_bytes(table, a.tokens, a.dim, a.dtype)), gradient(m_part * a.dim * dtype_size(acc));
+  for (std::int64_t b = examples.begin; b < examples.end; ++b) {
+    double sum = 0.0;
+    for (std::int64_t m0 = 0; m0 < delta.dim; m0 += m_part) {
+      const Range m{m0, smaller(m0 + m_part, delta.dim)};
+      form_gradient(table, a, delta, b, m, {0, a.dim}, packed, gradient.get());
+      sum += table.sum_squares[static_cast<int>(acc)](gradient.get(), (m.end - m.begin) * a.dim);
+    }
+    write(out, b, 0, sum);
+  }
+}
+
+void check_factors(const ConstTensor3View& a, const ConstTensor3View& delta, const char* a_name, const char* delta_name) {
+  require(delta.dtype == a.dtype, delta_name, ": expected ", dtype_name(a.dtype), " like ", a_name, ", got ",
+          dtype_name(delta.dtype));
+  require(delta.batch == a.batch && delta.tokens == a.tokens, delta_name, ": expected shape [", a.batch, ", ", a.tokens,
+          ", *] like ", a_name, ", got [", delta.batch, ", ", delta.tokens, ", ", delta.dim, "]");
+}
+
+void check_out(const MatrixView& out, std::int64_t rows, std::int64_t cols, DType dtype) {
+  require(out.rows == rows && out.cols == cols, "out: expected shape [", rows, ", ", cols, "], got [", out.rows, ", ", out.cols,
+          "]");
+  require(out.dtype == accumulator_dtype(dtype), "out: expected ", dtype_name(accumulator_dtype(dtype)), ", got ",
+          dtype_name(out.dtype));
+}
+
+}  // namespace
+
+bool outer_dot_materialises(std::int64_t batch, std::int64_t tokens, std::int64_t batch2, std::int64_t tokens2, std::int64_t n,
+                            std::int64_t m) {
+  // Multiply-adds, in double because the products overflow 64-bit integers.
+  const double pairs = static_cast<double>(batch) * static_cast<double>(batch2);
+  const double entries = static_cast<double>(n) * static_cast<double>(m);
+  const double factored = pairs * static_cast<double>(tokens) * static_cast<double>(tokens2) * static_cast<double>(n + m);
+  const double forming =
+      (static_cast<double>(batch) * static_cast<double>(tokens) + static_cast<double>(batch2) * static_cast<double>(tokens2)) *
+      entries;
+  return forming + pairs * entries < factored;
+}
+
+void outer_dot(const ConstTensor3View& a, const ConstTensor3View& delta, const ConstTensor3View& a2,
+               const ConstTensor3View& delta2, const MatrixView& out, int num_threads) {
+  check_factors(a, delta, "a", "delta");
+  check_factors(a2, delta2, "a2", "delta2");
+  require(a2.dtype == a.dtype, "a2: expected ", dtype_name(a.dtype), " like a, got ", dtype_name(a2.dtype));
+  require(a2.dim == a.dim, "a2: expected last dimension ", a.dim, " like a, got ", a2.dim);
+  require(delta2.dim == delta.dim, "delta2: expected last dimension ", delta.dim, " like delta, got ", delta2.dim);
+  check_out(out, a.batch, a2.batch, a.dtype);
+  if (a.batch == 0 || a2.batch == 0) return;
+  if (a.tokens == 0 || a2.tokens == 0 || a.dim == 0 || delta.dim == 0) {  // empty sums
+    for (std::int64_t i = 0; i < out.rows; ++i) {
+      for (std::int64_t j = 0; j < out.cols; ++j) write(out, i, j, 0.0);
+    }
+    return;
+  }
+  Workspace copies[4];
+  const Factor fa = flatten(a, copies[0]), fd = flatten(delta, copies[1]);
+  const Factor fa2 = flatten(a2, copies[2]), fd2 = flatten(delta2, copies[3]);
+  if (outer_dot_materialises(a.batch, a.tokens, a2.batch, a2.tokens, a.dim, delta.dim)) {
+    outer_dot_materialised(kernels(), fa, fd, fa2, fd2, out, num_threads);
+  } else {
+    outer_dot_factored(kernels(), fa, fd, fa2, fd2, out, num_threads);
+  }
+}
+
+void outer_norm2(const ConstTensor3View& a, const ConstTensor3View& delta, const MatrixView& out, int num_threads) {
+  check_factors(a, delta, "a", "delta");
+  check_out(out, a.batch, 1, a.dtype);
+  if (a.batch == 0) return;
+  const Kernels& table = kernels();
+  Workspace copies[2];
+  const Factor fa = flatten(a, copies[0]), fd = flatten(delta, copies[1]);
+  const bool empty = a.tokens == 0 || a.dim == 0 || delta.dim == 0;
+  const double tokens = static_cast<double>(a.tokens);
+  const double entries = static_cast<double>(a.dim) * static_cast<double>(delta.dim);
+  // As in outer_dot_materialises, but there is only one gradient to form.
+  const bool materialise = (tokens + 1) * entries < tokens * tokens * static_cast<double>(a.dim + delta.dim);
+  const std::int64_t cols = smaller(tile_cols(table, a.dim, delta.dim, a.dtype), larger(1, a.tokens));
+  const std::int64_t parts = smaller(a.batch, std::int64_t{4} * num_threads);  // a part shares its workspaces
+  parallel_for(parts, num_threads, [&](std::int64_t part) {
+    const Range examples = part_of(a.batch, parts, part, 1);
+    if (empty) {
+      for (std::int64_t b = examples.begin; b < examples.end; ++b) write(out, b, 0, 0.0);
+    } else if (a.tokens == 1) {  // |delta|^2 |a|^2
+      const auto sum_squares = table.sum_squares[static_cast<int>(a.dtype)];
+      for (std::int64_t b = examples.begin; b < examples.end; ++b) {
+        write(out, b, 0, sum_squares(fa.row(b), a.dim) * sum_squares(fd.row(b), delta.dim));
+      }
+    } else if (materialise) {
+      norm2_materialised(table, fa, fd, examples, out);
+    } else {
+      FactoredTile tile(table, fa, fd, fa, fd, cols);
+      for (std::int64_t b = examples.begin; b < examples.end; ++b) {
+        if (a.tokens <= cols) tile.load_columns(b * a.tokens, a.tokens);
+        tile.run(b, 1, b, 1, out, 0);
+        // Rounding can leave a tiny negative sum where the true norm is zero; NaN fails the comparison and stays.
+        if (read(out, b, 0) < 0.0) write(out, b, 0, 0.0);
+      }
+    }
+  });
+}
+
+}  // namespace fimo

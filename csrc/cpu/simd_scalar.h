@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The SIMD wrapper, and its portable implementation.
+///
+/// The kernels are written once against two types; each simd_<isa>.h defines them in the namespace of its instruction set:
+///
+///   Simd<T> for T = float, double: `Reg` holds kLanes values of T
+///     zero, set(x), load(pointer), store(pointer, r), add, sub, mul
+///     fma(a, b, c)          a * b + c; one rounding where the instruction set has it (not in this file)
+///     sign_bits(word)       lane i has the sign bit of T set where bit i of `word` is, and is +0 otherwise
+///     flip(x, signs)        x with the sign flipped in the lanes of sign_bits
+///     butterfly<H>(x)       lanes i and i + H (bit H of i clear) become x[i] + x[i+H] and x[i] - x[i+H]; H < kLanes
+///     gather(base, index)   base[index[i]]
+///     not_le(a, b)          bit i set where not (a[i] <= b[i]): greater, or one is NaN
+///     kSignRows             rows of the batch in one register tile of the Rademacher kernel
+///     kGramRows, kGramRegs  rows and registers of the tile of the A B^T kernel
+///   SimdU32: set(x), iota(), add, bit_xor, multiply(a, m, &high, &low) and
+///     store_blocks(out, w0, w1, w2, w3)   out[4*i + p] = wp[i]
+///
+/// Here a register is a short array; the compiler may use what the baseline of the platform has.
+#pragma once
+
+#include <cstdint>
+
+#include "element.h"
+
+namespace fimo::FIMO_ISA {
+namespace {
+
+constexpr bool kHasFma = false;
+
+template <class T, int N>
+struct Lanes {
+  T v[N];
+};
+
+template <class T, class Bits, int N>
+struct ArraySimd {
+  using Reg = Lanes<T, N>;
+  static constexpr int kLanes = N;
+  static constexpr int kSignRows = 1;
+  static constexpr int kGramRows = 4;
+  static constexpr int kGramRegs = 1;
+
+  static FIMO_FORCE_INLINE Reg set(T x) {
+    Reg r;
+    for (int i = 0; i < N; ++i) r.v[i] = x;
+    return r;
+  }
+  static FIMO_FORCE_INLINE Reg zero() { return set(T(0)); }
+  template <class Element>
+  static FIMO_FORCE_INLINE Reg load(const Element* p) {
+    Reg r;
+    for (int i = 0; i < N; ++i) r.v[i] = to_accumulator(p[i]);
+    return r;
+  }
+  static FIMO_FORCE_INLINE void store(T* p, Reg r) {
+    for (int i = 0; i < N; ++i) p[i] = r.v[i];
+  }
+  static FIMO_FORCE_INLINE Reg add(Reg a, Reg b) {
+    for (int i = 0; i < N; ++i) a.v[i] = a.v[i] + b.v[i];
+    return a;
+  }
+  static FIMO_FORCE_INLINE Reg sub(Reg a, Reg b) {
+    for (int i = 0; i < N; ++i) a.v[i] = a.v[i] - b.v[i];
+    return a;
+  }
+  static FIMO_FORCE_INLINE Reg mul(Reg a, Reg b) {
+    for (int i = 0; i < N; ++i) a.v[i] = a.v[i] * b.v[i];
+    return a;
+  }
+  static FIMO_FORCE_INLINE Reg fma(Reg a, Reg b, Reg c) { return add(mul(a, b), c); }
+  static FIMO_FORCE_INLINE Reg sign_bits(std::uint32_t word) {
+    Reg r;
+    for (int i = 0; i < N; ++i) r.v[i] = flip_by_top_bit(T(0), word << (31 - i));
+    return r;
+  }
+  static FIMO_FORCE_INLINE Reg flip(Reg x, Reg signs) {
+    for (int i = 0; i < N; ++i) {
+      Bits value, sign;
+      __builtin_memcpy(&value, &x.v[i], sizeof value);
+      __builtin_memcpy(&sign, &signs.v[i], sizeof sign);
+      value ^= sign;
+      __builtin_memcpy(&x.v[i], &value, sizeof value);
+    }
+    return x;
+  }
+  template <int H>
+  static FIMO_FORCE_INLINE Reg butterfly(Reg x) {
+    Reg r;
+    for (int i = 0; i < N; ++i) r.v[i] = (i & H) ? x.v[i - H] - x.v[i] : x.v[i] + x.v[i + H];
+    return r;
+  }
+  static FIMO_FORCE_INLINE Reg gather(const T* base, const std::int32_t* index) {
+    Reg r;
+    for (int i = 0; i < N; ++i) r.v[i] = base[index[i]];
+    return r;
+  }
+  static FIMO_FORCE_INLINE std::uint32_t not_le(Reg a, Reg b) {
+    std::uint32_t mask = 0;
+    for (int i = 0; i < N; ++i) mask |= static_cast<std::uint32_t>(!(a.v[i] <= b.v[i])) << i;
+    return mask;
+  }
+};
+
+template <class T>
+struct Simd;
+template <>
+struct Simd<float> : ArraySimd<float, std::uint32_t, 4> {};
+template <>
+struct Simd<double> : ArraySimd<double, std::uint64_t, 2> {};
+
+struct SimdU32 {
+  using Reg = Lanes<std::uint32_t, 4>;
+  static constexpr int kLanes = 4;
+  static FIMO_FORCE_INLINE Reg set(std::uint32_t x) { return Reg{{x, x, x, x}}; }
+  static FIMO_FORCE_INLINE Reg iota() { return Reg{{0, 1, 2, 3}}; }
+  static FIMO_FORCE_INLINE Reg add(Reg a, Reg b) {
+    for (int i = 0; i < 4; ++i) a.v[i] += b.v[i];
+    return a;
+  }
+  static FIMO_FORCE_INLINE Reg bit_xor(Reg a, Reg b) {
+    for (int i = 0; i < 4; ++i) a.v[i] ^= b.v[i];
+    return a;
+  }
+  static FIMO_FORCE_INLINE void multiply(Reg a, std::uint32_t m, Reg* high, Reg* low) {
+    for (int i = 0; i < 4; ++i) {
+      const std::uint64_t product = static_cast<std::uint64_t>(a.v[i]) * m;
+      high->v[i] = static_cast<std::uint32_t>(product >> 32);
+      low->v[i] = static_cast<std::uint32_t>(product);
+    }
+  }
+  static FIMO_FORCE_INLINE void store_blocks(std::uint32_t* out, Reg w0, Reg w1, Reg w2, Reg w3) {
+    for (int i = 0; i < 4; ++i) {
+      out[4 * i] = w0.v[i];
+      out[4 * i + 1] = w1.v[i];
+      out[4 * i + 2] = w2.v[i];
+      out[4 * i + 3] = w3.v[i];
+    }
+  }
+};
+
+}  // namespace
+}  // namespace fimo::FIMO_ISA

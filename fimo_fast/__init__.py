@@ -1,0 +1,46 @@
+"""Which training examples is a final model sensitive to, for this prediction?
+
+Further training with and without an example answers that (the oracle); its exact derivative and the gradient-based
+methods approximate it; the primitives below them make them fast.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from . import evaluate, ops
+from ._native import build_info
+from .gradients import per_example_gradients
+from .methods import TRAK, FiniteHorizon, GradCos, GradDot, InfluenceFunction
+from .ops import outer_dot, outer_norm2, project, topk
+from .oracle import FurtherTraining, FurtherTrainingResult, UnrolledDerivative, UnrolledResponse
+from .problem import Problem
+from .sketch import SJLT, SRHT, Rademacher
+
+try:
+    __version__ = version("fimo_fast")
+except PackageNotFoundError:  # imported from a source tree that was never installed
+    __version__ = "0+unknown"
+
+__all__ = [
+    "SJLT",
+    "SRHT",
+    "TRAK",
+    "FiniteHorizon",
+    "FurtherTraining",
+    "FurtherTrainingResult",
+    "GradCos",
+    "GradDot",
+    "InfluenceFunction",
+    "Problem",
+    "Rademacher",
+    "UnrolledDerivative",
+    "UnrolledResponse",
+    "__version__",
+    "build_info",
+    "evaluate",
+    "ops",
+    "outer_dot",
+    "outer_norm2",
+    "per_example_gradients",
+    "project",
+    "topk",
+]

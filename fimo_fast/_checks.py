@@ -1,0 +1,84 @@
+"""Checks of the arguments of `fimo_fast.ops`, with one manner of message.
+
+A message names the argument, what was expected and what came.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def check_arrays(arrays: dict[str, Any], dims: tuple[int, ...], shapes: str) -> None:
+    """Checks that all are torch tensors or all NumPy arrays, of one dtype, device and allowed rank.
+
+    Args:
+        arrays: the arguments by name; the first one sets what the others must be like.
+        dims: allowed ranks.
+        shapes: the allowed shapes in words, for the message.
+    """
+    (first_name, first), *_ = arrays.items()
+    numpy = isinstance(first, np.ndarray)
+    kind: Any = np.ndarray if numpy else Tensor
+    for name, x in arrays.items():
+        if not isinstance(x, kind):
+            like = f"a NumPy array like {first_name}" if numpy else "a torch tensor (or all NumPy)"
+            raise TypeError(f"{name}: expected {like}, got {type(x).__name__}")
+        dtype = _DTYPES.get(x.dtype.name) if numpy else x.dtype
+        if dtype not in _DTYPES.values():
+            raise TypeError(f"{name}: expected {', '.join(_DTYPES)}; got {x.dtype}")
+        if x.dtype != first.dtype:
+            raise TypeError(f"{name}: expected {first.dtype} like {first_name}, got {x.dtype}")
+        if x.ndim not in dims or x.ndim != first.ndim:
+            raise ValueError(f"{name}: expected shape {shapes}, got {list(x.shape)}")
+        if not numpy:
+            check_device(name, x, first_name, first)
+            refuse_grad(name, x)
+
+
+def check_device(name: str, x: Tensor, like_name: str, like: Tensor) -> None:
+    """Raises ValueError unless ``x`` is where ``like`` is."""
+    if x.device != like.device:
+        raise ValueError(f"{name}: expected device {like.device} like {like_name}, got {x.device}")
+
+
+def refuse_grad(name: str, x: Tensor) -> None:
+    """Raises RuntimeError where an op without a derivative would silently cut the graph."""
+    if x.requires_grad and torch.is_grad_enabled():
+        raise RuntimeError(
+            f"{name}: requires grad, but this op has no derivative; "
+            f"pass {name}.detach() or call it under torch.no_grad()"
+        )
+
+
+def check_out(out: Any, kind: Any, shape: tuple[int, int], dtype: Any) -> None:
+    """Checks the array that a result is added into."""
+    if not isinstance(out, kind):
+        raise TypeError(f"out: expected {kind.__name__} like grads, got {type(out).__name__}")
+    if tuple(out.shape) != shape:
+        raise ValueError(f"out: expected shape {list(shape)}, got {list(out.shape)}")
+    if out.dtype != dtype:
+        raise TypeError(f"out: expected {dtype}, got {out.dtype}")
+
+
+def check_factors(names: tuple[str, str], a: Any, delta: Any) -> None:
+    """Checks that both factors of a gradient have the same examples and tokens."""
+    if a.shape[:-1] != delta.shape[:-1]:
+        expected = ", ".join(map(str, (*a.shape[:-1], "*")))
+        raise ValueError(f"{names[1]}: expected shape [{expected}] like {names[0]}, got {list(delta.shape)}")
+
+
+def check_last_dim(name: str, x: Any, like_name: str, like: Any) -> None:
+    """Checks that two factors have the same features."""
+    if x.shape[-1] != like.shape[-1]:
+        raise ValueError(f"{name}: expected last dimension {like.shape[-1]} like {like_name}, got {list(x.shape)}")

@@ -1,0 +1,175 @@
+"""The torch ops ``torch.ops.fimo_fast.*``: schemas and what runs for each device.
+
+Registered with ``Library.define`` and ``impl``, which cost a call 2 us; ``torch.library.custom_op``
+costs 14. Arguments are checked by `fimo_fast.ops`, memory by the compiled module.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import reference
+from ._native import _C
+from .reference import accumulator
+from .sketch import SJLT, SRHT, Rademacher, Sketch
+
+_SKETCHES: dict[str, Any] = {"rademacher": Rademacher, "sjlt": SJLT, "srht": SRHT}
+
+_library = torch.library.Library("fimo_fast", "DEF")
+_SKETCH_ARGS = "str kind, int input_dim, int sketch_dim, int seed, int nonzeros, int offset"
+_library.define(f"project(Tensor grads, {_SKETCH_ARGS}) -> Tensor")
+_library.define(f"project_(Tensor grads, Tensor(a!) out, {_SKETCH_ARGS}) -> ()")
+_library.define("outer_dot(Tensor a, Tensor delta, Tensor a2, Tensor delta2) -> Tensor")
+_library.define("outer_norm2(Tensor a, Tensor delta) -> Tensor")
+_library.define("topk(Tensor queries, Tensor features, int k) -> (Tensor, Tensor)")
+
+
+# --- CPU: allocate, call the kernel ---------------------------------------------------------------
+
+
+def _unit_stride(x: Tensor) -> Tensor:
+    """``x``, copied if its last dimension is strided."""
+    return x if x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
+
+
+def _project_into_cpu(
+    grads: Tensor,
+    out: Tensor,
+    kind: str,
+    input_dim: int,
+    sketch_dim: int,
+    seed: int,
+    nonzeros: int,
+    offset: int,
+) -> None:
+    seed &= 2**64 - 1  # the schema's integers are signed
+    grads = _unit_stride(grads)
+    _C.project(grads, kind, input_dim, sketch_dim, seed, nonzeros, offset, out, torch.get_num_threads())
+
+
+def _project_cpu(grads: Tensor, kind: str, input_dim: int, sketch_dim: int, *rest: int) -> Tensor:
+    out = grads.new_zeros((grads.shape[0], sketch_dim), dtype=accumulator(grads.dtype))
+    _project_into_cpu(grads, out, kind, input_dim, sketch_dim, *rest)
+    return out
+
+
+def _outer_dot_cpu(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
+    out = a.new_empty((a.shape[0], a2.shape[0]), dtype=accumulator(a.dtype))
+    _C.outer_dot(
+        _unit_stride(a),
+        _unit_stride(delta),
+        _unit_stride(a2),
+        _unit_stride(delta2),
+        out,
+        torch.get_num_threads(),
+    )
+    return out
+
+
+def _outer_norm2_cpu(a: Tensor, delta: Tensor) -> Tensor:
+    out = a.new_empty((a.shape[0],), dtype=accumulator(a.dtype))
+    _C.outer_norm2(_unit_stride(a), _unit_stride(delta), out, torch.get_num_threads())
+    return out
+
+
+def _topk_cpu(queries: Tensor, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    values, indices = _topk_fake(queries, features, k)
+    _C.topk(_unit_stride(queries), _unit_stride(features), k, values, indices, torch.get_num_threads())
+    return values, indices
+
+
+# --- CUDA: the reference, until kernels exist -----------------------------------------------------
+
+_warned: set[str] = set()
+
+
+def _warn_reference(op: str) -> None:
+    if op not in _warned:
+        _warned.add(op)
+        warnings.warn(
+            f"fimo_fast.{op}: no CUDA kernel in this version, running the plain torch reference "
+            "(slower, and with more memory)",
+            stacklevel=3,
+        )
+
+
+def _sketch(kind: str, input_dim: int, sketch_dim: int, seed: int, nonzeros: int) -> Sketch:
+    options = {"nonzeros": nonzeros} if kind == "sjlt" else {}
+    sketch: Sketch = _SKETCHES[kind](input_dim, sketch_dim, seed=seed & (2**64 - 1), **options)
+    return sketch
+
+
+def _project_cuda(
+    grads: Tensor, kind: str, input_dim: int, sketch_dim: int, seed: int, nonzeros: int, offset: int
+) -> Tensor:
+    _warn_reference("project")
+    return reference.project(grads, _sketch(kind, input_dim, sketch_dim, seed, nonzeros), offset)
+
+
+def _project_into_cuda(
+    grads: Tensor,
+    out: Tensor,
+    kind: str,
+    input_dim: int,
+    sketch_dim: int,
+    seed: int,
+    nonzeros: int,
+    offset: int,
+) -> None:
+    _warn_reference("project")
+    reference.project(grads, _sketch(kind, input_dim, sketch_dim, seed, nonzeros), offset, out)
+
+
+def _outer_dot_cuda(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
+    _warn_reference("outer_dot")
+    return reference.outer_dot(a, delta, a2, delta2)
+
+
+def _outer_norm2_cuda(a: Tensor, delta: Tensor) -> Tensor:
+    _warn_reference("outer_norm2")
+    return reference.outer_norm2(a, delta)
+
+
+def _topk_cuda(queries: Tensor, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    _warn_reference("topk")
+    return reference.topk(queries, features, k)
+
+
+# --- Fake tensors: shapes and types ---------------------------------------------------------------
+
+
+def _project_fake(grads: Tensor, kind: str, input_dim: int, sketch_dim: int, *rest: int) -> Tensor:
+    return grads.new_empty((grads.shape[0], sketch_dim), dtype=accumulator(grads.dtype))
+
+
+def _project_into_fake(grads: Tensor, out: Tensor, *rest: Any) -> None:
+    return None
+
+
+def _outer_dot_fake(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
+    return a.new_empty((a.shape[0], a2.shape[0]), dtype=accumulator(a.dtype))
+
+
+def _outer_norm2_fake(a: Tensor, delta: Tensor) -> Tensor:
+    return a.new_empty((a.shape[0],), dtype=accumulator(a.dtype))
+
+
+def _topk_fake(queries: Tensor, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    shape = (queries.shape[0], k)
+    return queries.new_empty(shape, dtype=accumulator(queries.dtype)), queries.new_empty(shape, dtype=torch.int64)
+
+
+for _name, _cpu, _cuda, _fake in (
+    ("project", _project_cpu, _project_cuda, _project_fake),
+    ("project_", _project_into_cpu, _project_into_cuda, _project_into_fake),
+    ("outer_dot", _outer_dot_cpu, _outer_dot_cuda, _outer_dot_fake),
+    ("outer_norm2", _outer_norm2_cpu, _outer_norm2_cuda, _outer_norm2_fake),
+    ("topk", _topk_cpu, _topk_cuda, _topk_fake),
+):
+    _library.impl(_name, _cpu, "CPU")
+    _library.impl(_name, _cuda, "CUDA")
+    torch.library.register_fake(f"fimo_fast::{_name}", _fake, lib=_library)

@@ -1,0 +1,5 @@
+"""Curvature of the training loss as an operator that functions can be applied to."""
+
+from .gauss_newton import Filter, GaussNewton, SpectralScores
+
+__all__ = ["Filter", "GaussNewton", "SpectralScores"]

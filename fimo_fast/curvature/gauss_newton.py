@@ -1,0 +1,151 @@
+"""The exact Gauss-Newton matrix of the mean training loss and its spectrum.
+
+H = (1/n) Σ_i J_iᵀ A_i J_i with J_i the Jacobian of example i's model output [outputs, parameters] and A_i the Hessian
+of its loss by that output. With B the stacked rows √A_i J_i, H = BᵀB/n, so its spectrum comes from whichever of
+BᵀB [parameters, parameters] and BBᵀ [n·outputs, n·outputs] is smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import hessian, jacrev, vmap
+
+from ..data import Examples
+from ..gradients import per_example_gradients
+from ..problem import Problem
+
+_LARGEST = 16384  # eigendecomposition of this size: 2 GiB and about a quarter of an hour on two cores
+_MEMORY = 8 * 2**30
+_BATCH = 64
+
+Filter = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class SpectralScores:
+    """Gradients in the eigenbasis of H: all that f(H) needs, for any f.
+
+    Attributes:
+        eigenvalues: [rank], in increasing order.
+        train: Coordinates of ∇ℓ_i, [n_train, rank].
+        queries: Coordinates of ∇g, [n_queries, rank].
+        rest: Inner products of what lies outside the basis, where H is 0, [n_train, n_queries]; None if nothing does.
+    """
+
+    eigenvalues: Tensor
+    train: Tensor
+    queries: Tensor
+    rest: Tensor | None
+
+    def score(self, f: Filter) -> Tensor:
+        """∇gᵀ f(H) ∇ℓ_i / n, [n_train, n_queries].
+
+        Raises:
+            ValueError: f is not finite on the spectrum (an influence function without damping on a singular H).
+        """
+        values = f(self.eigenvalues)
+        at_zero = f(self.eigenvalues.new_zeros(()))
+        if not torch.isfinite(values).all() or (self.rest is not None and not torch.isfinite(at_zero)):
+            raise ValueError(
+                "damping: the Gauss-Newton matrix is singular, smallest eigenvalue "
+                f"{0.0 if self.rest is not None else self.eigenvalues.min().item():.3g}; expected a positive damping"
+            )
+        scores = (self.train * values) @ self.queries.T
+        if self.rest is not None:
+            scores = scores + at_zero * self.rest
+        return scores / len(self.train)
+
+
+class GaussNewton:
+    """Spectrum of the Gauss-Newton matrix of a problem's mean training loss, in float64.
+
+    Args:
+        problem: Its loss must be convex in the model's output (squared error, cross-entropy, ...).
+        train: The training examples.
+
+    Raises:
+        ValueError: The matrix is too large to decompose, or the loss is not convex in the output.
+    """
+
+    def __init__(self, problem: Problem, train: Examples) -> None:
+        # Small eigenvalues are differences: float64 throughout, whatever the model's own type.
+        self.problem = problem = problem.to(torch.float64)
+        self.train = train = train.to(torch.float64)
+        with torch.no_grad():
+            outputs = problem.forward(problem.parameters(), train.inputs[:1])[0].numel()
+        rows = len(train) * outputs
+        self.dual = rows < problem.numel
+        size = min(rows, problem.numel)
+        memory = 8 * (rows * problem.numel if self.dual else 2 * problem.numel**2)
+        if size > _LARGEST or memory > _MEMORY:
+            raise ValueError(
+                f"problem: the exact Gauss-Newton matrix needs an eigendecomposition of size {size:,} and "
+                f"{memory / 2**30:.1f} GiB ({len(train):,} examples, {outputs} outputs, {problem.numel:,} parameters), "
+                f"at most {_LARGEST:,} and {_MEMORY / 2**30:.0f} GiB are supported; select fewer parameters or use "
+                "TRAK, which sketches"
+            )
+        self.eigenvalues, self._basis = self._dual_spectrum() if self.dual else self._primal_spectrum()
+
+    def pair(self, queries: Examples) -> SpectralScores:
+        """The training set's loss gradients and the queries' output gradients in the eigenbasis."""
+        query_gradients = self._gradients(queries.to(torch.float64), "output")
+        query_coordinates = query_gradients @ self._basis
+        train_coordinates, dots = [], []
+        for batch in self.train.batches(_BATCH):
+            gradients = self._gradients(batch, "loss")
+            train_coordinates.append(gradients @ self._basis)
+            dots.append(gradients @ query_gradients.T)
+        train = torch.cat(train_coordinates)
+        rest = torch.cat(dots) - train @ query_coordinates.T if self.dual else None
+        return SpectralScores(self.eigenvalues, train, query_coordinates, rest)
+
+    def _gradients(self, examples: Examples, of: str) -> Tensor:
+        return self.problem.ravel(per_example_gradients(self.problem, examples.inputs, examples.targets, of))
+
+    def _primal_spectrum(self) -> tuple[Tensor, Tensor]:
+        matrix = torch.zeros(self.problem.numel, self.problem.numel, dtype=torch.float64, device=self.problem.device)
+        for batch in self.train.batches(_BATCH):
+            rows = self._rows(batch)
+            matrix.addmm_(rows.T, rows)
+        eigenvalues, basis = torch.linalg.eigh(matrix / len(self.train))
+        return eigenvalues.clamp_min(0), basis
+
+    def _dual_spectrum(self) -> tuple[Tensor, Tensor]:
+        rows = torch.cat([self._rows(batch) for batch in self.train.batches(_BATCH)])
+        eigenvalues, vectors = torch.linalg.eigh(rows @ rows.T / len(self.train))
+        # Directions below rounding have no reliable eigenvector in parameter space; there H counts as 0.
+        kept = eigenvalues > eigenvalues.max() * len(rows) * torch.finfo(torch.float64).eps
+        eigenvalues, vectors = eigenvalues[kept], vectors[:, kept]
+        return eigenvalues, rows.T @ vectors / (len(self.train) * eigenvalues).sqrt()
+
+    def _rows(self, batch: Examples) -> Tensor:
+        """√A_i J_i of these examples, [batch · outputs, parameters]."""
+        problem, parameters = self.problem, self.problem.parameters()
+
+        def output(values: dict[str, Tensor], x: Tensor) -> Tensor:
+            return problem.forward(values, x[None])[0]
+
+        jacobian = vmap(jacrev(output), in_dims=(None, 0))(parameters, batch.inputs)
+        with torch.no_grad():
+            outputs = problem.forward(parameters, batch.inputs)
+
+        def loss(out: Tensor, y: Tensor) -> Tensor:
+            return problem.loss_fn(out[None], y[None])[0]
+
+        inner = vmap(hessian(loss))(outputs, batch.targets)
+        count = outputs[0].numel()
+        values, vectors = torch.linalg.eigh(inner.reshape(len(batch), count, count))
+        # Confident predictions leave only rounding.
+        rounding = 1e-6 * values.abs().amax(1) + 100 * torch.finfo(values.dtype).eps
+        if (values.amin(1) < -rounding).any():
+            raise ValueError(
+                f"loss_fn: expected a loss that is convex in the model's output, got a Hessian with eigenvalue "
+                f"{values.min().item():.3g}; its Gauss-Newton matrix is not positive semidefinite"
+            )
+        root = values.clamp_min(0).sqrt()[:, :, None] * vectors.mT
+        flat = problem.ravel(jacobian).reshape(len(batch), count, problem.numel)
+        return (root @ flat).flatten(0, 1)

@@ -1,0 +1,119 @@
+"""Training data and queries as tensors, checked once at the border."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from .problem import Problem
+
+Data = Dataset[Any] | tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples in memory: inputs [n, ...] and targets [n, ...]."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: slice | Tensor) -> Examples:
+        return Examples(self.inputs[index], self.targets[index])
+
+    def to(self, dtype: torch.dtype) -> Examples:
+        """The same with floating-point tensors in this type (class labels stay integers)."""
+        cast = (t.to(dtype) if t.is_floating_point() else t for t in (self.inputs, self.targets))
+        return Examples(*cast)
+
+    def batches(self, size: int) -> list[Examples]:
+        """Consecutive batches of at most ``size``."""
+        return [self[slice(i, i + size)] for i in range(0, len(self), size)]
+
+
+def load(problem: Problem, data: Data, name: str) -> Examples:
+    """Examples from a torch Dataset of (input, target) pairs or a pair of tensors, checked against the problem.
+
+    Args:
+        problem: Whose device and floating-point type are expected, and whose loss is tried on the first examples.
+        data: A Dataset with a length, or ``(inputs [n, ...], targets [n, ...])``.
+        name: What errors call it: ``train`` or ``queries``.
+
+    Raises:
+        TypeError: Not a Dataset and no pair of tensors.
+        ValueError: Empty, lengths or types that differ, the wrong device, a loss that is not one number an example,
+            depends on the other examples of the batch, or is not finite (the first such example is named).
+    """
+    examples = _tensors(data, name)
+    if len(examples) == 0:
+        raise ValueError(f"{name}: expected at least one example, got none")
+    if len(examples.inputs) != len(examples.targets):
+        raise ValueError(
+            f"{name}: expected as many inputs as targets, got {len(examples.inputs)} and {len(examples.targets)}"
+        )
+    for part, tensor in (("inputs", examples.inputs), ("targets", examples.targets)):
+        if tensor.device != problem.device:
+            raise ValueError(f"{name} {part}: expected on {problem.device} like the model, got {tensor.device}")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            row = int((~torch.isfinite(tensor.flatten(1) if tensor.dim() > 1 else tensor[:, None])).any(1).nonzero()[0])
+            raise ValueError(f"{name} {part}: expected finite numbers, got NaN or infinity in example {row}")
+    inputs = examples.inputs
+    if inputs.is_floating_point() and inputs.dtype != problem.dtype:
+        raise ValueError(
+            f"{name} inputs: expected {problem.dtype} like the model's parameters, got {inputs.dtype}; "
+            f"convert one of them"
+        )
+    _check_losses(problem, examples, name)
+    return examples
+
+
+def _tensors(data: Any, name: str) -> Examples:
+    if isinstance(data, Examples):
+        return data
+    if isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(t, Tensor) for t in data):
+        inputs, targets = data
+        if inputs.dim() == 0 or targets.dim() == 0:
+            raise ValueError(f"{name}: expected tensors with a first axis of examples, got a scalar")
+        return Examples(inputs.detach(), targets.detach())
+    if isinstance(data, Dataset) and isinstance(data, Sized):
+        if len(data) == 0:
+            raise ValueError(f"{name}: expected at least one example, got an empty Dataset")
+        batches = list(DataLoader(data, batch_size=1024))
+        if not all(isinstance(b, (tuple, list)) and len(b) == 2 for b in batches):
+            raise TypeError(f"{name}: expected a Dataset of (input, target) pairs, got items of another form")
+        inputs, targets = (torch.cat([batch[part] for batch in batches]) for part in (0, 1))
+        return Examples(inputs.detach(), targets.detach())
+    raise TypeError(
+        f"{name}: expected a torch Dataset with a length or a pair of tensors (inputs, targets), "
+        f"got {type(data).__name__}"
+    )
+
+
+@torch.no_grad()
+def _check_losses(problem: Problem, examples: Examples, name: str) -> None:
+    """Tries the loss on all examples: finite; and on the first few alone: independent of the batch."""
+    parameters = problem.parameters()
+    read = problem.outputs if name == "queries" else problem.losses
+    start = 0
+    for batch in examples.batches(1024):
+        values = read(parameters, batch.inputs, batch.targets)
+        if not torch.isfinite(values).all():
+            first = start + int((~torch.isfinite(values)).nonzero()[0])
+            raise ValueError(f"{name}: expected finite losses, got {values[first - start].item()} for example {first}")
+        start += len(batch)
+    few = examples[slice(0, 3)]
+    together = read(parameters, few.inputs, few.targets)
+    alone = torch.cat([read(parameters, one.inputs, one.targets) for one in few.batches(1)])
+    tolerance = 1e3 * torch.finfo(together.dtype).eps * (1 + together.abs())
+    if ((together - alone).abs() > tolerance).any():
+        raise ValueError(
+            f"{name}: expected losses that do not depend on the rest of the batch, got {together.tolist()} together "
+            f"and {alone.tolist()} one by one"
+        )

@@ -1,0 +1,59 @@
+"""Per-example gradients through torch.func: exact for any model it can handle, formed in full."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+
+from ..problem import Problem
+
+# Bytes that one chunk of the batch may take in gradients: large enough to fill the vector units, small enough that a
+# batch of examples of a large model does not take the machine.
+_WORKSPACE = 256 * 2**20
+
+
+def per_example_gradients(problem: Problem, inputs: Tensor, targets: Tensor, of: str = "loss") -> dict[str, Tensor]:
+    """Gradient of each example's loss (or of the attributed output) by the selected parameters.
+
+    Args:
+        problem: Model, loss and parameters.
+        inputs: [batch, ...].
+        targets: [batch, ...].
+        of: ``"loss"`` for ``loss_fn``, ``"output"`` for ``output_fn``.
+
+    Returns:
+        {parameter name: [batch, *shape]}, in the type of the parameters.
+
+    Raises:
+        ValueError: ``of`` is neither, or the loss is not one number an example.
+        RuntimeError: torch.func cannot transform the model (its own message follows).
+    """
+    read = reader(problem, of)
+    parameters = problem.parameters()
+    if len(inputs) == 0:
+        return {name: p.new_empty(0, *p.shape) for name, p in parameters.items()}
+
+    def one(values: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return read(values, x[None], y[None])[0]
+
+    size = problem.numel * torch.finfo(problem.dtype).bits // 8
+    chunk = max(1, min(len(inputs), _WORKSPACE // max(1, size)))
+    try:
+        gradients = vmap(grad(one), in_dims=(None, 0, 0), chunk_size=chunk)(parameters, inputs, targets)
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"per-example gradients: torch.func could not transform {type(problem.model).__name__}; random modules "
+            f"need model.eval(), data-dependent control flow is not supported. torch says: {error}"
+        ) from error
+    return cast(dict[str, Tensor], gradients)
+
+
+def reader(problem: Problem, of: str) -> Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]:
+    """``problem.losses`` or ``problem.outputs``, by name."""
+    if of not in ("loss", "output"):
+        raise ValueError(f'of: expected "loss" or "output", got {of!r}')
+    return problem.losses if of == "loss" else problem.outputs

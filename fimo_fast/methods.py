@@ -1,0 +1,230 @@
+"""The paper's gradient-based methods and ours: choices of a sketch and of a function of the curvature.
+
+Each has ``attribute(problem, train, queries)`` → scores [n_train, n_queries] that approximate the oracle's effects:
+what giving training example i weight 0 adds to the query's loss (or output_fn). Positive: removing the example raises
+it. GradDot and GradCos keep that sign but not the scale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from . import ops
+from .curvature import GaussNewton, SpectralScores
+from .data import Data, Examples, load
+from .gradients import BatchGradients, GradientStream, per_example_gradients
+from .problem import Problem
+from .sketch import Rademacher
+
+_BATCH = 256
+
+
+class GradDot:
+    """∇g(z)·∇ℓ_i (TracIn at the final model; arXiv 2412.03906, sec. 4): f(H) = 1, unscaled.
+
+    Linear layers contribute through their factors, without forming a gradient. Exact up to the factor η·T/n for so few
+    steps of training that curvature does not matter.
+    """
+
+    def attribute(self, problem: Problem, train: Data, queries: Data) -> Tensor:
+        """Scores [n_train, n_queries]."""
+        return _gradient_products(problem, train, queries)[0]
+
+
+class GradCos:
+    """The cosine of ∇g(z) and ∇ℓ_i (arXiv 2412.03906, sec. 4); 0 where a gradient vanishes."""
+
+    def attribute(self, problem: Problem, train: Data, queries: Data) -> Tensor:
+        """Scores [n_train, n_queries], in [−1, 1]."""
+        dots, train_norm2, query_norm2 = _gradient_products(problem, train, queries)
+        norms = train_norm2.sqrt()[:, None] * query_norm2.sqrt()
+        return torch.where(norms > 0, dots / norms, torch.zeros_like(dots))
+
+
+class InfluenceFunction:
+    """∇g(z)ᵀ (H + λI)⁻¹ ∇ℓ_i / n, H the exact Gauss-Newton matrix (arXiv 2412.03906, Prop. 1, without its 2nd term).
+
+    Give the damping λ, or the further training whose horizon it should match: T steps of size η leave directions of
+    curvature below 1/(ηT) as good as flat, so λ = 1/(ηT).
+
+    Args:
+        damping: λ ≥ 0, in the units of H.
+        learning_rate: η of the horizon.
+        steps: T of the horizon.
+
+    Raises:
+        ValueError: Neither or both given, or a value out of range.
+    """
+
+    def __init__(
+        self, damping: float | None = None, learning_rate: float | None = None, steps: int | None = None
+    ) -> None:
+        matched = learning_rate is not None and steps is not None
+        if (damping is None) != matched or (learning_rate is None) != (steps is None):
+            raise ValueError(
+                "damping: expected either damping, or learning_rate and steps to match it to, got "
+                f"damping={damping}, learning_rate={learning_rate}, steps={steps}"
+            )
+        if learning_rate is not None and steps is not None:
+            _check_horizon(learning_rate, steps)
+            damping = 1 / (learning_rate * steps)
+        if damping is None or not (math.isfinite(damping) and damping >= 0):
+            raise ValueError(f"damping: expected a finite number ≥ 0, got {damping}")
+        self.damping = damping
+
+    def filter(self, h: Tensor) -> Tensor:
+        """f(h) = 1 / (h + λ)."""
+        return 1 / (h + self.damping)
+
+    def attribute(self, problem: Problem, train: Data, queries: Data) -> Tensor:
+        """Scores [n_train, n_queries]."""
+        return spectral_scores(problem, train, queries).score(self.filter).to(problem.dtype)
+
+
+class FiniteHorizon:
+    """∇g(z)ᵀ φ_T(H) ∇ℓ_i / n with φ_T(h) = (1 − (1 − ηh)^T) / h, H the exact Gauss-Newton matrix.
+
+    The response of T gradient steps of size η on a quadratic to giving example i weight 0: Grad-Dot when ηhT ≪ 1, the
+    influence function when ηhT ≫ 1 (near to SOURCE, Bae et al. 2024, arXiv 2405.12186).
+
+    Args:
+        learning_rate: η; with momentum m the effective one, η/(1 − m).
+        steps: T.
+
+    Raises:
+        ValueError: A value out of range; from ``attribute``, η ≥ 2/h_max, where gradient descent on the quadratic
+            diverges and the formula with it.
+    """
+
+    def __init__(self, learning_rate: float, steps: int) -> None:
+        _check_horizon(learning_rate, steps)
+        self.learning_rate = learning_rate
+        self.steps = steps
+
+    def filter(self, h: Tensor) -> Tensor:
+        """φ_T(h)."""
+        eta, steps = self.learning_rate, self.steps
+        if h.numel() and eta * h.max() >= 2:
+            raise ValueError(
+                f"learning_rate: expected less than 2 / h_max = {2 / h.max().item():.3g} for the largest eigenvalue "
+                f"h_max = {h.max().item():.3g} of the Gauss-Newton matrix, got {eta:g}: gradient descent diverges there"
+            )
+        x = eta * h
+        # 1 − (1 − x)^T without cancellation for small x; beyond 1/2 the power is computed as it stands.
+        small = -torch.expm1(steps * torch.log1p(-x.clamp_max(0.5)))
+        rise = torch.where(x < 0.5, small, 1 - (1 - x) ** steps)
+        return torch.where(x > 0, eta * rise / torch.where(x > 0, x, 1), torch.full_like(x, eta * steps))
+
+    def attribute(self, problem: Problem, train: Data, queries: Data) -> Tensor:
+        """Scores [n_train, n_queries]."""
+        return spectral_scores(problem, train, queries).score(self.filter).to(problem.dtype)
+
+
+class TRAK:
+    """TRAK of one model (Park et al. 2023, arXiv 2303.14186): a sketched Gauss-Newton matrix of the model output f.
+
+    Scores are (S∇g)ᵀ (ΦᵀΦ/n + λI)⁻¹ S∇ℓ_i / n with Φ the sketched gradients S∇f_i [n, k]: TRAK's formula, with the
+    query's loss in place of its f, so that sign and units are the oracle's.
+
+    Args:
+        sketch_dim: k, below the number of training examples unless damped.
+        damping: λ; 1% of the mean eigenvalue of ΦᵀΦ/n, unless given.
+        seed: Of the Rademacher sketch.
+        model_output: f(output, target) → [batch]. The log-odds of the target class for class labels, the output itself
+            for one real output, unless given.
+
+    Raises:
+        ValueError: A value out of range, a singular ΦᵀΦ, or an output that needs an explicit ``model_output``.
+    """
+
+    def __init__(
+        self,
+        sketch_dim: int = 512,
+        damping: float | None = None,
+        seed: int = 0,
+        model_output: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        if sketch_dim < 1:
+            raise ValueError(f"sketch_dim: expected a positive integer, got {sketch_dim}")
+        if damping is not None and not (math.isfinite(damping) and damping >= 0):
+            raise ValueError(f"damping: expected a finite number ≥ 0, got {damping}")
+        self.sketch_dim = sketch_dim
+        self.damping = damping
+        self.seed = seed
+        self.model_output = model_output
+
+    def attribute(self, problem: Problem, train: Data, queries: Data) -> Tensor:
+        """Scores [n_train, n_queries]."""
+        train_examples, query_examples = load(problem, train, "train"), load(problem, queries, "queries")
+        sketch = Rademacher(problem.numel, self.sketch_dim, self.seed)
+        of_output = Problem(problem.model, problem.loss_fn, self.model_output or _default_output, list(problem.shapes))
+
+        def sketched(which: Problem, examples: Examples, of: str) -> Tensor:
+            pieces = []
+            for batch in examples.batches(_BATCH):
+                gradients = per_example_gradients(which, batch.inputs, batch.targets, of)
+                pieces.append(ops.project(problem.ravel(gradients), sketch).double())
+            return torch.cat(pieces)
+
+        features = sketched(of_output, train_examples, "output")
+        matrix = features.T @ features / len(train_examples)
+        damping = 0.01 * matrix.diagonal().mean().item() if self.damping is None else self.damping
+        matrix.diagonal().add_(damping)
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        if failed:
+            raise ValueError(
+                f"damping: ΦᵀΦ of {len(train_examples)} examples in {self.sketch_dim} dimensions is singular with "
+                f"damping {damping:g}; expected more damping or a smaller sketch_dim"
+            )
+        solved = torch.cholesky_solve(sketched(problem, query_examples, "output").T, factor)
+        scores = sketched(problem, train_examples, "loss") @ solved / len(train_examples)
+        return scores.to(problem.dtype)
+
+
+def spectral_scores(problem: Problem, train: Data, queries: Data) -> SpectralScores:
+    """What InfluenceFunction and FiniteHorizon share: score several of them with one decomposition.
+
+    ``spectral_scores(problem, train, queries).score(FiniteHorizon(0.03, 80).filter)``.
+    """
+    train_examples, query_examples = load(problem, train, "train"), load(problem, queries, "queries")
+    return GaussNewton(problem, train_examples).pair(query_examples)
+
+
+def _gradient_products(problem: Problem, train: Data, queries: Data) -> tuple[Tensor, Tensor, Tensor]:
+    """Dots [n_train, n_queries] and squared norms [n_train], [n_queries] of loss and output gradients."""
+    train_examples, query_examples = load(problem, train, "train"), load(problem, queries, "queries")
+    train_stream = GradientStream(problem, train_examples, "loss")
+    query_stream = GradientStream(problem, query_examples, "output")
+    train_stream.agree_with(query_stream)
+    of_queries: list[BatchGradients] = list(query_stream.over(query_examples, _BATCH))
+    dots, norms = [], []
+    for gradients in train_stream.over(train_examples, _BATCH):
+        dots.append(torch.cat([gradients.dot(other) for other in of_queries], dim=1))
+        norms.append(gradients.norm2())
+    return torch.cat(dots), torch.cat(norms), torch.cat([gradients.norm2() for gradients in of_queries])
+
+
+def _check_horizon(learning_rate: float, steps: int) -> None:
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
+    if steps < 1:
+        raise ValueError(f"steps: expected a positive integer, got {steps}")
+
+
+def _default_output(output: Tensor, target: Tensor) -> Tensor:
+    """Log-odds of the target class, or the only output."""
+    if output.dim() == 2 and target.dim() == 1 and not target.is_floating_point():
+        wanted = output.gather(1, target[:, None])
+        is_target = torch.arange(output.shape[1], device=output.device) == target[:, None]
+        others = output.masked_fill(is_target, -math.inf)
+        return wanted[:, 0] - others.logsumexp(1)
+    if output[0].numel() == 1:
+        return output.flatten()
+    raise ValueError(
+        f"model_output: expected one for an output of shape {list(output.shape)} and a target of shape "
+        f"{list(target.shape)}: only class scores with class labels and one real output have a default"
+    )

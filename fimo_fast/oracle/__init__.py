@@ -1,0 +1,7 @@
+"""Further training, the gold standard, and its exact derivative."""
+
+from .further_training import FurtherTraining
+from .result import FurtherTrainingResult
+from .unrolled import UnrolledDerivative, UnrolledResponse
+
+__all__ = ["FurtherTraining", "FurtherTrainingResult", "UnrolledDerivative", "UnrolledResponse"]

@@ -1,0 +1,169 @@
+"""What further training owes to each example, to first order along the actual trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vmap
+
+from ..data import Data
+from ..problem import Problem
+from ..progress import Plan, track
+from .differentiate import Change, Differentiation
+from .further_training import FurtherTraining, check_indices
+from .sampling import steps_per_epoch
+
+_MODES = ("auto", "forward", "reverse")
+
+
+class UnrolledDerivative:
+    """−d g(θ_T) / d w_i, w_i the weight of example i in further training (unrolled differentiation, metagradient).
+
+    To first order the effect of giving example i weight 0: the sign, scale and units of ``FurtherTraining``'s effects.
+    Exact for SGD, Adam and AdamW as ``FurtherTraining`` runs them: the derivative goes through every step, Hessians
+    and optimizer state included. At kinks of the loss (ReLU) it is that of the pieces, without the jumps.
+
+    Reverse mode costs about three training steps for each step, query and seed, and gives all training examples.
+    Forward mode costs the same for each step, *example* and seed, and gives all queries at every epoch.
+
+    Args:
+        further_training: Whose trajectories are differentiated; matched batches. For an honest comparison with the
+            oracle use other seeds than its own: ``further_training.with_seeds(range(8, 16))``.
+
+    Raises:
+        TypeError: Not a FurtherTraining.
+        ValueError: Shifted batches: removing an example is then no matter of its weight.
+    """
+
+    _reading = "derivative"
+
+    def __init__(self, further_training: FurtherTraining) -> None:
+        if not isinstance(further_training, FurtherTraining):
+            raise TypeError(f"further_training: expected FurtherTraining, got {type(further_training).__name__}")
+        if further_training.batches != "matched":
+            raise ValueError(f'further_training: expected batches="matched", got {further_training.batches!r}')
+        self.further_training = further_training
+
+    def attribute(self, problem: Problem, train: Data, queries: Data, progress: bool | Plan = False) -> Tensor:
+        """Scores of all training examples at the end of further training, [n_train, n_queries], mean over the seeds."""
+        return self.by_epoch(problem, train, queries, epochs=[self.further_training.epochs], progress=progress)[0]
+
+    def by_epoch(
+        self,
+        problem: Problem,
+        train: Data,
+        queries: Data,
+        examples: Sequence[int] | None = None,
+        epochs: Sequence[int] | None = None,
+        mode: str = "auto",
+        progress: bool | Plan = False,
+    ) -> Tensor:
+        """Scores of some examples after some epochs.
+
+        Args:
+            problem: The further training's own.
+            train: Dataset of (input, target) pairs, or a pair of tensors.
+            queries: The same.
+            examples: Training indices; all, unless given.
+            epochs: Numbers of epochs, increasing, from 1; all, unless given.
+            mode: ``"reverse"``, ``"forward"``, or ``"auto"`` for the one with fewer directions to carry.
+            progress: True shows a bar with the time left; or a ``Plan`` it is part of.
+
+        Returns:
+            [epochs, examples, queries], mean over the seeds.
+
+        Raises:
+            ValueError: Another problem than the further training's, indices, epochs or a mode out of range.
+            FloatingPointError: Scores that are not finite.
+        """
+        readings = (self._reading,)
+        found = unrolled_scores(
+            self.further_training, problem, train, queries, examples, epochs, mode, readings, progress
+        )
+        return found[self._reading]
+
+
+class UnrolledResponse(UnrolledDerivative):
+    """g at the model output that further training would give without example i, minus g: only the output is linearised.
+
+    Where ``UnrolledDerivative`` goes through the loss to first order, this moves each query's model output f by its
+    first-order change δf, seed by seed, and evaluates the loss there: mean over seeds of g(f + δf) − g(f). That
+    matters where a query's loss is near its minimum and its gradient near 0, so that the square of δf decides
+    (docs/findings.md).
+    The same cost in forward mode; reverse mode carries one direction for each output of each query.
+
+    Args:
+        further_training: As for ``UnrolledDerivative``.
+    """
+
+    _reading = "response"
+
+
+@torch.no_grad()
+def unrolled_scores(
+    training: FurtherTraining,
+    problem: Problem,
+    train: Data,
+    queries: Data,
+    examples: Sequence[int] | None = None,
+    epochs: Sequence[int] | None = None,
+    mode: str = "auto",
+    readings: tuple[str, ...] = ("derivative", "response"),
+    progress: bool | Plan = False,
+) -> dict[str, Tensor]:
+    """Scores of several readings from one pass: {"derivative" or "response": [epochs, examples, queries]}.
+
+    Arguments and errors as for ``UnrolledDerivative.by_epoch``.
+    """
+    if problem is not training.problem:
+        raise ValueError("problem: expected the further training's own problem, got another one")
+    if mode not in _MODES:
+        raise ValueError(f"mode: expected one of {_MODES}, got {mode!r}")
+    replicas, train_examples, query_examples = training.prepare(train, queries)
+    n = len(train_examples)
+    index = torch.arange(n) if examples is None else torch.tensor(check_indices("examples", examples, n))
+    ends = list(range(1, training.epochs + 1)) if epochs is None else [int(epoch) for epoch in epochs]
+    if not ends or ends != sorted(set(ends)) or ends[0] < 1 or ends[-1] > training.epochs:
+        raise ValueError(f"epochs: expected increasing numbers from 1 to {training.epochs}, got {ends}")
+    differentiation = Differentiation(replicas, query_examples, training.batch_size, ends)
+    of_model = readings != ("derivative",)
+    per_query = differentiation.model_outputs(replicas.problem.vector())[0].numel() if of_model else 1
+    per_epoch = steps_per_epoch(n, training.batch_size)
+    reverse_cost = len(query_examples) * per_query * sum(ends) * per_epoch
+    forward_cost = len(index) * ends[-1] * per_epoch
+    forward = mode == "forward" or (mode == "auto" and forward_cost < reverse_cost)
+    index = index.to(replicas.problem.device)
+    scores = dict.fromkeys(readings, torch.zeros((), dtype=torch.float64, device=index.device))
+    total = len(training.seed_values) * (forward_cost if forward else reverse_cost)
+    with track(progress, f"unrolling, {'forward' if forward else 'reverse'} mode", total) as advance:
+        for seed in training.seed_values:
+            if forward:
+                changes = differentiation.forward(seed, index, advance)
+            else:
+                everyone = differentiation.reverse(seed, of_model, advance)
+                changes = [Change(change.theta, change.values[index]) for change in everyone]
+            for reading in readings:
+                read = [_read(differentiation, reading, change, forward or of_model) for change in changes]
+                scores[reading] = scores[reading] + torch.stack(read).double() / len(training.seed_values)
+    if not all(torch.isfinite(values).all() for values in scores.values()):
+        raise FloatingPointError(
+            "the derivative of further training is not finite; training may diverge, lower the learning rate "
+            f"({training.rule.learning_rate:g})"
+        )
+    return {reading: values.to(replicas.problem.dtype) for reading, values in scores.items()}
+
+
+def _read(differentiation: Differentiation, reading: str, change: Change, of_model: bool) -> Tensor:
+    """What the change of the model's outputs does to what is attributed, [examples, queries]."""
+    if not of_model:
+        return change.values
+    outputs, targets = differentiation.model_outputs(change.theta), differentiation.queries.targets
+
+    def attributed(output: Tensor) -> Tensor:
+        return differentiation.problem.attributed(output, targets)
+
+    if reading == "derivative":
+        return vmap(lambda moved: jvp(attributed, (outputs,), (moved,))[1])(change.values)
+    return vmap(lambda moved: attributed(outputs + moved) - attributed(outputs))(change.values)

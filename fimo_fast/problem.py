@@ -1,0 +1,217 @@
+"""The final model, what it is trained on and what is asked of it: everything an attribution method needs to know."""
+
+from __future__ import annotations
+
+import copy
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+PerExample = Callable[[Tensor, Tensor], Tensor]
+T = TypeVar("T")
+ParameterChoice = str | Iterable[str] | Callable[[str, nn.Parameter], bool] | None
+
+
+class Problem:
+    """A final model with its training loss, the quantity to explain and the parameters of interest.
+
+    The model is only read: nothing is written to it, no hook stays on it. It must treat the examples of a batch
+    independently and deterministically, so modules that do not (BatchNorm on batch statistics, active dropout) are
+    refused; ``model.eval()`` fixes the running statistics and switches dropout off, and further training then runs
+    in that same mode.
+
+    Args:
+        model: Called as ``model(inputs)`` with inputs [batch, ...]; the first axis of its output is the batch.
+        loss_fn: ``loss_fn(output, target)`` → the training loss of each example, [batch].
+        output_fn: ``output_fn(output, target)`` → the quantity whose change is attributed, for each query, [batch].
+            The loss, unless given (a margin, a logit, ...).
+        parameters: Which parameters may move: a name pattern (``"fc*"``), several of them, or a predicate
+            ``(name, parameter) -> bool``. All with ``requires_grad``, unless given.
+
+    Raises:
+        TypeError: The model is no module or loss_fn, output_fn no callables.
+        ValueError: No parameter selected, parameters of several dtypes or devices, float16 on CPU, or a module whose
+            output depends on the batch or on chance.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: PerExample,
+        output_fn: PerExample | None = None,
+        parameters: ParameterChoice = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+        for name, function in (("loss_fn", loss_fn), ("output_fn", output_fn)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{name}: expected a callable (output, target) -> [batch], got {function!r}")
+        _refuse_batch_dependence(model)
+        self.model = model
+        self.loss_fn = loss_fn
+        self.output_fn = output_fn
+        self._choice = parameters
+        selected = _select(model, parameters)
+        self.shapes: dict[str, torch.Size] = {name: p.shape for name, p in selected.items()}
+        self.numel = sum(shape.numel() for shape in self.shapes.values())
+        self.dtype = _common(selected, "dtype", lambda p: p.dtype)
+        self.device = _common(selected, "device", lambda p: p.device)
+        if not self.dtype.is_floating_point:
+            raise ValueError(f"model: expected floating-point parameters, got {self.dtype}")
+        if self.dtype == torch.float16 and self.device.type == "cpu":
+            raise ValueError(
+                "model: float16 on CPU is refused, its gradients underflow and its sums lose digits; "
+                "use model.float() or, for the oracle and its derivative, dtype=torch.float64"
+            )
+
+    def __repr__(self) -> str:
+        return (
+            f"Problem({type(self.model).__name__}, {self.numel:,} parameters in {len(self.shapes)} tensors, "
+            f"{self.dtype}, {self.device})"
+        )
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The selected parameters as they are now: {name: [*shape]}, detached, not copied."""
+        found = dict(self.model.named_parameters())
+        return {name: found[name].detach() for name in self.shapes}
+
+    def vector(self) -> Tensor:
+        """The selected parameters as one vector [parameters], a copy."""
+        return self.ravel(self.parameters())
+
+    def ravel(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """{name: [*lead, *shape]} → [*lead, parameters], in the order of ``shapes``."""
+        flat = []
+        for name, shape in self.shapes.items():
+            tensor = tensors[name]
+            flat.append(tensor.reshape(*tensor.shape[: tensor.dim() - len(shape)], shape.numel()))
+        return torch.cat(flat, dim=-1)
+
+    def unravel(self, vector: Tensor) -> dict[str, Tensor]:
+        """[*lead, parameters] → {name: [*lead, *shape]}, views."""
+        pieces = vector.split([shape.numel() for shape in self.shapes.values()], dim=-1)
+        return {
+            name: piece.reshape(*vector.shape[:-1], *shape)
+            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+        }
+
+    def forward(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """The model's output [batch, ...] at these values of the selected parameters (a pure function of both)."""
+        frozen = {name: tensor.detach() for name, tensor in self.model.named_parameters() if name not in self.shapes}
+        return cast(Tensor, functional_call(self.model, {**frozen, **parameters}, (inputs,)))
+
+    def losses(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        """Training loss of each example, [batch], at these parameters."""
+        return self._per_example("loss_fn", self.loss_fn, self.forward(parameters, inputs), targets)
+
+    def outputs(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        """The attributed quantity (output_fn, else the loss) of each example, [batch], at these parameters."""
+        return self.attributed(self.forward(parameters, inputs), targets)
+
+    def attributed(self, output: Tensor, targets: Tensor) -> Tensor:
+        """The attributed quantity of each example, [batch], from the model's output for it."""
+        if self.output_fn is None:
+            return self._per_example("loss_fn", self.loss_fn, output, targets)
+        return self._per_example("output_fn", self.output_fn, output, targets)
+
+    def to(self, dtype: torch.dtype) -> Problem:
+        """The same problem in another floating-point type; itself, where nothing changes."""
+        if dtype == self.dtype:
+            return self
+        moved = []
+        for part in (self.model, self.loss_fn, self.output_fn):
+            moved.append(copy.deepcopy(part).to(dtype) if isinstance(part, nn.Module) else part)
+        model, loss_fn, output_fn = moved
+        # Names, not the user's pattern: the choice may be a predicate with a memory.
+        return Problem(
+            cast(nn.Module, model), cast(PerExample, loss_fn), cast("PerExample | None", output_fn), _named(self.shapes)
+        )
+
+    def restricted(self, names: Iterable[str]) -> Problem:
+        """The same problem with only these of its parameters of interest."""
+        return Problem(self.model, self.loss_fn, self.output_fn, _named(names))
+
+    @staticmethod
+    def _per_example(name: str, function: PerExample, output: Tensor, targets: Tensor) -> Tensor:
+        values = function(output, targets)
+        expected = (len(targets),)
+        if not isinstance(values, Tensor) or tuple(values.shape) != expected:
+            got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise ValueError(
+                f"{name}: expected one value an example, shape {list(expected)}, got {got} from an output of shape "
+                f'{list(output.shape)} and a target of shape {list(targets.shape)}; use reduction="none" and squeeze '
+                "or average further axes"
+            )
+        return values
+
+
+def _named(names: Iterable[str]) -> Callable[[str, nn.Parameter], bool]:
+    wanted = frozenset(names)
+    return lambda name, _: name in wanted
+
+
+def _select(model: nn.Module, choice: ParameterChoice) -> dict[str, nn.Parameter]:
+    named = dict(model.named_parameters())
+    if choice is None:
+        selected = {name: p for name, p in named.items() if p.requires_grad}
+    elif callable(choice):
+        selected = {name: p for name, p in named.items() if choice(name, p)}
+    else:
+        patterns = [choice] if isinstance(choice, str) else list(choice)
+        for pattern in patterns:
+            if not fnmatch.filter(named, pattern):
+                raise ValueError(f"parameters: {pattern!r} matches none of {_some(named)}")
+        selected = {n: p for n, p in named.items() if any(fnmatch.fnmatchcase(n, x) for x in patterns)}
+    if not selected:
+        raise ValueError(f"parameters: none selected of {_some(named)}")
+    return selected
+
+
+def _some(names: Iterable[str], most: int = 8) -> str:
+    listed = list(names)
+    tail = f", and {len(listed) - most} more" if len(listed) > most else ""
+    return f"[{', '.join(listed[:most])}{tail}]"
+
+
+def _common(selected: Mapping[str, nn.Parameter], what: str, read: Callable[[nn.Parameter], T]) -> T:
+    found = {read(p): name for name, p in selected.items()}
+    if len(found) > 1:
+        listed = ", ".join(f"{value} ({name})" for value, name in found.items())
+        raise ValueError(f"model: expected parameters of one {what}, got {listed}")
+    return next(iter(found))
+
+
+def _refuse_batch_dependence(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm):
+            if module.training:
+                raise ValueError(
+                    f"model: {name or 'the model'} is a {type(module).__name__} in training mode, so an example's loss "
+                    "depends on its batch and on no example alone; call model.eval() first: running statistics are "
+                    "then used and stay as they are, also in further training"
+                )
+            if module.running_mean is None:
+                raise ValueError(
+                    f"model: {name or 'the model'} is a {type(module).__name__} without running statistics, so an "
+                    "example's loss depends on its batch even after model.eval()"
+                )
+        elif module.training and _dropout_probability(module) > 0:
+            raise ValueError(
+                f"model: {name or 'the model'} is a {type(module).__name__} with dropout "
+                f"{_dropout_probability(module)} in training mode, which makes losses random; call model.eval() "
+                "first: dropout is then off, also in further training"
+            )
+
+
+def _dropout_probability(module: nn.Module) -> float:
+    if isinstance(module, _DropoutNd):
+        return module.p
+    if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
+        return float(module.dropout)
+    return 0.0

@@ -1,0 +1,171 @@
+"""Every op in plain torch, from its definition: the specification.
+
+Tests compare the kernels with these functions, and tensors on devices without a kernel are computed
+by them. They favour being obviously right over memory and speed: sketches become dense matrices (a
+slice of columns at a time), gradients are formed, all scores are kept. Randomness has its own
+implementation of Philox here, in torch integers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .sketch import SJLT, SRHT, Sketch
+
+__all__ = ["outer_dot", "outer_norm2", "philox", "project", "sketch_matrix", "topk"]
+
+STREAM_RADEMACHER, STREAM_SJLT, STREAM_SRHT_IN, STREAM_SRHT_OUT, STREAM_SRHT_ROWS = range(5)
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_MATRIX_ENTRIES = 2**22  # of a sketch at a time, in `project`
+
+
+def accumulator(dtype: torch.dtype) -> torch.dtype:
+    """The type in which an op adds and returns: float64 for float64, float32 for the rest."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def philox(index: Tensor, part: Tensor | int, stream: int, seed: int) -> Tensor:
+    """The random words of counters (index low, index high, part, stream) under a 64-bit key.
+
+    Args:
+        index: int64 [n], not negative.
+        part: int64 [n] or an int, below 2^32.
+        stream: one of the STREAM constants.
+        seed: 0 to 2^64 - 1.
+
+    Returns:
+        int64 [n, 4], each word in [0, 2^32).
+    """
+    c = [index & _MASK, index >> 32, torch.zeros_like(index) + part, torch.full_like(index, stream)]
+    key = [seed & _MASK, seed >> 32]
+    for _ in range(10):
+        # Products of 32-bit numbers may pass 2^63; the wrapped int64 still has the right bits.
+        product0 = c[0] * _MULTIPLIERS[0]
+        product1 = c[2] * _MULTIPLIERS[1]
+        c = [
+            ((product1 >> 32) & _MASK) ^ c[1] ^ key[0],
+            product1 & _MASK,
+            ((product0 >> 32) & _MASK) ^ c[3] ^ key[1],
+            product0 & _MASK,
+        ]
+        key = [(key[0] + _WEYL[0]) & _MASK, (key[1] + _WEYL[1]) & _MASK]
+    return torch.stack(c, dim=-1)
+
+
+def _bits(words: Tensor) -> Tensor:
+    """int64 [n, 4] words to [n, 128] bits; bit b is bit b % 32 of word b // 32."""
+    shifts = torch.arange(32, device=words.device)
+    return ((words[:, :, None] >> shifts) & 1).flatten(1)
+
+
+def _signs(bits: Tensor) -> Tensor:
+    """0 to +1, 1 to -1."""
+    return 1 - 2 * bits
+
+
+def _rademacher_entries(sketch: Sketch, j: Tensor) -> Tensor:
+    parts = [
+        _signs(_bits(philox(j, part, STREAM_RADEMACHER, sketch.seed)))
+        for part in range((sketch.sketch_dim + 127) // 128)
+    ]
+    return torch.cat(parts, dim=1)[:, : sketch.sketch_dim].T
+
+
+def _sjlt_entries(sketch: SJLT, j: Tensor) -> Tensor:
+    entries = torch.zeros(sketch.sketch_dim, len(j), dtype=torch.int64, device=j.device)
+    columns = torch.arange(len(j), device=j.device)
+    for r in range(sketch.nonzeros):
+        q = j * sketch.nonzeros + r
+        word = philox(q // 4, 0, STREAM_SJLT, sketch.seed).gather(1, (q % 4)[:, None])[:, 0]
+        begin = r * sketch.sketch_dim // sketch.nonzeros
+        end = (r + 1) * sketch.sketch_dim // sketch.nonzeros
+        bucket = begin + (((word >> 1) * (end - begin)) >> 31)
+        entries[bucket, columns] = _signs(word & 1)
+    return entries
+
+
+def srht_rows(sketch: SRHT) -> list[int]:
+    """The rows of the L x L transform that the sketch keeps, increasing."""
+    rows = list(range(sketch.block))
+    if sketch.block == sketch.sketch_dim:
+        return rows
+    words = philox(torch.arange(sketch.sketch_dim), 0, STREAM_SRHT_ROWS, sketch.seed).tolist()
+    for i, (low, high, _, _) in enumerate(words):
+        pick = i + (((low | high << 32) * (sketch.block - i)) >> 64)
+        rows[i], rows[pick] = rows[pick], rows[i]
+    return sorted(rows[: sketch.sketch_dim])
+
+
+def _srht_entries(sketch: SRHT, j: Tensor) -> Tensor:
+    block, c = j // sketch.block, torch.arange(sketch.sketch_dim, device=j.device)
+    sign_in = _signs(_bits(philox(j // 128, 0, STREAM_SRHT_IN, sketch.seed)).gather(1, (j % 128)[:, None])[:, 0])
+    # Hadamard entry (-1)^popcount(row & column), the parity folded down to one bit.
+    parity = torch.tensor(srht_rows(sketch), device=j.device)[:, None] & (j % sketch.block)
+    for shift in (32, 16, 8, 4, 2, 1):
+        parity = parity ^ (parity >> shift)
+    blocks, which = torch.unique(block, return_inverse=True)
+    parts = (sketch.sketch_dim + 127) // 128
+    words = philox(
+        (blocks[:, None] * parts + torch.arange(parts, device=j.device)).flatten(),
+        0,
+        STREAM_SRHT_OUT,
+        sketch.seed,
+    )
+    sign_out = _signs(_bits(words)).reshape(len(blocks), -1)[:, c]
+    return sign_out[which].T * _signs(parity & 1) * sign_in
+
+
+def sketch_matrix(
+    sketch: Sketch,
+    start: int,
+    stop: int,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Columns [start, stop) of S as a dense matrix [sketch_dim, stop - start]."""
+    j = torch.arange(start, stop, dtype=torch.int64, device=device)
+    if isinstance(sketch, SJLT):
+        return _sjlt_entries(sketch, j).to(dtype) * sketch.nonzeros**-0.5
+    entries = _srht_entries(sketch, j) if isinstance(sketch, SRHT) else _rademacher_entries(sketch, j)
+    return entries.to(dtype) * sketch.sketch_dim**-0.5
+
+
+def project(grads: Tensor, sketch: Sketch, offset: int = 0, out: Tensor | None = None) -> Tensor:
+    """``out + grads @ S[:, offset : offset + dim].T``, see `fimo_fast.ops.project`."""
+    dtype = accumulator(grads.dtype)
+    if out is None:
+        out = grads.new_zeros(len(grads), sketch.sketch_dim, dtype=dtype)
+    step = max(1, _MATRIX_ENTRIES // sketch.sketch_dim)
+    for begin in range(0, grads.shape[1], step):
+        part = grads[:, begin : begin + step].to(dtype)
+        matrix = sketch_matrix(sketch, offset + begin, offset + begin + part.shape[1], dtype, grads.device)
+        out += part @ matrix.T
+    return out
+
+
+def _gradients(a: Tensor, delta: Tensor) -> Tensor:
+    """[B, T, n], [B, T, m] to sum_t delta_t a_t^T, flattened to [B, m * n]."""
+    dtype = accumulator(a.dtype)
+    return torch.einsum("btm,btn->bmn", delta.to(dtype), a.to(dtype)).flatten(1)
+
+
+def outer_dot(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
+    """Inner products of the formed gradients, see `fimo_fast.ops.outer_dot`."""
+    return _gradients(a, delta) @ _gradients(a2, delta2).T
+
+
+def outer_norm2(a: Tensor, delta: Tensor) -> Tensor:
+    """Squared norms of the formed gradients, see `fimo_fast.ops.outer_norm2`."""
+    return _gradients(a, delta).square().sum(1)
+
+
+def topk(queries: Tensor, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Stable sort of all scores, see `fimo_fast.ops.topk`."""
+    dtype = accumulator(queries.dtype)
+    scores = queries.to(dtype) @ features.to(dtype).T
+    values, indices = scores.sort(dim=1, descending=True, stable=True)  # NaN first; equal values keep their order
+    return values[:, :k].contiguous(), indices[:, :k].contiguous()

@@ -1,0 +1,358 @@
+"""project: against the dense matrix of the definition, to the bit against a sequential sum, and its contract."""
+
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+import torch
+
+from fimo_fast import _torch_ops, reference
+from fimo_fast.ops import project
+from fimo_fast.sketch import SJLT, SRHT, Rademacher
+from fimo_fast.testing import (
+    assert_same_bits,
+    available_isas,
+    count_kernel_calls,
+    force_isa,
+    sum_tolerance,
+)
+
+DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+
+
+def sketches(input_dim, sketch_dim, seed=2**64 - 59):
+    """One of each kind; SJLT with a number of nonzeros that does not divide anything."""
+    return [
+        Rademacher(input_dim, sketch_dim, seed=seed),
+        SJLT(input_dim, sketch_dim, nonzeros=min(3, sketch_dim), seed=seed),
+        SRHT(input_dim, sketch_dim, seed=seed),
+    ]
+
+
+def kind(sketch):
+    return sketch.kind
+
+
+# Lengths around the lanes, tiles and blocks of the kernels; sketch sizes with and without subsampling.
+SIZES = [(1, 1), (7, 3), (97, 8), (257, 33), (1000, 128), (777, 129), (4100, 1000)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_matches_the_dense_matrix(isa, size, dtype):
+    for batch in (1, 5, 17):
+        grads = torch.randn(batch, size[0]).to(dtype)
+        for sketch in sketches(*size):
+            with count_kernel_calls() as calls:
+                actual = project(grads, sketch)
+            assert calls["project"] == 1
+            assert actual.dtype == reference.accumulator(dtype)
+            expected = reference.project(grads.double(), sketch)
+            error = (actual - expected).abs().max() / grads.double().norm(dim=1).max()
+            assert error <= sum_tolerance(actual.dtype, size[0]), sketch
+
+
+def sequential(grads, sketch):
+    """The definition's order of additions, in NumPy scalars of the input's type."""
+    x = grads.numpy()
+    nonzeros = sketch.nonzeros if isinstance(sketch, SJLT) else sketch.sketch_dim
+    x = x * x.dtype.type(1 / np.sqrt(np.float64(nonzeros)))
+    out = np.zeros((len(x), sketch.sketch_dim), x.dtype)
+    if not isinstance(sketch, SRHT):
+        signs = np.sign(reference.sketch_matrix(sketch, 0, sketch.input_dim).numpy())
+        for j in range(sketch.input_dim):
+            for c in np.flatnonzero(signs[:, j]):
+                out[:, c] += x[:, j] if signs[c, j] > 0 else -x[:, j]
+        return out
+    length, rows = sketch.block, reference.srht_rows(sketch)
+    for block in range(0, sketch.input_dim, length):
+        matrix = reference.sketch_matrix(sketch, block, block + length).numpy()
+        y = np.zeros((len(x), length), x.dtype)
+        y[:, : x[:, block : block + length].shape[1]] = x[:, block : block + length]
+        # Row and column zero of a Hadamard matrix are +1: they show the signs on either side.
+        first = [(-1) ** bin(row & j).count("1") for row in rows[:1] for j in range(length)]
+        signs_in = np.sign(matrix[0]) * first  # times the sign of output 0
+        signs_out = np.sign(matrix[:, 0]) * np.sign(matrix[0, 0])  # relative to output 0
+        y *= (signs_in * np.sign(matrix[0, 0])).astype(x.dtype)
+        h = 1
+        while h < length:
+            for i in range(0, length, 2 * h):
+                a, b = y[:, i : i + h].copy(), y[:, i + h : i + 2 * h].copy()
+                y[:, i : i + h], y[:, i + h : i + 2 * h] = a + b, a - b
+            h *= 2
+        # Both relative signs were divided by the same factor, which flips y exactly or not at all.
+        out += y[:, rows] * (signs_out * np.sign(matrix[0, 0])).astype(x.dtype)
+    return out
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("sketch", sketches(150, 20) + sketches(300, 64), ids=repr)
+def test_bits_are_those_of_the_definition(isa, sketch, dtype):
+    grads = torch.randn(3, sketch.input_dim, dtype=dtype) * torch.logspace(-6, 6, sketch.input_dim)
+    grads = grads.to(dtype)
+    assert_same_bits(project(grads, sketch), torch.from_numpy(sequential(grads, sketch)))
+
+
+@pytest.mark.parametrize(
+    ("sketch", "pinned"),
+    [
+        (Rademacher(1000, 100, seed=3), 0x097BEBF3),
+        (SJLT(1000, 100, nonzeros=3, seed=3), 0x9B5CBC60),
+        (SRHT(1000, 100, seed=3), 0x33ECE2EA),
+        (SRHT(5000, 2048, seed=2**64 - 1), 0xACEA6193),
+    ],
+    ids=repr,
+)
+def test_bits_are_pinned(isa, sketch, pinned):
+    # Stored features outlive versions of this library: these numbers may never change.
+    numbers = torch.arange(3 * sketch.input_dim, dtype=torch.float64)
+    grads = ((numbers * 7919 % 1000) / 8 - 61).float().reshape(3, -1) / 3
+    assert zlib.crc32(project(grads, sketch).numpy().tobytes()) == pinned
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "sketch",
+    [
+        *sketches(3000, 300),
+        SRHT(5000, 4096),
+        SRHT(9000, 8000),  # blocks longer than the part that is transformed in cache
+        SJLT(2000, 40000, nonzeros=2),  # sums too large for groups of rows
+    ],
+    ids=repr,
+)
+def test_bits_depend_on_nothing_but_the_vector(with_threads, sketch, dtype):
+    grads = torch.randn(21, sketch.input_dim).to(dtype)
+    with force_isa("scalar"):
+        expected = with_threads(1, project, grads, sketch)
+    for name in available_isas():
+        with force_isa(name):
+            for threads in (1, 2, 5):
+                assert_same_bits(with_threads(threads, project, grads, sketch), expected)
+            rows = [project(grads[i : i + n], sketch) for i, n in ((0, 1), (1, 4), (5, 16))]
+            assert_same_bits(torch.cat(rows), expected)
+
+
+@pytest.mark.parametrize("sketch", sketches(5000, 300), ids=kind)
+def test_slices_add_up_to_the_bits_of_the_whole(isa, sketch):
+    grads = torch.randn(6, 5000)
+    step = 2 * 512 if sketch.kind == "srht" else 777
+    out = torch.zeros(6, 300)
+    for begin in range(0, 5000, step):
+        part = grads[:, begin : begin + step]
+        assert project(part, sketch, offset=begin, out=out) is out
+    assert_same_bits(out, project(grads, sketch))
+
+
+def test_srht_slices_cut_anywhere_agree_up_to_rounding(isa):
+    sketch = SRHT(5000, 300)
+    grads = torch.randn(4, 5000)
+    parts = [project(grads[:, b:e], sketch, offset=b) for b, e in ((0, 777), (777, 1500), (1500, 5000))]
+    torch.testing.assert_close(sum(parts), project(grads, sketch), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("sketch", sketches(2**48, 100), ids=kind)
+@pytest.mark.parametrize("offset", [2**32 - 150, 2**40 + 12345, 2**48 - 300])
+def test_coordinates_are_64_bit(isa, sketch, offset):
+    grads = torch.randn(2, 300)
+    expected = reference.project(grads.double(), sketch, offset)
+    torch.testing.assert_close(project(grads, sketch, offset).double(), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("sketch", sketches(2**48, 2**10), ids=kind)
+def test_coordinates_around_the_carry_of_the_counter(isa, sketch):
+    # The Philox index of SJLT and SRHT is a multiple or a fraction of the coordinate.
+    for index in (2**32, 2**32 // 3 * 4, 2**32 * 128, 2**33):
+        offset = index - index % 1024 - 1024
+        grads = torch.randn(1, 2048)
+        expected = reference.project(grads.double(), sketch, offset)
+        actual = project(grads, sketch, offset).double()
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("sketch", sketches(500, 40), ids=kind)
+def test_columns_have_unit_norm(sketch):
+    columns = project(torch.eye(500, dtype=torch.float64), sketch)
+    torch.testing.assert_close(columns.square().sum(1), torch.ones(500, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("make", [Rademacher, SJLT, SRHT])
+def test_inner_products_are_unbiased(make):
+    x, y = torch.randn(2, 600, dtype=torch.float64)
+    both = torch.stack([x, y])
+    products = torch.stack([torch.prod(project(both, make(600, 48, seed=seed)), 0).sum() for seed in range(3000)])
+    # Var <Sx, Sy> is about (|x|^2 |y|^2 + <x, y>^2) / sketch_dim for all three.
+    standard_error = products.std() / 3000**0.5
+    assert standard_error < 1.5 * x.norm() * y.norm() / (48 * 3000) ** 0.5
+    assert (products.mean() - x @ y).abs() < 4 * standard_error
+
+
+@pytest.mark.parametrize("sketch", sketches(300, 16), ids=kind)
+def test_is_linear(isa, sketch):
+    x, y = torch.randn(2, 4, 300, dtype=torch.float64)
+    torch.testing.assert_close(project(2 * x - 3 * y, sketch), 2 * project(x, sketch) - 3 * project(y, sketch))
+
+
+@pytest.mark.parametrize("sketch", sketches(300, 40), ids=kind)
+def test_any_stride_is_read(isa, sketch):
+    wide = torch.randn(6, 700)
+    rows, columns = wide[::2, 100:400], wide[:3, 0:600:2]
+    assert_same_bits(project(rows, sketch), project(rows.contiguous(), sketch))
+    assert_same_bits(project(columns, sketch), project(columns.contiguous(), sketch))
+    same = wide[:1, :300].expand(5, 300)
+    assert_same_bits(project(same, sketch), project(same.contiguous(), sketch))
+    out = torch.zeros(3, 50)
+    project(rows, sketch, out=out[:, 3:43])
+    assert_same_bits(out[:, 3:43].contiguous(), project(rows.contiguous(), sketch))
+    assert not out[:, :3].any() and not out[:, 43:].any()
+
+
+@pytest.mark.parametrize("sketch", sketches(64, 16), ids=kind)
+def test_nan_and_inf_reach_the_result(isa, sketch):
+    for bad in (float("nan"), float("inf")):
+        grads = torch.randn(3, 64)
+        clean = project(grads, sketch)
+        grads[1, 20] = bad
+        result = project(grads, sketch)
+        hit = reference.sketch_matrix(sketch, 20, 21)[:, 0] != 0
+        assert not result[1, hit].isfinite().any()
+        assert_same_bits(result[1, ~hit], clean[1, ~hit])
+        assert_same_bits(result[[0, 2]], clean[[0, 2]])
+
+
+def test_denormals_survive(isa):
+    grads = torch.full((1, 4), 2.0**-140)
+    assert project(grads, Rademacher(4, 1)).item() % 2.0**-140 == 0
+    assert project(grads, SJLT(4, 4, nonzeros=1)).abs().sum() > 0
+
+
+@pytest.mark.parametrize("sketch", sketches(30, 8), ids=kind)
+def test_empty_inputs(sketch):
+    assert project(torch.zeros(0, 30), sketch).shape == (0, 8)
+    out = torch.randn(2, 8)
+    before = out.clone()
+    project(torch.zeros(2, 0), sketch, offset=30, out=out)
+    assert_same_bits(out, before)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize("sketch", sketches(200, 24), ids=kind)
+def test_numpy_arrays_give_numpy_arrays(sketch, dtype):
+    grads = np.random.default_rng(0).normal(size=(4, 400)).astype(dtype)[:, ::2]
+    result = project(grads, sketch)
+    assert isinstance(result, np.ndarray)
+    expected = project(torch.from_numpy(grads.copy()), sketch)
+    assert_same_bits(torch.from_numpy(result), expected)
+    out = np.zeros_like(result)
+    assert project(grads, sketch, out=out) is out
+    assert np.array_equal(out, result)
+    swapped = grads.astype(grads.dtype.newbyteorder())
+    assert np.array_equal(project(swapped, sketch), result)
+
+
+GRADS = torch.zeros(2, 10)
+SKETCH = Rademacher(10, 4)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: project(GRADS, "srht"), TypeError, "sketch: .*got str"),
+        (lambda: project([[1.0]], SKETCH), TypeError, "grads: .*got list"),
+        (lambda: project(GRADS.int(), SKETCH), TypeError, "grads: .*got torch.int32"),
+        (lambda: project(GRADS[0], SKETCH), ValueError, r"grads: .*got \[10\]"),
+        (lambda: project(GRADS[:, :9], SKETCH), ValueError, r"grads: .*\[batch, 10\].*\[2, 9\]"),
+        (lambda: project(GRADS, SKETCH, offset=1), ValueError, "grads: .*at most .* 9 .*got 10"),
+        (lambda: project(GRADS, SKETCH, offset=-1), ValueError, "offset: .*got -1"),
+        (lambda: project(GRADS, SKETCH, offset=11), ValueError, "offset: .*got 11"),
+        (lambda: project(GRADS, SKETCH, out=torch.zeros(2, 5)), ValueError, r"out: .*\[2, 4\]"),
+        (lambda: project(GRADS, SKETCH, out=torch.zeros(2, 4).double()), TypeError, "out: .*float32"),
+        (lambda: project(GRADS, SKETCH, out=np.zeros((2, 4))), TypeError, "out: .*Tensor.*ndarray"),
+        (lambda: project(GRADS, SKETCH, out=torch.zeros(4, 2).T), ValueError, "out: .*unit stride"),
+        (
+            lambda: project(GRADS, SKETCH, out=torch.zeros(1, 4).expand(2, 4)),
+            ValueError,
+            "out: .*overlap",
+        ),
+        (lambda: project(GRADS, SKETCH, out=GRADS[:, :4]), ValueError, "out: .*shared with grads"),
+        (
+            lambda: project(GRADS.clone().requires_grad_(), SKETCH),
+            RuntimeError,
+            "grads: requires grad.*detach",
+        ),
+        (
+            lambda: project(GRADS, SKETCH, out=torch.zeros(2, 4).requires_grad_()),
+            RuntimeError,
+            "out: requires grad",
+        ),
+    ],
+)
+def test_refusals_name_the_argument(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_read_only_numpy_out_is_refused():
+    out = np.zeros((2, 4), np.float32)
+    out.flags.writeable = False
+    with pytest.raises((ValueError, BufferError), match="read-only|readonly"):
+        project(np.zeros((2, 10), np.float32), SKETCH, out=out)
+
+
+def test_parameters_are_accepted_without_grad_mode():
+    weight = torch.nn.Parameter(torch.randn(2, 10))
+    with torch.no_grad():
+        assert_same_bits(project(weight, SKETCH), project(weight.detach(), SKETCH))
+
+
+@pytest.mark.parametrize("sketch", sketches(50, 8, seed=2**63 + 1), ids=kind)
+def test_is_a_proper_torch_op(sketch):
+    grads = torch.randn(3, 50)
+    nonzeros = sketch.options.get("nonzeros", 0)
+    args = (sketch.kind, 50, 8, sketch.seed - 2**64, nonzeros, 0)
+    torch.library.opcheck(torch.ops.fimo_fast.project.default, (grads, *args))
+    torch.library.opcheck(torch.ops.fimo_fast.project_.default, (grads, torch.zeros(3, 8), *args))
+
+
+@pytest.mark.parametrize("sketch", sketches(50, 8, seed=2**63 + 1), ids=kind)
+def test_compiles_without_graph_breaks(sketch):
+    grads = torch.randn(3, 50)
+    out = torch.zeros(3, 8)
+
+    def step(grads, out):
+        project(grads * 2, sketch, out=out)
+        return project(grads, sketch) + 1
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")(grads, out)
+    assert_same_bits(compiled, project(grads, sketch) + 1)
+    assert_same_bits(out, project(grads * 2, sketch))
+
+
+def test_fake_tensors_have_the_right_shape_and_never_reach_the_kernel():
+    with torch._subclasses.FakeTensorMode(), count_kernel_calls() as calls:
+        result = project(torch.empty(3, 10, dtype=torch.bfloat16), SKETCH)
+        assert result.shape == (3, 4) and result.dtype == torch.float32
+    assert calls["project"] == 0
+
+
+def test_cuda_implementation_is_the_reference_with_one_warning(monkeypatch):
+    monkeypatch.setattr(_torch_ops, "_warned", set())
+    grads = torch.randn(2, 10)
+    args = ("rademacher", 10, 4, 0, 0, 0)
+    with pytest.warns(UserWarning, match="project: no CUDA kernel"):
+        result = _torch_ops._project_cuda(grads, *args)
+    torch.testing.assert_close(result, project(grads, SKETCH))
+    out = torch.zeros(2, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _torch_ops._project_into_cuda(grads, out, *args)
+    assert_same_bits(out, result)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("sketch", sketches(300, 40), ids=kind)
+def test_cuda_tensors_agree_with_the_cpu(sketch):
+    grads = torch.randn(4, 300, dtype=torch.float64)
+    torch.testing.assert_close(project(grads.cuda(), sketch).cpu(), project(grads, sketch))

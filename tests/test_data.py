@@ -1,0 +1,93 @@
+"""Data at the border: what is taken, and what is refused with the example named."""
+
+import pytest
+import torch
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+
+import fimo_fast as ff
+from fimo_fast.data import load
+
+
+def squared_error(output, target):
+    return (output - target).square()
+
+
+@pytest.fixture
+def problem():
+    torch.manual_seed(0)
+    return ff.Problem(torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Flatten(0)), squared_error)
+
+
+X, Y = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.linspace(-1, 1, 6)
+
+
+def test_a_dataset_and_a_pair_of_tensors_are_the_same(problem):
+    pair, dataset = load(problem, (X, Y), "train"), load(problem, TensorDataset(X, Y), "train")
+    assert torch.equal(pair.inputs, dataset.inputs) and torch.equal(pair.targets, dataset.targets)
+
+
+def test_a_dataset_of_items(problem):
+    class Items(Dataset):
+        def __len__(self):
+            return 6
+
+        def __getitem__(self, i):
+            return X[i], float(Y[i])
+
+    torch.testing.assert_close(load(problem, Items(), "train").targets.float(), Y)
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        return iter(())
+
+
+def test_all_methods_take_a_dataset(problem):
+    torch.testing.assert_close(
+        ff.GradDot().attribute(problem, TensorDataset(X, Y), TensorDataset(X, Y)),
+        ff.GradDot().attribute(problem, (X, Y), (X, Y)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        ((X[:0], Y[:0]), ValueError, "train: expected at least one example, got none"),
+        (TensorDataset(X[:0], Y[:0]), ValueError, "train: expected at least one example, got an empty Dataset"),
+        ((X, Y[:5]), ValueError, "as many inputs as targets, got 6 and 5"),
+        ((X.to("meta"), Y), ValueError, "train inputs: expected on cpu like the model, got meta"),
+        ((X.double(), Y), ValueError, "train inputs: expected torch.float32 like the model's parameters"),
+        ((X.index_fill(0, torch.tensor([4]), float("nan")), Y), ValueError, "NaN or infinity in example 4"),
+        ((X, Y.index_fill(0, torch.tensor([2]), float("inf"))), ValueError, "train targets: .* in example 2"),
+        (X, TypeError, "train: expected a torch Dataset with a length or a pair of tensors"),
+        (TensorDataset(X), TypeError, r"train: expected a Dataset of \(input, target\) pairs"),
+        (Endless(), TypeError, "train: expected a torch Dataset with a length"),
+    ],
+)
+def test_refused(problem, data, error, message):
+    with pytest.raises(error, match=message):
+        load(problem, data, "train")
+    with pytest.raises(error, match=message):
+        ff.GradDot().attribute(problem, data, (X, Y))
+
+
+def test_a_loss_that_is_not_finite_names_the_example():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Flatten(0))
+    problem = ff.Problem(net, lambda output, target: target.log() + 0 * output)
+    with pytest.raises(ValueError, match="train: expected finite losses, got nan for example 0"):
+        ff.InfluenceFunction(1.0).attribute(problem, (X, Y), (X, Y))
+    positive = (X[3:], Y[3:])
+    with pytest.raises(ValueError, match="queries: expected finite losses"):
+        ff.FurtherTraining(problem, torch.optim.SGD, 1, 1, seeds=1).run(positive, (X, Y), [0])
+
+
+def test_a_loss_that_depends_on_the_batch():
+    class Centred(torch.nn.Linear):
+        def forward(self, x):
+            out = super().forward(x)[:, 0]
+            return out - out.mean()
+
+    problem = ff.Problem(Centred(3, 1), squared_error)
+    with pytest.raises(ValueError, match="do not depend on the rest of the batch"):
+        load(problem, (X, Y), "train")
