@@ -51,7 +51,8 @@ def load(problem: Problem, data: Data, name: str) -> Examples:
         ValueError: Empty, lengths or types that differ, the wrong device, a loss that is not one number an example,
             depends on the other examples of the batch, or is not finite (the first such example is named).
     """
-    examples = _tensors(data, name)
+    problem.check_model()
+    examples = _tensors(data, name, problem.device)
     if len(examples) == 0:
         raise ValueError(f"{name}: expected at least one example, got none")
     if len(examples.inputs) != len(examples.targets):
@@ -74,10 +75,14 @@ def load(problem: Problem, data: Data, name: str) -> Examples:
     return examples
 
 
-def _tensors(data: Any, name: str) -> Examples:
+def _is_pair(data: Any) -> bool:
+    return isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)
+
+
+def _tensors(data: Any, name: str, device: torch.device) -> Examples:
     if isinstance(data, Examples):
         return data
-    if isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(t, Tensor) for t in data):
+    if _is_pair(data):
         inputs, targets = data
         if inputs.dim() == 0 or targets.dim() == 0:
             raise ValueError(f"{name}: expected tensors with a first axis of examples, got a scalar")
@@ -85,10 +90,13 @@ def _tensors(data: Any, name: str) -> Examples:
     if isinstance(data, Dataset) and isinstance(data, Sized):
         if len(data) == 0:
             raise ValueError(f"{name}: expected at least one example, got an empty Dataset")
-        batches = list(DataLoader(data, batch_size=1024))
-        if not all(isinstance(b, (tuple, list)) and len(b) == 2 for b in batches):
-            raise TypeError(f"{name}: expected a Dataset of (input, target) pairs, got items of another form")
-        inputs, targets = (torch.cat([batch[part] for batch in batches]) for part in (0, 1))
+        try:
+            batches = list(DataLoader(data, batch_size=1024))
+        except (RuntimeError, TypeError) as error:
+            raise TypeError(f"{name}: expected a Dataset whose items can be stacked; torch says: {error}") from error
+        if not all(_is_pair(batch) for batch in batches):
+            raise TypeError(f"{name}: expected a Dataset of (input, target) pairs of tensors, got others")
+        inputs, targets = (torch.cat([batch[part] for batch in batches]).to(device) for part in (0, 1))
         return Examples(inputs.detach(), targets.detach())
     raise TypeError(
         f"{name}: expected a torch Dataset with a length or a pair of tensors (inputs, targets), "
@@ -98,22 +106,37 @@ def _tensors(data: Any, name: str) -> Examples:
 
 @torch.no_grad()
 def _check_losses(problem: Problem, examples: Examples, name: str) -> None:
-    """Tries the loss on all examples: finite; and on the first few alone: independent of the batch."""
+    """Tries the loss on all examples: finite, of the output alone, and independent of the rest of the batch."""
     parameters = problem.parameters()
-    read = problem.outputs if name == "queries" else problem.losses
+    read = problem.attributed if name == "queries" else problem.loss
     start = 0
     for batch in examples.batches(1024):
-        values = read(parameters, batch.inputs, batch.targets)
+        output = problem.forward(parameters, batch.inputs)
+        if not isinstance(output, Tensor) or output.dim() == 0 or len(output) != len(batch):
+            got = f"a tensor of shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(
+                f"model: expected a tensor with the {len(batch)} examples of the batch on its first axis, got {got}; "
+                "wrap the model"
+            )
+        values = read(output, batch.targets)
         if not torch.isfinite(values).all():
             first = start + int((~torch.isfinite(values)).nonzero()[0])
             raise ValueError(f"{name}: expected finite losses, got {values[first - start].item()} for example {first}")
         start += len(batch)
     few = examples[slice(0, 3)]
-    together = read(parameters, few.inputs, few.targets)
-    alone = torch.cat([read(parameters, one.inputs, one.targets) for one in few.batches(1)])
-    tolerance = 1e3 * torch.finfo(together.dtype).eps * (1 + together.abs())
-    if ((together - alone).abs() > tolerance).any():
-        raise ValueError(
-            f"{name}: expected losses that do not depend on the rest of the batch, got {together.tolist()} together "
-            f"and {alone.tolist()} one by one"
-        )
+    together = problem.forward(parameters, few.inputs)
+    with torch.enable_grad():
+        if read(together.detach(), few.targets).requires_grad:
+            raise ValueError(
+                "loss_fn: expected a function of output and target alone, got one that reads parameters; use the "
+                "optimizer's weight_decay for a penalty"
+            )
+    apart = torch.cat([problem.forward(parameters, one.inputs) for one in few.batches(1)])
+    rows = torch.cat([read(together[i : i + 1], few.targets[i : i + 1]) for i in range(len(few))])
+    for what, joint, single in (("model", together, apart), ("loss_fn", read(together, few.targets), rows)):
+        tolerance = 1e4 * torch.finfo(problem.dtype).eps * joint.abs().max()
+        if ((joint - single).abs() > tolerance).any():
+            raise ValueError(
+                f"{what}: expected values for an example that do not depend on the rest of the batch, got "
+                f"{joint.flatten()[:6].tolist()} for examples together and {single.flatten()[:6].tolist()} one by one"
+            )

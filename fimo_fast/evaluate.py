@@ -9,6 +9,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
+from ._integers import integer
 from .oracle import FurtherTrainingResult
 
 _RESAMPLES = 200
@@ -84,7 +85,7 @@ def agreement(
 
 def _aligned(scores: Tensor, result: FurtherTrainingResult, examples: Sequence[int] | None) -> Tensor:
     _, epochs, queries, _ = result.per_seed.shape
-    rows = list(range(result.n_train)) if examples is None else [int(i) for i in examples]
+    rows = list(range(result.n_train)) if examples is None else [integer("examples", i, 0) for i in examples]
     expected = (len(rows), queries)
     if tuple(scores.shape[-2:]) != expected or scores.dim() not in (2, 3):
         raise ValueError(
@@ -95,6 +96,8 @@ def _aligned(scores: Tensor, result: FurtherTrainingResult, examples: Sequence[i
         raise ValueError(f"scores: expected {epochs} epochs, got {len(scores)}")
     if not torch.isfinite(scores).all():
         raise ValueError("scores: expected finite numbers, got NaN or infinity")
+    if len(set(rows)) < len(rows):
+        raise ValueError("examples: expected each training example once, got some repeated")
     position = {example: row for row, example in enumerate(rows)}
     if missing := [i for i in result.left_out if i not in position]:
         raise ValueError(f"examples: expected a row for every left-out example, got none for {missing[:5]}")
@@ -116,4 +119,5 @@ def _ranks(values: Tensor) -> Tensor:
 
 def _interval(point: Tensor, samples: list[Tensor]) -> Tensor:
     spread = _SIDES * torch.stack(samples).std(0)
+    spread = torch.where(spread > 0, spread, torch.nan)  # one seed and one query: nothing was resampled
     return torch.stack([point - spread, point + spread], dim=-1).clamp(-1, 1)

@@ -16,7 +16,7 @@ from .curvature import SpectralScores
 from .evaluate import Agreement, agreement
 from .files import replacing
 from .methods import TRAK, FiniteHorizon, GradCos, GradDot, InfluenceFunction, spectral_scores
-from .oracle import FurtherTraining, FurtherTrainingResult, UnrolledDerivative, UnrolledResponse
+from .oracle import FurtherTrainingResult, UnrolledDerivative, UnrolledResponse
 from .oracle.sampling import steps_per_epoch
 from .oracle.unrolled import unrolled_scores
 from .progress import Plan
@@ -83,29 +83,31 @@ def run(task: Task, plan: Plan) -> Outcome:
     with plan.stage(gradients):
         timed = _gradient_methods(task)
     with plan.stage(other):
-        timed |= _unrolled_methods(task, plan)
+        unrolled = _unrolled_methods(task, plan)
     with plan.stage(own):
-        own_scores = _unrolled(task, task.training, plan)
+        derivative = UnrolledDerivative(task.training)
+        own_scores = derivative.by_epoch(task.problem, task.train, task.queries, task.left_out, progress=plan)
     gallery = None
     if images:
         with plan.stage(images[0]):
             gallery = _gallery(task, plan)
     entry = _entry(task, result)
-    scores = {name: values for name, (values, _, _) in timed.items()}
-    for name, (values, seconds, settings) in timed.items():
-        found = agreement(values, result, task.left_out if name in own_scores else None)
+    scores = {}
+    for name, (values, seconds, settings) in (timed | unrolled).items():
+        scores[name] = values
+        found = agreement(values, result, task.left_out if name in unrolled else None)
         entry["methods"][name] = _numbers(found) | {"seconds": seconds, "settings": settings}
-        entry["reliability_interval"] = _listed(found.ceiling_interval)
-    for name, values in own_scores.items():
-        entry["methods"][name]["own_seeds"] = _numbers(agreement(values, result, task.left_out))
-        scores[f"{name}, own seeds"] = values
+    found = agreement(own_scores, result, task.left_out)
+    entry["methods"]["UnrolledDerivative"]["own_seeds"] = _numbers(found)
+    entry["reliability_interval"] = _listed(found.ceiling_interval)
+    scores["UnrolledDerivative, own seeds"] = own_scores
     return Outcome(entry, result, scores, gallery)
 
 
 Timed = tuple[Tensor, float, str]
 
 
-def _timed(work: Callable[[], Tensor], settings: str = "") -> Timed:
+def _timed(work: Callable[[], Tensor], settings: str = "at the final parameters") -> Timed:
     began = time.perf_counter()
     scores = work()
     return scores, time.perf_counter() - began, settings
@@ -141,16 +143,12 @@ def _gradient_methods(task: Task) -> dict[str, Timed]:
 def _unrolled_methods(task: Task, plan: Plan) -> dict[str, Timed]:
     """Both unrolled methods by the seeds that the oracle does not use; one pass gives both, so each costs all of it."""
     began = time.perf_counter()
-    scores = _unrolled(task, task.unrolled, plan)
-    seconds = time.perf_counter() - began
-    settings = f"{len(task.unrolled.seed_values)} seeds, none of them the oracle's"
-    return {name: (values, seconds, settings) for name, values in scores.items()}
-
-
-def _unrolled(task: Task, training: FurtherTraining, plan: Plan) -> dict[str, Tensor]:
     names = {"derivative": UnrolledDerivative.__name__, "response": UnrolledResponse.__name__}
-    found = unrolled_scores(training, task.problem, task.train, task.queries, task.left_out, progress=plan)
-    return {names[reading]: scores for reading, scores in found.items()}
+    found = unrolled_scores(task.unrolled, task.problem, task.train, task.queries, task.left_out, progress=plan)
+    seconds = time.perf_counter() - began
+    count = len(task.unrolled.seed_values)
+    settings = f"{count} seeds, none of them the oracle's; the left-out examples at every epoch"
+    return {names[reading]: (scores, seconds, settings) for reading, scores in found.items()}
 
 
 def _entry(task: Task, result: FurtherTrainingResult) -> dict[str, Any]:

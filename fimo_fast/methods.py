@@ -2,7 +2,7 @@
 
 Each has ``attribute(problem, train, queries)`` → scores [n_train, n_queries] that approximate the oracle's effects:
 what giving training example i weight 0 adds to the query's loss (or output_fn). Positive: removing the example raises
-it. GradDot and GradCos keep that sign but not the scale.
+it. GradDot and GradCos keep that sign but not the scale, TRAK keeps it up to the curvature of the loss in the output.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from . import ops
+from ._integers import integer
 from .curvature import GaussNewton, SpectralScores
 from .data import Data, Examples, load
-from .gradients import BatchGradients, GradientStream, per_example_gradients
+from .gradients import BatchGradients, GradientStream, check_finite, per_example_gradients
 from .problem import Problem
 from .sketch import Rademacher
 
 _BATCH = 256
+_WORKSPACE = 256 * 2**20
 
 
 class GradDot:
@@ -32,7 +34,7 @@ class GradDot:
 
     def attribute(self, problem: Problem, train: Data, queries: Data) -> Tensor:
         """Scores [n_train, n_queries]."""
-        return _gradient_products(problem, train, queries)[0]
+        return _gradient_products(problem, train, queries, norms=False)[0]
 
 
 class GradCos:
@@ -40,9 +42,9 @@ class GradCos:
 
     def attribute(self, problem: Problem, train: Data, queries: Data) -> Tensor:
         """Scores [n_train, n_queries], in [−1, 1]."""
-        dots, train_norm2, query_norm2 = _gradient_products(problem, train, queries)
+        dots, train_norm2, query_norm2 = _gradient_products(problem, train, queries, norms=True)
         norms = train_norm2.sqrt()[:, None] * query_norm2.sqrt()
-        return torch.where(norms > 0, dots / norms, torch.zeros_like(dots))
+        return torch.where(norms == 0, 0.0, dots / norms)
 
 
 class InfluenceFunction:
@@ -128,7 +130,8 @@ class TRAK:
     """TRAK of one model (Park et al. 2023, arXiv 2303.14186): a sketched Gauss-Newton matrix of the model output f.
 
     Scores are (S∇g)ᵀ (ΦᵀΦ/n + λI)⁻¹ S∇ℓ_i / n with Φ the sketched gradients S∇f_i [n, k]: TRAK's formula, with the
-    query's loss in place of its f, so that sign and units are the oracle's.
+    query's loss in place of its f, so that the sign is the oracle's. TRAK leaves out the curvature of the loss in f, so
+    the scale is off by it (by 2 for a squared error).
 
     Args:
         sketch_dim: k, below the number of training examples unless damped.
@@ -148,8 +151,7 @@ class TRAK:
         seed: int = 0,
         model_output: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
-        if sketch_dim < 1:
-            raise ValueError(f"sketch_dim: expected a positive integer, got {sketch_dim}")
+        integer("sketch_dim", sketch_dim, 1)
         if damping is not None and not (math.isfinite(damping) and damping >= 0):
             raise ValueError(f"damping: expected a finite number ≥ 0, got {damping}")
         self.sketch_dim = sketch_dim
@@ -161,14 +163,15 @@ class TRAK:
         """Scores [n_train, n_queries]."""
         train_examples, query_examples = load(problem, train, "train"), load(problem, queries, "queries")
         sketch = Rademacher(problem.numel, self.sketch_dim, self.seed)
+        size = max(1, min(_BATCH, _WORKSPACE // (16 * problem.numel)))
         of_output = Problem(problem.model, problem.loss_fn, self.model_output or _default_output, list(problem.shapes))
 
         def sketched(which: Problem, examples: Examples, of: str) -> Tensor:
             pieces = []
-            for batch in examples.batches(_BATCH):
+            for batch in examples.batches(size):
                 gradients = per_example_gradients(which, batch.inputs, batch.targets, of)
                 pieces.append(ops.project(problem.ravel(gradients), sketch).double())
-            return torch.cat(pieces)
+            return check_finite(torch.cat(pieces), "gradients")
 
         features = sketched(of_output, train_examples, "output")
         matrix = features.T @ features / len(train_examples)
@@ -194,30 +197,31 @@ def spectral_scores(problem: Problem, train: Data, queries: Data) -> SpectralSco
     return GaussNewton(problem, train_examples).pair(query_examples)
 
 
-def _gradient_products(problem: Problem, train: Data, queries: Data) -> tuple[Tensor, Tensor, Tensor]:
-    """Dots [n_train, n_queries] and squared norms [n_train], [n_queries] of loss and output gradients."""
+def _gradient_products(problem: Problem, train: Data, queries: Data, norms: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Dots [n_train, n_queries] of loss and output gradients; if asked, squared norms [n_train] and [n_queries]."""
     train_examples, query_examples = load(problem, train, "train"), load(problem, queries, "queries")
     train_stream = GradientStream(problem, train_examples, "loss")
     query_stream = GradientStream(problem, query_examples, "output")
     train_stream.agree_with(query_stream)
     of_queries: list[BatchGradients] = list(query_stream.over(query_examples, _BATCH))
-    dots, norms = [], []
+    dots, train_norms = [], [torch.empty(0)]
     for gradients in train_stream.over(train_examples, _BATCH):
         dots.append(torch.cat([gradients.dot(other) for other in of_queries], dim=1))
-        norms.append(gradients.norm2())
-    return torch.cat(dots), torch.cat(norms), torch.cat([gradients.norm2() for gradients in of_queries])
+        if norms:
+            train_norms.append(gradients.norm2())
+    query_norms = [gradients.norm2() for gradients in of_queries] if norms else train_norms
+    return check_finite(torch.cat(dots), "gradients"), torch.cat(train_norms), torch.cat(query_norms)
 
 
 def _check_horizon(learning_rate: float, steps: int) -> None:
     if not (math.isfinite(learning_rate) and learning_rate > 0):
         raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
-    if steps < 1:
-        raise ValueError(f"steps: expected a positive integer, got {steps}")
+    integer("steps", steps, 1)
 
 
 def _default_output(output: Tensor, target: Tensor) -> Tensor:
     """Log-odds of the target class, or the only output."""
-    if output.dim() == 2 and target.dim() == 1 and not target.is_floating_point():
+    if output.dim() == 2 and output.shape[1] > 1 and target.dim() == 1 and not target.is_floating_point():
         wanted = output.gather(1, target[:, None])
         is_target = torch.arange(output.shape[1], device=output.device) == target[:, None]
         others = output.masked_fill(is_target, -math.inf)

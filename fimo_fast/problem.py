@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 PerExample = Callable[[Tensor, Tensor], Tensor]
@@ -23,8 +25,8 @@ class Problem:
 
     The model is only read: nothing is written to it, no hook stays on it. It must treat the examples of a batch
     independently and deterministically, so modules that do not (BatchNorm on batch statistics, active dropout) are
-    refused; ``model.eval()`` fixes the running statistics and switches dropout off, and further training then runs
-    in that same mode.
+    refused, here and again at each use; ``model.eval()`` fixes the running statistics and switches dropout off, and
+    further training then runs in that same mode.
 
     Args:
         model: Called as ``model(inputs)`` with inputs [batch, ...]; the first axis of its output is the batch.
@@ -52,10 +54,10 @@ class Problem:
         for name, function in (("loss_fn", loss_fn), ("output_fn", output_fn)):
             if function is not None and not callable(function):
                 raise TypeError(f"{name}: expected a callable (output, target) -> [batch], got {function!r}")
-        _refuse_batch_dependence(model)
         self.model = model
         self.loss_fn = loss_fn
         self.output_fn = output_fn
+        self.check_model()
         self._choice = parameters
         selected = _select(model, parameters)
         self.shapes: dict[str, torch.Size] = {name: p.shape for name, p in selected.items()}
@@ -75,6 +77,16 @@ class Problem:
             f"Problem({type(self.model).__name__}, {self.numel:,} parameters in {len(self.shapes)} tensors, "
             f"{self.dtype}, {self.device})"
         )
+
+    def check_model(self) -> None:
+        """Refuses a model that mixes the examples of a batch, is random or changes itself; modes can be switched.
+
+        Raises:
+            ValueError: Names the module and says what to do.
+        """
+        for name, module in self.model.named_modules():
+            if reason := _unsuited(module):
+                raise ValueError(f"model: {name or 'the model'} is a {type(module).__name__} {reason}")
 
     def parameters(self) -> dict[str, Tensor]:
         """The selected parameters as they are now: {name: [*shape]}, detached, not copied."""
@@ -104,11 +116,18 @@ class Problem:
     def forward(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """The model's output [batch, ...] at these values of the selected parameters (a pure function of both)."""
         frozen = {name: tensor.detach() for name, tensor in self.model.named_parameters() if name not in self.shapes}
-        return cast(Tensor, functional_call(self.model, {**frozen, **parameters}, (inputs,)))
+        # Copies: a module that updates its buffers must not update the user's.
+        buffers = {name: tensor.clone() for name, tensor in self.model.named_buffers()}
+        with _transformable():
+            return cast(Tensor, functional_call(self.model, {**frozen, **buffers, **parameters}, (inputs,)))
 
     def losses(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         """Training loss of each example, [batch], at these parameters."""
-        return self._per_example("loss_fn", self.loss_fn, self.forward(parameters, inputs), targets)
+        return self.loss(self.forward(parameters, inputs), targets)
+
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
+        """Training loss of each example, [batch], from the model's output for it."""
+        return self._per_example("loss_fn", self.loss_fn, output, targets)
 
     def outputs(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         """The attributed quantity (output_fn, else the loss) of each example, [batch], at these parameters."""
@@ -117,7 +136,7 @@ class Problem:
     def attributed(self, output: Tensor, targets: Tensor) -> Tensor:
         """The attributed quantity of each example, [batch], from the model's output for it."""
         if self.output_fn is None:
-            return self._per_example("loss_fn", self.loss_fn, output, targets)
+            return self.loss(output, targets)
         return self._per_example("output_fn", self.output_fn, output, targets)
 
     def to(self, dtype: torch.dtype) -> Problem:
@@ -157,7 +176,9 @@ def _named(names: Iterable[str]) -> Callable[[str, nn.Parameter], bool]:
 
 
 def _select(model: nn.Module, choice: ParameterChoice) -> dict[str, nn.Parameter]:
-    named = dict(model.named_parameters())
+    # A tied parameter has several names: any of them selects it, under the first.
+    canonical = {id(p): name for name, p in model.named_parameters()}
+    named = dict(model.named_parameters(remove_duplicate=False))
     if choice is None:
         selected = {name: p for name, p in named.items() if p.requires_grad}
     elif callable(choice):
@@ -170,7 +191,7 @@ def _select(model: nn.Module, choice: ParameterChoice) -> dict[str, nn.Parameter
         selected = {n: p for n, p in named.items() if any(fnmatch.fnmatchcase(n, x) for x in patterns)}
     if not selected:
         raise ValueError(f"parameters: none selected of {_some(named)}")
-    return selected
+    return {canonical[id(p)]: p for p in selected.values()}
 
 
 def _some(names: Iterable[str], most: int = 8) -> str:
@@ -187,26 +208,28 @@ def _common(selected: Mapping[str, nn.Parameter], what: str, read: Callable[[nn.
     return next(iter(found))
 
 
-def _refuse_batch_dependence(model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm):
-            if module.training:
-                raise ValueError(
-                    f"model: {name or 'the model'} is a {type(module).__name__} in training mode, so an example's loss "
-                    "depends on its batch and on no example alone; call model.eval() first: running statistics are "
-                    "then used and stay as they are, also in further training"
-                )
-            if module.running_mean is None:
-                raise ValueError(
-                    f"model: {name or 'the model'} is a {type(module).__name__} without running statistics, so an "
-                    "example's loss depends on its batch even after model.eval()"
-                )
-        elif module.training and _dropout_probability(module) > 0:
-            raise ValueError(
-                f"model: {name or 'the model'} is a {type(module).__name__} with dropout "
-                f"{_dropout_probability(module)} in training mode, which makes losses random; call model.eval() "
-                "first: dropout is then off, also in further training"
+_EVAL = "call model.eval() first"
+
+
+def _unsuited(module: nn.Module) -> str | None:
+    """Why a module cannot be attributed through, if so."""
+    if isinstance(module, _NormBase):
+        batch_norm = isinstance(module, _BatchNorm)
+        if batch_norm and module.running_mean is None:
+            return "without running statistics, so an example's loss depends on its batch even after model.eval()"
+        if module.training and (batch_norm or module.running_mean is not None):
+            return (
+                f"in training mode, so an example's loss depends on its batch and on no example alone; {_EVAL}: "
+                "running statistics are then used and stay as they are, also in further training"
             )
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.max_norm is not None:
+        return "with max_norm, which changes its weights while it is read"
+    if module.training and (dropout := _dropout_probability(module)) > 0:
+        return (
+            f"with dropout {dropout} in training mode, which makes losses random; {_EVAL}: dropout is then off, also "
+            "in further training"
+        )
+    return None
 
 
 def _dropout_probability(module: nn.Module) -> float:
@@ -215,3 +238,15 @@ def _dropout_probability(module: nn.Module) -> float:
     if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
         return float(module.dropout)
     return 0.0
+
+
+@contextmanager
+def _transformable() -> Iterator[None]:
+    """Attention by operations that vmap and forward-mode differentiation know; fused kernels do not take part."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)

@@ -16,29 +16,17 @@ sketch         additions for one vector of length D   use it
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, SupportsIndex
+from typing import Any, ClassVar
+
+from ._integers import integer
 
 __all__ = ["SJLT", "SRHT", "Rademacher", "Sketch", "from_spec"]
 
 MAX_INPUT_DIM = 2**48
 MAX_SKETCH_DIM = 2**30
 MAX_NONZEROS = 65535
-
-
-def _integer(name: str, value: SupportsIndex, low: int, high: int, limit: str) -> int:
-    """``value`` as an int in [low, high]; accepts NumPy integers, refuses bool and float."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
-    if not low <= number <= high:
-        raise ValueError(f"{name}: expected {low} to {limit}, got {number}")
-    return number
 
 
 @dataclass(frozen=True)
@@ -52,10 +40,10 @@ class _Sketch:
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the class is frozen for everyone else
-        set_field(self, "input_dim", _integer("input_dim", self.input_dim, 1, MAX_INPUT_DIM, "2^48"))
-        set_field(self, "sketch_dim", _integer("sketch_dim", self.sketch_dim, 1, MAX_SKETCH_DIM, "2^30"))
+        set_field(self, "input_dim", integer("input_dim", self.input_dim, 1, MAX_INPUT_DIM, "2^48"))
+        set_field(self, "sketch_dim", integer("sketch_dim", self.sketch_dim, 1, MAX_SKETCH_DIM, "2^30"))
         seed = getattr(self, "seed")  # noqa: B009  (declared by each sketch, after its options)
-        set_field(self, "seed", _integer("seed", seed, 0, 2**64 - 1, "2^64 - 1"))
+        set_field(self, "seed", integer("seed", seed, 0, 2**64 - 1, "2^64 - 1"))
 
     @property
     def options(self) -> dict[str, int]:
@@ -121,7 +109,7 @@ class SJLT(_Sketch):
         """Checks the option after the shared fields."""
         super().__post_init__()
         most = min(self.sketch_dim, MAX_NONZEROS)
-        nonzeros = _integer("nonzeros", self.nonzeros, 1, most, f"{most} (at most sketch_dim)")
+        nonzeros = integer("nonzeros", self.nonzeros, 1, most, f"{most} (at most sketch_dim)")
         object.__setattr__(self, "nonzeros", nonzeros)
 
     @property

@@ -89,5 +89,53 @@ def test_a_loss_that_depends_on_the_batch():
             return out - out.mean()
 
     problem = ff.Problem(Centred(3, 1), squared_error)
-    with pytest.raises(ValueError, match="do not depend on the rest of the batch"):
+    with pytest.raises(ValueError, match="model: expected values .* do not depend on the rest of the batch"):
         load(problem, (X, Y), "train")
+
+
+def test_rounding_is_no_dependence_on_the_batch():
+    """float64 targets beside a float32 model, and outputs much larger than their residuals."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(50, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1), torch.nn.Flatten(0))
+    x = torch.randn(100, 50)
+    load(ff.Problem(net, squared_error), (x, torch.randn(100).double()), "train")
+    with torch.no_grad():
+        net[2].weight.mul_(1e6)
+        y = net(x) + 10 * torch.randn(100)
+    load(ff.Problem(net, squared_error), (x, y), "train")
+
+
+def test_a_loss_that_reads_parameters(problem):
+    weight = problem.model[0].weight
+    penalised = ff.Problem(problem.model, lambda output, target: squared_error(output, target) + weight.square().sum())
+    with pytest.raises(ValueError, match="loss_fn: expected a function of output and target alone.*weight_decay"):
+        load(penalised, (X, Y), "train")
+
+
+def test_a_loss_that_mixes_the_examples(problem):
+    centred = ff.Problem(problem.model, lambda output, target: squared_error(output - output.mean(), target))
+    with pytest.raises(ValueError, match="loss_fn: expected values .* do not depend on the rest of the batch"):
+        load(centred, (X, Y), "train")
+
+
+def test_a_model_output_of_another_form():
+    class Pair(torch.nn.Linear):
+        def forward(self, x):
+            return super().forward(x), x
+
+    with pytest.raises(ValueError, match="model: expected a tensor with the 6 examples .* got tuple; wrap the model"):
+        load(ff.Problem(Pair(3, 1), squared_error), (X, Y), "train")
+
+
+def test_items_that_cannot_be_stacked(problem):
+    ragged = [(torch.zeros(i + 1), 0.0) for i in range(3)]
+
+    class Ragged(Dataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, i):
+            return ragged[i]
+
+    with pytest.raises(TypeError, match="train: expected a Dataset whose items can be stacked"):
+        load(problem, Ragged(), "train")

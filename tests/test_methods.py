@@ -211,8 +211,8 @@ def test_refused_data(method):
         (lambda: ff.InfluenceFunction(-1.0), "damping: expected a finite number"),
         (lambda: ff.InfluenceFunction(math.nan), "damping: expected a finite number"),
         (lambda: ff.FiniteHorizon(0.0, 3), "learning_rate: expected a positive number"),
-        (lambda: ff.FiniteHorizon(0.1, 0), "steps: expected a positive integer"),
-        (lambda: ff.TRAK(0), "sketch_dim: expected a positive integer"),
+        (lambda: ff.FiniteHorizon(0.1, 0), "steps: expected at least 1"),
+        (lambda: ff.TRAK(0), "sketch_dim: expected at least 1"),
         (lambda: ff.TRAK(4, damping=-1.0), "damping: expected a finite number"),
     ],
 )
@@ -237,3 +237,28 @@ def test_scores_are_reproducible(linear):
     problem, train, queries, *_ = linear
     first, second = (ff.TRAK(3).attribute(problem, train, queries) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
+def test_a_gradient_that_is_not_finite_is_an_error(method):
+    """A norm has a finite value and no gradient at 0."""
+    model = nn.Linear(2, 2, bias=False).double()
+    problem = ff.Problem(model, lambda output, target: (output - target).square().sum(1).sqrt())
+    x = torch.randn(5, 2, dtype=torch.float64)
+    y = torch.randn(5, 2, dtype=torch.float64)
+    y[3] = model(x[3:4]).detach()[0]
+    with pytest.raises((FloatingPointError, ValueError), match="expected (finite numbers|one for an output)"):
+        method.attribute(problem, (x, y), (x[:2], y[:2]))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_inverse_is_made_of_rounding(seed):
+    """Two columns that are multiples of each other: H is singular, whatever rounding makes of its zero eigenvalue."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(20, 3, generator=generator, dtype=torch.float64)
+    x[:, 2] = 3 * x[:, 0]
+    problem = ff.Problem(nn.Sequential(nn.Linear(3, 1, bias=False), nn.Flatten(0)).double(), squared_error)
+    data = x, torch.randn(20, generator=generator, dtype=torch.float64)
+    with pytest.raises(ValueError, match="damping: the Gauss-Newton matrix is singular"):
+        ff.InfluenceFunction(damping=0.0).attribute(problem, data, data)
+    assert torch.isfinite(ff.InfluenceFunction(damping=0.1).attribute(problem, data, data)).all()

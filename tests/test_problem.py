@@ -138,3 +138,29 @@ def test_functional_dropout_is_an_error_and_not_noise():
     problem = ff.Problem(Noisy(3, 2), squared_error)
     with pytest.raises((RuntimeError, ValueError), match="random|do not depend"):
         ff.FurtherTraining(problem, torch.optim.SGD, 1, 2, seeds=1).run(DATA, DATA, [0])
+
+
+def test_any_name_of_a_tied_parameter_selects_it():
+    tied = nn.ModuleDict({"first": nn.Linear(3, 3), "head": nn.Linear(3, 3)})
+    tied["head"].weight = tied["first"].weight
+    assert set(ff.Problem(tied, squared_error, parameters="head.*").shapes) == {"first.weight", "head.bias"}
+
+
+def test_modules_that_change_themselves_are_refused_or_left_alone():
+    with pytest.raises(ValueError, match="Embedding with max_norm"):
+        ff.Problem(nn.Sequential(nn.Embedding(5, 3, max_norm=1.0)), squared_error)
+    with pytest.raises(ValueError, match="InstanceNorm1d in training mode"):
+        ff.Problem(nn.Sequential(nn.InstanceNorm1d(3, affine=True, track_running_stats=True)), squared_error)
+    normed = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(3, 1)), nn.Flatten(0))
+    before = {name: buffer.clone() for name, buffer in normed.named_buffers()}
+    ff.GradDot().attribute(ff.Problem(normed, squared_error), DATA, DATA)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in normed.named_buffers())
+
+
+def test_a_mode_switched_after_construction_is_noticed():
+    net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 1), nn.Flatten(0)).eval()
+    problem = ff.Problem(net, squared_error)
+    net.train()
+    with pytest.raises(ValueError, match="BatchNorm1d in training mode"):
+        ff.GradDot().attribute(problem, DATA, DATA)
+    assert torch.equal(net[1].running_mean, torch.zeros(3))

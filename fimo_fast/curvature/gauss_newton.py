@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.func import hessian, jacrev, vmap
 
 from ..data import Examples
-from ..gradients import per_example_gradients
+from ..gradients import check_finite, per_example_gradients
 from ..problem import Problem
 
 _LARGEST = 16384  # eigendecomposition of this size: 2 GiB and about a quarter of an hour on two cores
 _MEMORY = 8 * 2**30
-_BATCH = 64
+_WORKSPACE = 256 * 2**20  # of a batch of Jacobians
 
 Filter = Callable[[Tensor], Tensor]
 
@@ -78,9 +78,11 @@ class GaussNewton:
         with torch.no_grad():
             outputs = problem.forward(problem.parameters(), train.inputs[:1])[0].numel()
         rows = len(train) * outputs
+        self._batch = max(1, _WORKSPACE // (8 * outputs * problem.numel))
         self.dual = rows < problem.numel
         size = min(rows, problem.numel)
-        memory = 8 * (rows * problem.numel if self.dual else 2 * problem.numel**2)
+        # Dual: the rows, their copy when joined, the basis. Primal: the matrix, its eigenvectors, LAPACK's copy.
+        memory = 8 * 3 * (rows if self.dual else problem.numel) * problem.numel
         if size > _LARGEST or memory > _MEMORY:
             raise ValueError(
                 f"problem: the exact Gauss-Newton matrix needs an eigendecomposition of size {size:,} and "
@@ -95,7 +97,7 @@ class GaussNewton:
         query_gradients = self._gradients(queries.to(torch.float64), "output")
         query_coordinates = query_gradients @ self._basis
         train_coordinates, dots = [], []
-        for batch in self.train.batches(_BATCH):
+        for batch in self.train.batches(self._batch):
             gradients = self._gradients(batch, "loss")
             train_coordinates.append(gradients @ self._basis)
             dots.append(gradients @ query_gradients.T)
@@ -104,18 +106,21 @@ class GaussNewton:
         return SpectralScores(self.eigenvalues, train, query_coordinates, rest)
 
     def _gradients(self, examples: Examples, of: str) -> Tensor:
-        return self.problem.ravel(per_example_gradients(self.problem, examples.inputs, examples.targets, of))
+        gradients = per_example_gradients(self.problem, examples.inputs, examples.targets, of)
+        return check_finite(self.problem.ravel(gradients), "gradients")
 
     def _primal_spectrum(self) -> tuple[Tensor, Tensor]:
         matrix = torch.zeros(self.problem.numel, self.problem.numel, dtype=torch.float64, device=self.problem.device)
-        for batch in self.train.batches(_BATCH):
+        for batch in self.train.batches(self._batch):
             rows = self._rows(batch)
             matrix.addmm_(rows.T, rows)
         eigenvalues, basis = torch.linalg.eigh(matrix / len(self.train))
-        return eigenvalues.clamp_min(0), basis
+        # What rounding leaves of zero eigenvalues is zero, or an undamped inverse would be made of it.
+        floor = eigenvalues.max() * len(eigenvalues) * torch.finfo(torch.float64).eps
+        return torch.where(eigenvalues > floor, eigenvalues, 0.0), basis
 
     def _dual_spectrum(self) -> tuple[Tensor, Tensor]:
-        rows = torch.cat([self._rows(batch) for batch in self.train.batches(_BATCH)])
+        rows = torch.cat([self._rows(batch) for batch in self.train.batches(self._batch)])
         eigenvalues, vectors = torch.linalg.eigh(rows @ rows.T / len(self.train))
         # Directions below rounding have no reliable eigenvector in parameter space; there H counts as 0.
         kept = eigenvalues > eigenvalues.max() * len(rows) * torch.finfo(torch.float64).eps
@@ -148,4 +153,4 @@ class GaussNewton:
             )
         root = values.clamp_min(0).sqrt()[:, :, None] * vectors.mT
         flat = problem.ravel(jacobian).reshape(len(batch), count, problem.numel)
-        return (root @ flat).flatten(0, 1)
+        return check_finite((root @ flat).flatten(0, 1), "output Jacobians")

@@ -2,6 +2,6 @@
 
 from .batch import BatchGradients, GradientStream
 from .capture import Factors
-from .functional import per_example_gradients
+from .functional import check_finite, per_example_gradients, untransformable
 
-__all__ = ["BatchGradients", "Factors", "GradientStream", "per_example_gradients"]
+__all__ = ["BatchGradients", "Factors", "GradientStream", "check_finite", "per_example_gradients", "untransformable"]

@@ -52,9 +52,10 @@ class BatchGradients:
 class GradientStream:
     """Gradients of examples, batch by batch, every Linear layer that allows it as factors.
 
-    A layer is taken as factors only where its factors reproduce torch.func's gradients on two examples; otherwise it
-    goes through torch.func for good, with one warning. That covers what hooks cannot see: weights used outside their
-    module, a batch that is not the first axis.
+    A layer is taken as factors only where its factors reproduce torch.func's gradients on two examples, of a fixed
+    combination of the model's outputs (the loss itself may be flat there); otherwise it goes through torch.func for
+    good, with one warning. That covers what hooks cannot see: weights used outside their module, a batch that is not
+    the first axis.
 
     Args:
         problem: Model, loss and parameters.
@@ -95,8 +96,9 @@ class GradientStream:
     def _trusted(self, layers: dict[str, nn.Linear], few: Examples) -> dict[str, nn.Linear]:
         if not layers:
             return {}
-        factors = capture(self.problem, layers, few.inputs, few.targets, self.of)
-        exact = per_example_gradients(self.problem, few.inputs, few.targets, self.of)
+        probe = Problem(self.problem.model, self.problem.loss_fn, _combination, list(self.problem.shapes))
+        factors = capture(probe, layers, few.inputs, few.targets, "output")
+        exact = per_example_gradients(probe, few.inputs, few.targets, "output")
         trusted = {
             name: layer for name, layer in layers.items() if name in factors and _reproduces(factors[name], name, exact)
         }
@@ -107,6 +109,13 @@ class GradientStream:
                 stacklevel=4,
             )
         return trusted
+
+
+def _combination(output: Tensor, _: Tensor) -> Tensor:
+    """One number an example that depends on each of its outputs, [batch]."""
+    flat = output.reshape(len(output), -1)
+    # Not random numbers, which vmap would refuse; no two alike, none 0.
+    return flat @ torch.arange(1, flat.shape[1] + 1, device=flat.device, dtype=flat.dtype).cos()
 
 
 def _reproduces(factors: Factors, layer: str, exact: dict[str, Tensor]) -> bool:

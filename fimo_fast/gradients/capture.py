@@ -45,7 +45,11 @@ def factored_layers(problem: Problem) -> dict[str, nn.Linear]:
         if type(module) is not nn.Linear:  # a subclass may compute something else
             continue
         own = list(module.named_parameters(recurse=False))
-        if all(_join(name, leaf) in problem.shapes and uses[id(p)] == 1 for leaf, p in own):
+        if (
+            "weight" in dict(own)
+            and {leaf for leaf, _ in own} <= {"weight", "bias"}
+            and all(_join(name, leaf) in problem.shapes and uses[id(p)] == 1 for leaf, p in own)
+        ):
             layers[name] = module
     return layers
 
@@ -71,16 +75,16 @@ def capture(
     """
     calls: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
 
-    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-        def record(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor], Tensor], Tensor]:
+        def record(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> Tensor:
             # A zero added to the output: its gradient is δ whatever later happens in place to the sum.
             probe = torch.zeros_like(output, requires_grad=True)
-            calls[name].append((args[0].detach(), probe))
+            calls[name].append(((args[0] if args else kwargs["input"]).detach(), probe))
             return output + probe
 
         return record
 
-    handles = [module.register_forward_hook(hook(name)) for name, module in layers.items()]
+    handles = [module.register_forward_hook(hook(name), with_kwargs=True) for name, module in layers.items()]
     try:
         with torch.enable_grad():
             total = reader(problem, of)(problem.parameters(), inputs, targets).sum()

@@ -44,12 +44,34 @@ def per_example_gradients(problem: Problem, inputs: Tensor, targets: Tensor, of:
     chunk = max(1, min(len(inputs), _WORKSPACE // max(1, size)))
     try:
         gradients = vmap(grad(one), in_dims=(None, 0, 0), chunk_size=chunk)(parameters, inputs, targets)
-    except RuntimeError as error:
-        raise RuntimeError(
-            f"per-example gradients: torch.func could not transform {type(problem.model).__name__}; random modules "
-            f"need model.eval(), data-dependent control flow is not supported. torch says: {error}"
-        ) from error
+    except (RuntimeError, NotImplementedError) as error:
+        raise untransformable(problem, "per-example gradients", error) from error
     return cast(dict[str, Tensor], gradients)
+
+
+def untransformable(problem: Problem, what: str, error: Exception) -> RuntimeError:
+    """The error to raise where torch.func does not know an operation of the model."""
+    return RuntimeError(
+        f"{what}: torch.func could not transform {type(problem.model).__name__} (random operations, control flow that "
+        f"depends on data, and operations without a vmap or forward-mode rule, such as nn.LSTM, are not supported). "
+        f"torch says: {error}"
+    )
+
+
+def check_finite(values: Tensor, what: str) -> Tensor:
+    """``values`` [rows, ...], if all are finite.
+
+    Raises:
+        FloatingPointError: Names what is not and the first such row.
+    """
+    bad = ~torch.isfinite(values)
+    if bad.any():
+        row = int(bad.flatten(1).any(1).nonzero()[0]) if values.dim() > 1 else int(bad.nonzero()[0])
+        raise FloatingPointError(
+            f"{what}: expected finite numbers, got NaN or infinity in row {row}; a loss can be finite where its "
+            "gradient is not (a square root at 0, an overflow)"
+        )
+    return values
 
 
 def reader(problem: Problem, of: str) -> Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]:

@@ -95,9 +95,13 @@ class Differentiation:
             advance: Called with the directions of each step.
         """
         trajectory = Trajectory(self.replicas, self.batch_size, seed, self.ends[-1])
-        return [self._reverse(trajectory, end, of_model, advance) for end in self.ends]
+        changes = []
+        for end in self.ends:
+            parts = [self._reverse(trajectory, end, q, of_model, advance) for q in self.queries.batches(self._chunk)]
+            changes.append(Change(parts[0].theta, torch.cat([part.values for part in parts], dim=1)))
+        return changes
 
-    def _reverse(self, trajectory: Trajectory, end: int, of_model: bool, advance: Advance) -> Change:
+    def _reverse(self, trajectory: Trajectory, end: int, queries: Examples, of_model: bool, advance: Advance) -> Change:
         theta = adjoint = values = torch.empty(0)
         state_adjoint: State = ()
         shape: tuple[int, ...] = ()
@@ -105,7 +109,7 @@ class Differentiation:
             update, at = self._update(step)
             if step.number == end * self._per_epoch:
                 theta = update(*at)[0]
-                jacobian = self._value_gradients(theta, of_model)
+                jacobian = self._value_gradients(theta, queries, of_model)
                 shape, adjoint = tuple(jacobian.shape[:-1]), jacobian.flatten(0, -2)
                 state_adjoint = tuple(torch.zeros_like(adjoint) for _ in step.state)
                 values = adjoint.new_zeros(len(adjoint), len(self.replicas.train))
@@ -165,7 +169,7 @@ class Differentiation:
 
         return torch.cat([vmap(along)(piece) for piece in tangents.split(self._chunk)])
 
-    def _value_gradients(self, theta: Tensor, of_model: bool) -> Tensor:
+    def _value_gradients(self, theta: Tensor, queries: Examples, of_model: bool) -> Tensor:
         """Gradients of each query's values, [queries, *output, parameters] or [queries, parameters]."""
 
         def value(vector: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -174,9 +178,7 @@ class Differentiation:
 
         return cast(
             Tensor,
-            vmap(jacrev(value), in_dims=(None, 0, 0), chunk_size=self._chunk)(
-                theta, self.queries.inputs, self.queries.targets
-            ),
+            vmap(jacrev(value), in_dims=(None, 0, 0), chunk_size=self._chunk)(theta, queries.inputs, queries.targets),
         )
 
 

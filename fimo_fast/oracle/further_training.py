@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .._integers import integer
 from ..data import Data, Examples, load
 from ..problem import Problem
 from ..progress import Advance, Plan, track
@@ -60,18 +61,20 @@ class FurtherTraining:
         if not isinstance(self.problem, Problem):
             raise TypeError(f"problem: expected a fimo_fast.Problem, got {type(self.problem).__name__}")
         for name in ("epochs", "batch_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}: expected a positive integer, got {value!r}")
-        seeds = range(self.seeds) if isinstance(self.seeds, int) else self.seeds
-        seeds = tuple(int(seed) for seed in seeds)
-        if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-            raise ValueError(f"seeds: expected a positive number or distinct non-negative seeds, got {self.seeds!r}")
+            object.__setattr__(self, name, integer(name, getattr(self, name), 1))
+        seeds = self.seeds if isinstance(self.seeds, Iterable) else range(integer("seeds", self.seeds, 1))
+        seeds = tuple(integer("seeds", seed, 0) for seed in seeds)
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds: expected how many, or distinct seeds, got {self.seeds!r}")
         object.__setattr__(self, "seeds", seeds)
         if self.batches not in SAMPLERS:
             raise ValueError(f"batches: expected one of {sorted(SAMPLERS)}, got {self.batches!r}")
-        if self.dtype is not None and not self.dtype.is_floating_point:
-            raise ValueError(f"dtype: expected a floating-point type, got {self.dtype}")
+        dtype = self.dtype or self.problem.dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"dtype: expected torch.float32 or torch.float64, got {dtype}"
+                f"{'' if self.dtype else ' from the model'}: effects of single examples are below its resolution"
+            )
         update_rule(self.optimizer)
 
     @property
@@ -180,12 +183,21 @@ def check_indices(name: str, indices: Sequence[int] | Tensor, n: int) -> tuple[i
     Raises:
         ValueError: None, out of range or repeated.
     """
-    values = tuple(int(i) for i in indices)
+    values = tuple(integer(name, i, 0) for i in _listed(name, indices))
     if not values:
         raise ValueError(f"{name}: expected at least one training index, got none")
-    if bad := [i for i in values if not 0 <= i < n]:
+    if bad := [i for i in values if i >= n]:
         raise ValueError(f"{name}: expected indices from 0 to {n - 1}, got {bad[:5]}")
     if len(set(values)) < len(values):
         repeated = sorted({i for i in values if values.count(i) > 1})
         raise ValueError(f"{name}: expected distinct indices, got {repeated[:5]} more than once")
     return values
+
+
+def _listed(name: str, indices: Iterable[int] | Tensor) -> list[int]:
+    """A list of plain numbers; masks, strings and single numbers are no indices."""
+    if isinstance(indices, Tensor):
+        indices = indices.tolist()
+    if isinstance(indices, (str, bytes)) or not isinstance(indices, Iterable):
+        raise TypeError(f"{name}: expected training indices, got {indices!r}")
+    return list(indices)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from ..data import Examples
+from ..gradients import untransformable
 from ..problem import Problem
 from .optimizers import State, Step, UpdateRule
 from .sampling import Batch
@@ -40,9 +41,12 @@ class Replicas:
             return (weight * self.problem.losses(self.problem.unravel(vector), x, y)).sum()
 
         shared = None if batch.index.dim() == 1 else 0
-        with torch.enable_grad():
-            losses = vmap(loss, in_dims=(0, shared, shared, 0))(leaf, chosen.inputs, chosen.targets, batch.weight)
-            (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+        try:
+            with torch.enable_grad():
+                losses = vmap(loss, in_dims=(0, shared, shared, 0))(leaf, chosen.inputs, chosen.targets, batch.weight)
+                (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+        except (RuntimeError, NotImplementedError) as error:
+            raise untransformable(self.problem, "further training", error) from error
         return gradient
 
     def step(self, theta: Tensor, state: State, batch: Batch, step: Step) -> tuple[Tensor, State]:
@@ -59,10 +63,12 @@ class Replicas:
     def outputs(self, theta: Tensor, queries: Examples) -> Tensor:
         """The attributed quantity of every query at every replica, [replicas, queries]."""
 
-        def read(values: dict[str, Tensor]) -> Tensor:
-            return self.problem.outputs(values, queries.inputs, queries.targets)
+        def read(vector: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return self.problem.outputs(self.problem.unravel(vector), x, y)
 
-        return vmap(read)(self.problem.unravel(theta))
+        # As many at once as a training step takes, or more where the replicas are few.
+        pieces = queries.batches(max(64, 4096 // len(theta)))
+        return torch.cat([vmap(read, in_dims=(0, None, None))(theta, p.inputs, p.targets) for p in pieces], dim=1)
 
     def bytes_per_replica(self, examples: Examples) -> int:
         """Memory of one more replica in a training step on a batch of these: parameters, state, saved activations."""

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
+from .._integers import integer
 from ..data import Data
+from ..gradients import untransformable
 from ..problem import Problem
 from ..progress import Plan, track
 from .differentiate import Change, Differentiation
@@ -124,8 +126,8 @@ def unrolled_scores(
     replicas, train_examples, query_examples = training.prepare(train, queries)
     n = len(train_examples)
     index = torch.arange(n) if examples is None else torch.tensor(check_indices("examples", examples, n))
-    ends = list(range(1, training.epochs + 1)) if epochs is None else [int(epoch) for epoch in epochs]
-    if not ends or ends != sorted(set(ends)) or ends[0] < 1 or ends[-1] > training.epochs:
+    ends = list(range(1, training.epochs + 1)) if epochs is None else [integer("epochs", epoch, 1) for epoch in epochs]
+    if not ends or ends != sorted(set(ends)) or ends[-1] > training.epochs:
         raise ValueError(f"epochs: expected increasing numbers from 1 to {training.epochs}, got {ends}")
     differentiation = Differentiation(replicas, query_examples, training.batch_size, ends)
     of_model = readings != ("derivative",)
@@ -139,11 +141,14 @@ def unrolled_scores(
     total = len(training.seed_values) * (forward_cost if forward else reverse_cost)
     with track(progress, f"unrolling, {'forward' if forward else 'reverse'} mode", total) as advance:
         for seed in training.seed_values:
-            if forward:
-                changes = differentiation.forward(seed, index, advance)
-            else:
-                everyone = differentiation.reverse(seed, of_model, advance)
-                changes = [Change(change.theta, change.values[index]) for change in everyone]
+            try:
+                if forward:
+                    changes = differentiation.forward(seed, index, advance)
+                else:
+                    everyone = differentiation.reverse(seed, of_model, advance)
+                    changes = [Change(change.theta, change.values[index]) for change in everyone]
+            except NotImplementedError as error:  # forward-mode differentiation does not know an operation
+                raise untransformable(problem, "unrolling", error) from error
             for reading in readings:
                 read = [_read(differentiation, reading, change, forward or of_model) for change in changes]
                 scores[reading] = scores[reading] + torch.stack(read).double() / len(training.seed_values)

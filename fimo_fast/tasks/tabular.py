@@ -54,6 +54,8 @@ def from_csv(name: str, path: Path, epochs: int, seeds: int) -> Task:
         raise ValueError(f"data: expected numbers separated by commas, no header, in {path}: {error}") from error
     if table.shape != (protocol.rows, 9):
         raise ValueError(f"data: expected {protocol.rows} rows of 9 columns for {name}, got {table.shape} in {path}")
+    if not np.isfinite(table).all():
+        raise ValueError(f"data: expected finite numbers, got NaN or infinity in {path}")
     return _regression(
         name,
         protocol.title,

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 import fimo_fast as ff
-from fimo_fast._native import _C
 from fimo_fast.data import Examples
 from fimo_fast.gradients import BatchGradients, GradientStream, batch, per_example_gradients
 from fimo_fast.gradients.capture import capture, factored_layers
+from fimo_fast.testing import count_kernel_calls
 
 
 def last_mean(output, target):
@@ -117,10 +117,10 @@ def test_grad_dot_of_an_mlp_never_forms_a_gradient(monkeypatch):
         batch, "per_example_gradients", lambda p, x, y, of: formed.append(len(x)) or original(p, x, y, of)
     )
     problem, data = problem_of(mlp), examples((4,), n=600)
-    _C.reset_calls()
-    ff.GradDot().attribute(problem, (data.inputs, data.targets), (data.inputs[:7], data.targets[:7]))
+    with count_kernel_calls() as calls:
+        ff.GradDot().attribute(problem, (data.inputs, data.targets), (data.inputs[:7], data.targets[:7]))
     assert formed == [2, 2]  # the check, for training examples and for queries
-    assert _C.calls()["outer_dot"] == 3 * 3  # layers times batches of 256
+    assert calls["outer_dot"] == 3 * 3  # layers times batches of 256
 
 
 def test_hooks_are_gone_also_after_an_error():
@@ -155,3 +155,50 @@ def test_streams_that_differ_meet_in_the_middle():
 def test_an_empty_selection_cannot_happen():
     gradients = BatchGradients({}, {"w": torch.ones(2, 3)})
     torch.testing.assert_close(gradients.norm2(), torch.tensor([3.0, 3.0]))
+
+
+def test_a_flat_loss_does_not_hide_that_factors_are_wrong():
+    """Tied weights whose first examples have zero loss gradients: 0 = 0 is no verification."""
+
+    class Autoencoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return torch.tanh(self.encoder(x)) @ self.encoder.weight
+
+    data = examples((4,))
+    model = Autoencoder().double()
+    with torch.no_grad():
+        targets = model(data.inputs)
+        targets[2:] += 3
+    problem = ff.Problem(model, lambda output, target: torch.relu((output - target).square().sum(1) - 0.5))
+    data = Examples(data.inputs, targets)
+    with pytest.warns(UserWarning, match="encoder"):
+        stream = GradientStream(problem, data)
+    gradients = flat(problem, data)
+    assert gradients[:2].abs().max() == 0 < gradients[2:].abs().max()
+    torch.testing.assert_close(stream(data).norm2(), gradients.square().sum(1))
+
+
+def test_linear_layers_of_unusual_form():
+    """Called by keyword, and reparametrised."""
+
+    class Keyword(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.layer(input=x)
+
+    data = examples((4,))
+    by_keyword = problem_of(Keyword)
+    assert GradientStream(by_keyword, data)(data).paths == {"layer": "factored"}
+    with pytest.warns(FutureWarning):
+        normed = torch.nn.utils.weight_norm(nn.Linear(4, 2))
+    problem = ff.Problem(normed.double(), last_mean)
+    gradients = GradientStream(problem, data)(data)
+    assert set(gradients.paths.values()) == {"torch.func"}
+    torch.testing.assert_close(gradients.norm2(), flat(problem, data).square().sum(1))

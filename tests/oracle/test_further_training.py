@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from plain_training import OPTIMIZERS, query_losses, regression, smooth_mlp, squared_error
@@ -126,12 +127,14 @@ def make(problem, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 0}, "epochs: expected a positive integer, got 0"),
-        ({"batch_size": 2.5}, "batch_size: expected a positive integer, got 2.5"),
-        ({"seeds": 0}, "seeds: expected a positive number"),
+        ({"epochs": 0}, "epochs: expected at least 1, got 0"),
+        ({"batch_size": -1}, "batch_size: expected at least 1, got -1"),
+        ({"seeds": 0}, "seeds: expected at least 1, got 0"),
+        ({"seeds": []}, "seeds: expected how many, or distinct seeds"),
+        ({"dtype": torch.bfloat16}, "dtype: expected torch.float32 or torch.float64, got torch.bfloat16"),
         ({"seeds": [1, 1]}, "seeds: .*distinct"),
         ({"batches": "same"}, "batches: expected one of"),
-        ({"dtype": torch.int64}, "dtype: expected a floating-point type"),
+        ({"dtype": torch.int64}, "dtype: expected torch.float32"),
         ({"optimizer": partial(torch.optim.Adagrad, lr=1.0)}, "optimizer: .*got Adagrad"),
     ],
 )
@@ -145,7 +148,7 @@ def test_refused_settings(problem, changes, message):
     [
         ([], "leave_out: expected at least one"),
         ([0, 23], r"leave_out: expected indices from 0 to 22, got \[23\]"),
-        ([-1], "leave_out: expected indices from 0"),
+        ([-1], "leave_out: expected at least 0, got -1"),
         ([3, 4, 3], r"leave_out: expected distinct indices, got \[3\]"),
     ],
 )
@@ -168,3 +171,43 @@ def test_divergence_is_an_error_that_says_when(problem):
     train, queries = regression()
     with pytest.raises(FloatingPointError, match="diverged: query .* epoch .* seed 0; lower the learning rate"):
         make(problem, optimizer=(torch.optim.SGD, {"lr": 1e6}), epochs=60).run(train, queries, [0])
+
+
+@pytest.mark.parametrize("leave_out", [[0.9], [True], "01", 3, torch.tensor([True, False])])
+def test_what_is_no_index(problem, leave_out):
+    with pytest.raises(TypeError, match="leave_out: expected"):
+        make(problem).run(*regression(), leave_out)
+
+
+def test_numpy_integers_are_integers(problem):
+    training = make(problem, epochs=np.int64(1), seeds=np.int64(2))
+    assert training.run(*regression(), np.array([3, 4])).left_out == (3, 4)
+
+
+def test_many_queries_are_read_in_pieces(problem):
+    train, queries = regression(queries=700)
+    few = queries[0][:5], queries[1][:5]
+    many = make(problem).run(train, queries, [0, 1]).per_seed
+    torch.testing.assert_close(many[:, :, :5], make(problem).run(train, few, [0, 1]).per_seed, rtol=0, atol=1e-13)
+
+
+def test_bfloat16_models_need_a_dtype():
+    problem = ff.Problem(torch.nn.Linear(3, 1).bfloat16(), squared_error)
+    with pytest.raises(ValueError, match="got torch.bfloat16 from the model"):
+        make(problem)
+    assert make(problem, dtype=torch.float64).dtype == torch.float64
+
+
+def test_recurrent_models_are_refused_in_words():
+    class Recurrent(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = torch.nn.LSTM(3, 4, batch_first=True)
+
+        def forward(self, x):
+            return self.cell(x)[0][:, -1, 0]
+
+    data = torch.randn(8, 5, 3), torch.randn(8)
+    problem = ff.Problem(Recurrent(), squared_error)
+    with pytest.raises(RuntimeError, match="further training: torch.func could not transform Recurrent"):
+        make(problem).run(data, data, [0])

@@ -172,3 +172,37 @@ def test_refused():
         derivative.by_epoch(problem, train, queries, examples=[23])
     with pytest.raises(ValueError, match="mode: expected one of"):
         derivative.by_epoch(problem, train, queries, mode="backward")
+
+
+class Attention(torch.nn.Module):
+    """A transformer layer in evaluation mode, and attention by torch's fused function."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+        self.head = torch.nn.Linear(4, 1)
+
+    def forward(self, x):
+        h = self.layer(x)
+        h = torch.nn.functional.scaled_dot_product_attention(h, h, h)
+        return self.head(h.mean(1))[:, 0]
+
+
+def test_transformers_go_through_the_oracle_and_the_derivative():
+    torch.manual_seed(0)
+    model = Attention().double().eval()
+    data = torch.randn(60, 5, 4, dtype=torch.float64), torch.randn(60, dtype=torch.float64)
+    queries = data[0][:3] + 0.1, data[1][:3]
+    problem = ff.Problem(model, squared_error)
+    training = ff.FurtherTraining(problem, (torch.optim.SGD, {"lr": 0.01}), 1, 12, seeds=[0])
+    effects = training.run(data, queries, range(6)).per_seed[0, 0].T
+    weights = torch.ones(60, dtype=torch.float64)
+    full = query_losses(model, squared_error, data, queries, training.optimizer, 1, 12, 0, weights)
+    weights[4] = 0
+    without = query_losses(model, squared_error, data, queries, training.optimizer, 1, 12, 0, weights)
+    torch.testing.assert_close(effects[4], (without - full)[0], rtol=0, atol=1e-12)
+    modes = [
+        ff.UnrolledDerivative(training).by_epoch(problem, data, queries, mode=m)[0] for m in ("forward", "reverse")
+    ]
+    torch.testing.assert_close(modes[0], modes[1], rtol=1e-8, atol=1e-13)
+    assert torch.nn.functional.cosine_similarity(modes[0][:6], effects, dim=0).min() > 0.999

@@ -28,9 +28,7 @@ def extents(figure: Figure) -> list[tuple[str, Any]]:
 
 @pytest.mark.parametrize("layout", [WIDE, NARROW, SINGLE, PAIR, TRIPLE])
 @pytest.mark.parametrize("close", [0.9, -0.3])
-def test_texts_do_not_overlap_and_stay_inside(
-    results: Make, experiment: Make, layout: Any, close: float
-) -> None:
+def test_texts_do_not_overlap_and_stay_inside(results: Make, experiment: Make, layout: Any, close: float) -> None:
     """All labels of twelve methods wanted at the same place."""
     many = {f"method {i}": (0.1, close) for i in range(12)} | {"UnrolledDerivative": (0.1, close)}
     raw = [experiment(str(i), title="A long title " * 9, methods=many) for i in range(2)]

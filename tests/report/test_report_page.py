@@ -68,9 +68,7 @@ def gallery() -> Gallery:
     return Gallery([row, GalleryRow(rng.random((8, 8)), "3", "3", some(2), some(3))], "<s>caption")
 
 
-def test_file_set_and_sizes(
-    tmp_path: Path, results: Make, experiment: Make, gallery: Gallery
-) -> None:
+def test_file_set_and_sizes(tmp_path: Path, results: Make, experiment: Make, gallery: Gallery) -> None:
     raw = results(experiment("a"), experiment("b/../c"))
     written = write(raw, tmp_path / "new" / "out", {"a": gallery})
     names = ["report.html", "agreement.png", "agreement_a.png", "gallery_a.png"]
@@ -86,9 +84,7 @@ def test_file_set_and_sizes(
             assert image.height > 300
 
 
-def test_no_network_and_valid_references(
-    tmp_path: Path, results: Make, experiment: Make, gallery: Gallery
-) -> None:
+def test_no_network_and_valid_references(tmp_path: Path, results: Make, experiment: Make, gallery: Gallery) -> None:
     page_ = write(results(experiment("a"), experiment("b")), tmp_path, {"b": gallery})[0]
     reader = read(page_)
     text = page_.read_text(encoding="utf-8")
@@ -105,9 +101,7 @@ def test_no_network_and_valid_references(
     assert set(re.findall(r"var\((--[\w-]+)\)", text)) <= declared
 
 
-def test_hostile_names_are_escaped(
-    tmp_path: Path, results: Make, experiment: Make, gallery: Gallery
-) -> None:
+def test_hostile_names_are_escaped(tmp_path: Path, results: Make, experiment: Make, gallery: Gallery) -> None:
     bad = '"><script>alert(1)</script>$x_{$\\frac --> {{ 7*7 }} \x01'
     raw = results(experiment(bad, title=bad, setup={bad: bad}, methods={bad: (0.2, 0.4)}))
     raw["environment"] = {bad: bad}
@@ -180,9 +174,7 @@ def test_strange_results_render(tmp_path: Path, results: Make, experiment: Make,
     read(write(results(strange(experiment, case)), tmp_path)[0])
 
 
-def test_same_bytes_whatever_the_users_settings(
-    tmp_path: Path, results: Make, gallery: Gallery
-) -> None:
+def test_same_bytes_whatever_the_users_settings(tmp_path: Path, results: Make, gallery: Gallery) -> None:
     plain = write(results(), tmp_path / "a", {"concrete": gallery})
     before = dict(mpl.rcParams)
     settings: dict[Any, Any] = {
