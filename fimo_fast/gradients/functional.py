@@ -44,7 +44,7 @@ def per_example_gradients(problem: Problem, inputs: Tensor, targets: Tensor, of:
     chunk = max(1, min(len(inputs), _WORKSPACE // max(1, size)))
     try:
         gradients = vmap(grad(one), in_dims=(None, 0, 0), chunk_size=chunk)(parameters, inputs, targets)
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:
         raise untransformable(problem, "per-example gradients", error) from error
     return cast(dict[str, Tensor], gradients)
 

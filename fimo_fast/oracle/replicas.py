@@ -45,7 +45,7 @@ class Replicas:
             with torch.enable_grad():
                 losses = vmap(loss, in_dims=(0, shared, shared, 0))(leaf, chosen.inputs, chosen.targets, batch.weight)
                 (gradient,) = torch.autograd.grad(losses.sum(), leaf)
-        except (RuntimeError, NotImplementedError) as error:
+        except RuntimeError as error:
             raise untransformable(self.problem, "further training", error) from error
         return gradient
 
