@@ -62,8 +62,7 @@ def load(problem: Problem, data: Data, name: str) -> Examples:
     for part, tensor in (("inputs", examples.inputs), ("targets", examples.targets)):
         if tensor.device != problem.device:
             raise ValueError(f"{name} {part}: expected on {problem.device} like the model, got {tensor.device}")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            row = int((~torch.isfinite(tensor.flatten(1) if tensor.dim() > 1 else tensor[:, None])).any(1).nonzero()[0])
+        if tensor.is_floating_point() and (row := first_not_finite(tensor)) is not None:
             raise ValueError(f"{name} {part}: expected finite numbers, got NaN or infinity in example {row}")
     inputs = examples.inputs
     if inputs.is_floating_point() and inputs.dtype != problem.dtype:
@@ -73,6 +72,12 @@ def load(problem: Problem, data: Data, name: str) -> Examples:
         )
     _check_losses(problem, examples, name)
     return examples
+
+
+def first_not_finite(values: Tensor) -> int | None:
+    """The first row of ``values`` [rows, ...] with NaN or infinity in it, if any."""
+    bad = ~torch.isfinite(values[:, None]).flatten(1).all(1)
+    return int(bad.nonzero()[0]) if bad.any() else None
 
 
 def _is_pair(data: Any) -> bool:
@@ -119,9 +124,8 @@ def _check_losses(problem: Problem, examples: Examples, name: str) -> None:
                 "wrap the model"
             )
         values = read(output, batch.targets)
-        if not torch.isfinite(values).all():
-            first = start + int((~torch.isfinite(values)).nonzero()[0])
-            raise ValueError(f"{name}: expected finite losses, got {values[first - start].item()} for example {first}")
+        if (row := first_not_finite(values)) is not None:
+            raise ValueError(f"{name}: expected finite losses, got {values[row].item()} for example {start + row}")
         start += len(batch)
     few = examples[slice(0, 3)]
     together = problem.forward(parameters, few.inputs)

@@ -164,7 +164,7 @@ class TRAK:
         train_examples, query_examples = load(problem, train, "train"), load(problem, queries, "queries")
         sketch = Rademacher(problem.numel, self.sketch_dim, self.seed)
         size = max(1, min(_BATCH, _WORKSPACE // (16 * problem.numel)))
-        of_output = Problem(problem.model, problem.loss_fn, self.model_output or _default_output, list(problem.shapes))
+        of_output = problem.attributing(self.model_output or _default_output)
 
         def sketched(which: Problem, examples: Examples, of: str) -> Tensor:
             pieces = []

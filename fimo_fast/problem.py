@@ -58,7 +58,6 @@ class Problem:
         self.loss_fn = loss_fn
         self.output_fn = output_fn
         self.check_model()
-        self._choice = parameters
         selected = _select(model, parameters)
         self.shapes: dict[str, torch.Size] = {name: p.shape for name, p in selected.items()}
         self.numel = sum(shape.numel() for shape in self.shapes.values())
@@ -151,6 +150,10 @@ class Problem:
         return Problem(
             cast(nn.Module, model), cast(PerExample, loss_fn), cast("PerExample | None", output_fn), _named(self.shapes)
         )
+
+    def attributing(self, output_fn: PerExample) -> Problem:
+        """The same problem with another attributed quantity."""
+        return Problem(self.model, self.loss_fn, output_fn, _named(self.shapes))
 
     def restricted(self, names: Iterable[str]) -> Problem:
         """The same problem with only these of its parameters of interest."""

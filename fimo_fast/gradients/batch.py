@@ -96,7 +96,7 @@ class GradientStream:
     def _trusted(self, layers: dict[str, nn.Linear], few: Examples) -> dict[str, nn.Linear]:
         if not layers:
             return {}
-        probe = Problem(self.problem.model, self.problem.loss_fn, _combination, list(self.problem.shapes))
+        probe = self.problem.attributing(_combination)
         factors = capture(probe, layers, few.inputs, few.targets, "output")
         exact = per_example_gradients(probe, few.inputs, few.targets, "output")
         trusted = {

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
+from ..data import first_not_finite
 from ..problem import Problem
 
 # Bytes that one chunk of the batch may take in gradients: large enough to fill the vector units, small enough that a
@@ -64,9 +65,7 @@ def check_finite(values: Tensor, what: str) -> Tensor:
     Raises:
         FloatingPointError: Names what is not and the first such row.
     """
-    bad = ~torch.isfinite(values)
-    if bad.any():
-        row = int(bad.flatten(1).any(1).nonzero()[0]) if values.dim() > 1 else int(bad.nonzero()[0])
+    if (row := first_not_finite(values)) is not None:
         raise FloatingPointError(
             f"{what}: expected finite numbers, got NaN or infinity in row {row}; a loss can be finite where its "
             "gradient is not (a square root at 0, an overflow)"

@@ -95,9 +95,10 @@ class Differentiation:
             advance: Called with the directions of each step.
         """
         trajectory = Trajectory(self.replicas, self.batch_size, seed, self.ends[-1])
+        groups = self.queries.batches(max(1, self._chunk // self.values_per_query(of_model)))
         changes = []
         for end in self.ends:
-            parts = [self._reverse(trajectory, end, q, of_model, advance) for q in self.queries.batches(self._chunk)]
+            parts = [self._reverse(trajectory, end, queries, of_model, advance) for queries in groups]
             changes.append(Change(parts[0].theta, torch.cat([part.values for part in parts], dim=1)))
         return changes
 
@@ -120,6 +121,10 @@ class Differentiation:
             values[:, step.batch.index] -= step.batch.weight * losses
             advance(len(adjoint))
         return Change(theta, values.T.reshape(-1, *shape))
+
+    def values_per_query(self, of_model: bool) -> int:
+        """Directions that reverse mode carries for a query."""
+        return self.model_outputs(self.problem.vector())[0].numel() if of_model else 1
 
     def model_outputs(self, theta: Tensor) -> Tensor:
         """The model's outputs for the queries, [queries, *output]."""

@@ -14,7 +14,7 @@ from .._integers import integer
 from ..data import Data, Examples, load
 from ..problem import Problem
 from ..progress import Advance, Plan, track
-from .optimizers import OptimizerChoice, Step, UpdateRule, update_rule
+from .optimizers import OptimizerChoice, StepNumber, UpdateRule, update_rule
 from .replicas import Replicas
 from .result import FurtherTrainingResult
 from .sampling import SAMPLERS, steps_per_epoch
@@ -157,7 +157,7 @@ class FurtherTraining:
         """Query outputs [epochs, replicas, queries] and the first replica's distance from the start [epochs]."""
         theta, state = replicas.start(len(group))
         origin = theta[0]
-        taken: Step = 0  # a tensor once some replica has skipped a step
+        taken: StepNumber = 0  # a tensor once some replica has skipped a step
         outputs, distance = [], []
         for epoch in range(self.epochs):
             n = len(replicas.train)

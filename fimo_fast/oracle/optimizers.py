@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 State = tuple[Tensor, ...]
-Step = int | Tensor  # counted from 1; [replicas, 1] where replicas have taken different numbers of steps
+StepNumber = int | Tensor  # counted from 1; [replicas, 1] where replicas have taken different numbers of steps
 OptimizerChoice = (
     type[torch.optim.Optimizer] | tuple[type[torch.optim.Optimizer], Mapping[str, Any]] | Callable[..., Any]
 )
@@ -34,7 +34,7 @@ class UpdateRule(Protocol):
         """How many vectors of the parameters' size the state holds."""
         ...
 
-    def __call__(self, theta: Tensor, state: State, gradient: Tensor, step: Step) -> tuple[Tensor, State]:
+    def __call__(self, theta: Tensor, state: State, gradient: Tensor, step: StepNumber) -> tuple[Tensor, State]:
         """Parameters and state after this step, each of the shape of ``theta``."""
         ...
 
@@ -54,7 +54,7 @@ class SGD:
     def state_size(self) -> int:  # noqa: D102
         return 1 if self.momentum else 0
 
-    def __call__(self, theta: Tensor, state: State, gradient: Tensor, step: Step) -> tuple[Tensor, State]:  # noqa: D102
+    def __call__(self, theta: Tensor, state: State, gradient: Tensor, step: StepNumber) -> tuple[Tensor, State]:  # noqa: D102
         if self.maximize:
             gradient = -gradient
         if self.weight_decay:
@@ -86,7 +86,7 @@ class Adam:
     maximize: bool = False
     state_size: int = 2
 
-    def __call__(self, theta: Tensor, state: State, gradient: Tensor, step: Step) -> tuple[Tensor, State]:  # noqa: D102
+    def __call__(self, theta: Tensor, state: State, gradient: Tensor, step: StepNumber) -> tuple[Tensor, State]:  # noqa: D102
         if self.maximize:
             gradient = -gradient
         if self.weight_decay and self.decoupled:

@@ -9,7 +9,7 @@ from torch.func import vmap
 from ..data import Examples
 from ..gradients import untransformable
 from ..problem import Problem
-from .optimizers import State, Step, UpdateRule
+from .optimizers import State, StepNumber, UpdateRule
 from .sampling import Batch
 
 
@@ -49,7 +49,7 @@ class Replicas:
             raise untransformable(self.problem, "further training", error) from error
         return gradient
 
-    def step(self, theta: Tensor, state: State, batch: Batch, step: Step) -> tuple[Tensor, State]:
+    def step(self, theta: Tensor, state: State, batch: Batch, step: StepNumber) -> tuple[Tensor, State]:
         """Parameters and state after this step; replicas that are not active stay as they are."""
         after = self.rule(theta, state, self.gradient(theta, batch), step)
         if batch.active is None:

@@ -131,9 +131,8 @@ def unrolled_scores(
         raise ValueError(f"epochs: expected increasing numbers from 1 to {training.epochs}, got {ends}")
     differentiation = Differentiation(replicas, query_examples, training.batch_size, ends)
     of_model = readings != ("derivative",)
-    per_query = differentiation.model_outputs(replicas.problem.vector())[0].numel() if of_model else 1
     per_epoch = steps_per_epoch(n, training.batch_size)
-    reverse_cost = len(query_examples) * per_query * sum(ends) * per_epoch
+    reverse_cost = len(query_examples) * differentiation.values_per_query(of_model) * sum(ends) * per_epoch
     forward_cost = len(index) * ends[-1] * per_epoch
     forward = mode == "forward" or (mode == "auto" and forward_cost < reverse_cost)
     index = index.to(replicas.problem.device)
