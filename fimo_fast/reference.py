@@ -107,7 +107,8 @@ def normal_pairs(words: Tensor) -> tuple[Tensor, Tensor]:
     bits = y.view(torch.int32) + (_ONE_BITS - _SQRT_HALF_BITS)
     exponent = ((bits >> 23) - (127 + 17)).float()
     f = ((bits & 0x007FFFFF) + _SQRT_HALF_BITS).view(torch.float32) - 1
-    radius = (exponent * _MINUS_2_LN_2 + _polynomial(_MINUS_2_LOG, f) * f).sqrt()
+    # Torch's float32 square root may be off by a bit; by way of float64 it is rounded correctly.
+    radius = (exponent * _MINUS_2_LN_2 + _polynomial(_MINUS_2_LOG, f) * f).double().sqrt().float()
     x = (2 * ((words & 0xFFFF) >> 2) + 1).float() * 2.0**-15
     z = x * x
     cosine = _polynomial(_COSINE, z) * z + 1
@@ -244,8 +245,10 @@ def project(grads: Tensor, sketch: Sketch, offset: int = 0, out: Tensor | None =
 
 
 def _gradients(a: Tensor, delta: Tensor) -> Tensor:
-    """[B, T, n], [B, T, m] to sum_t delta_t a_t^T, flattened to [B, m * n]."""
+    """[B, T, n], [B, T, m] (or without T) to sum_t delta_t a_t^T, flattened to [B, m * n]."""
     dtype = accumulator(a.dtype)
+    if a.ndim == 2:
+        a, delta = a[:, None], delta[:, None]
     return torch.einsum("btm,btn->bmn", delta.to(dtype), a.to(dtype)).flatten(1)
 
 

@@ -37,6 +37,11 @@ class VectorSketch:
         """A JSON-able description; ``fimo_fast.sketch.from_spec`` is its inverse."""
         return {"kind": self.kind, **asdict(self)}
 
+    @property
+    def native(self) -> tuple[str, int, int, int, int]:
+        """What the kernels take: kind, input_dim, sketch_dim, seed, nonzeros."""
+        return (self.kind, self.input_dim, self.sketch_dim, self.seed, self.nonzeros)
+
 
 @dataclass(frozen=True)
 class Rademacher(VectorSketch):
