@@ -33,8 +33,8 @@ inline double write_value(unsigned char* to, fimo::DType dtype, Random& random, 
     x = std::ldexp(static_cast<double>(random.integer(-1023, 1023)), -24);  // subnormal
   } else if (values == Values::kReal) {
     const std::int64_t half = std::int64_t{1} << (significand - 1);
-    x = std::ldexp(static_cast<double>(random.integer(half, 2 * half - 1)),
-                   static_cast<int>(-significand - random.integer(0, 7)));
+    x = static_cast<double>(random.integer(half, 2 * half - 1));
+    x = std::ldexp(x, static_cast<int>(-significand - random.integer(0, 7)));
     if (random.word() & 1) x = -x;
   }
   if (dtype == fimo::DType::kFloat64) {

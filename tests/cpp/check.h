@@ -42,7 +42,8 @@ void on_every_isa(const Body& body) {
   }
 }
 
-/// Philox once more, as a sequence: the standard library's distributions differ between implementations.
+/// Philox once more, as a sequence: the standard library's distributions differ between implementations. (So does the order in
+/// which arguments of a call are evaluated: draw one number for each call, or list them in braces.)
 class Random {
  public:
   explicit Random(std::uint64_t seed) : seed_(seed) {}
@@ -51,10 +52,14 @@ class Random {
     const fimo::PhiloxBlock block = fimo::philox(count_ / 4, 0, 1000, seed_);
     return block.word[count_++ % 4];
   }
+  std::uint64_t long_word() {
+    const std::uint64_t low = word();
+    return low | static_cast<std::uint64_t>(word()) << 32;
+  }
   /// An integer in [low, high].
   std::int64_t integer(std::int64_t low, std::int64_t high) {
     const std::uint64_t count = static_cast<std::uint64_t>(high - low) + 1;
-    return low + static_cast<std::int64_t>(((word() | static_cast<std::uint64_t>(word()) << 32) >> 1) % count);
+    return low + static_cast<std::int64_t>((long_word() >> 1) % count);
   }
   template <class T>
   T pick(const std::vector<T>& from) {

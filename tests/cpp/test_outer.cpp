@@ -24,9 +24,16 @@ struct Factors {
 
   Factors(Random& random, fimo::DType dtype, Values values, std::int64_t batch, std::int64_t tokens, std::int64_t n,
           std::int64_t m)
-      : a(random, dtype, values, batch, tokens, n, random.integer(0, 1) * 3, random.integer(0, 3), random.integer(0, 3) == 0),
-        delta(random, dtype, values, batch, tokens, m, random.integer(0, 1) * 5, random.integer(0, 1),
-              random.integer(0, 3) == 0) {}
+      : a{random, dtype, values, batch, tokens, n, random.integer(0, 1) * 3, random.integer(0, 3), random.integer(0, 3) == 0},
+        delta{random,
+              dtype,
+              values,
+              batch,
+              tokens,
+              m,
+              random.integer(0, 1) * 5,
+              random.integer(0, 1),
+              random.integer(0, 3) == 0} {}
 
   /// sum_t |delta| |a| (or without the absolute values) as one vector for each example: [batch][m * n].
   std::vector<std::vector<double>> gradients(bool absolute) const {

@@ -43,7 +43,7 @@ template <class T>
 void check_case(Random& random, const SketchDefinition& definition, fimo::DType dtype, std::int64_t batch, std::int64_t dim,
                 std::int64_t sketch_dim, std::int64_t wanted_offset) {
   const std::int64_t offset = std::min(wanted_offset, fimo::kMaxInputDim - dim);
-  const std::uint64_t seed = random.word() | static_cast<std::uint64_t>(random.word()) << 32;
+  const std::uint64_t seed = random.long_word();
   const fimo::Sketch sketch = definition.make(std::max<std::int64_t>(1, offset + dim), sketch_dim, seed);
   const Input grads(random, dtype, Values::kReal, batch, 1, dim, random.integer(0, 3));
   std::vector<T> start;
@@ -101,7 +101,8 @@ void test_project() {
       for (const std::int64_t sketch_dim : kSizes) {
         if (sketch_dim == 0) continue;
         const fimo::DType dtype = kDTypes[turn++ % kDTypes.size()];
-        check_case_of(random, definition, dtype, random.pick(batches), dim, sketch_dim, random.pick(offsets));
+        const std::int64_t batch = random.pick(batches);
+        check_case_of(random, definition, dtype, batch, dim, sketch_dim, random.pick(offsets));
       }
     }
     // Beyond the tiles of the kernels: batch, dim, sketch_dim.

@@ -43,7 +43,10 @@ void check_case(Random& random, fimo::DType dtype, std::int64_t queries, std::in
   const Input q(random, dtype, Values::kIntegers, queries, 1, dim, random.integer(0, 3));
   Input f(random, dtype, Values::kIntegers, features, 1, dim, random.integer(0, 3));
   if (dim > 0 && random.integer(0, 3) == 0) {
-    for (int i = 0; i < 3; ++i) f.set_nan(random.integer(0, features - 1), random.integer(0, dim - 1));
+    for (int i = 0; i < 3; ++i) {
+      const std::int64_t row = random.integer(0, features - 1);
+      f.set_nan(row, random.integer(0, dim - 1));
+    }
   }
   std::vector<std::vector<Scored>> expected;
   for (std::int64_t m = 0; m < queries; ++m) expected.push_back(ranked(q, m, f));
