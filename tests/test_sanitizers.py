@@ -10,7 +10,7 @@ from cpp_build import run
 
 from fimo_fast.testing import available_isas
 
-OPERATIONS = ["rademacher", "sjlt", "srht", "outer_dot", "outer_norm2", "topk"]
+OPERATIONS = ["rademacher", "gaussian", "mask", "sjlt", "srht", "outer_dot", "outer_norm2", "topk"]
 # What tests/cpp/broken.cpp does wrong, and what must be said about it.
 DEFECTS = {
     "read": "AddressSanitizer: heap-buffer-overflow",

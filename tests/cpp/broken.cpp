@@ -42,9 +42,9 @@ struct Arrays {
   std::int64_t row_stride;  // of `in`
 };
 
-void project(fimo::SketchKind kind, std::int64_t nonzeros, const Arrays& arrays) {
-  fimo::project({arrays.in, DType::kFloat32, kRows, kDim, arrays.row_stride}, {kind, kDim, kSketchDim, 0, nonzeros}, 0,
-                {arrays.out, DType::kFloat32, kRows, kSketchDim, kSketchDim}, 1);
+void project(fimo::SketchKind kind, std::int64_t nonzeros, const Arrays& arrays, std::int64_t sketch_dim = kSketchDim) {
+  fimo::project({arrays.in, DType::kFloat32, kRows, kDim, arrays.row_stride}, {kind, kDim, sketch_dim, 0, nonzeros}, 0,
+                {arrays.out, DType::kFloat32, kRows, sketch_dim, sketch_dim}, 1);
 }
 
 struct Operation {
@@ -54,6 +54,8 @@ struct Operation {
 
 const std::map<std::string, Operation> kOperations{
     {"rademacher", {kRows * kSketchDim, [](const Arrays& x) { project(fimo::SketchKind::kRademacher, 0, x); }}},
+    {"gaussian", {kRows * kSketchDim, [](const Arrays& x) { project(fimo::SketchKind::kGaussian, 0, x); }}},
+    {"mask", {kRows * kDim, [](const Arrays& x) { project(fimo::SketchKind::kMask, 0, x, kDim); }}},  // keeps all
     {"sjlt", {kRows * kSketchDim, [](const Arrays& x) { project(fimo::SketchKind::kSjlt, 2, x); }}},
     {"srht", {kRows * kSketchDim, [](const Arrays& x) { project(fimo::SketchKind::kSrht, 0, x); }}},
     {"outer_dot",

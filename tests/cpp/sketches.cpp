@@ -43,6 +43,49 @@ void add_rademacher(const Sketch& sketch, std::int64_t first, const std::vector<
   }
 }
 
+/// Horner's rule, lowest power first; products and sums rounded.
+template <std::size_t n>
+float polynomial(const float (&coefficients)[n], float x) {
+  float result = coefficients[n - 1];
+  for (std::size_t i = n - 1; i > 0; --i) result = result * x + coefficients[i - 1];
+  return result;
+}
+
+/// Two normal numbers by the Box-Muller transform.
+std::pair<float, float> normal_pair(std::uint32_t word) {
+  int exponent;
+  float significand = static_cast<float>(std::frexp(static_cast<double>(2 * (word >> 16) + 1), &exponent));
+  if (significand < 0.70710677f) {
+    significand *= 2;
+    --exponent;
+  }
+  const float f = significand - 1.0f;
+  const float minus_2_log =
+      polynomial({-2.000002f, 1.0000223f, -0.66629016f, 0.49819487f, -0.40992656f, 0.3733571f, -0.23792227f}, f);
+  const float radius = std::sqrt(static_cast<float>(exponent - 17) * -1.3862944f + minus_2_log * f);
+  const float x = std::ldexp(static_cast<float>(2 * ((word & 0xFFFF) / 4) + 1), -15), z = x * x;
+  const float cosine = polynomial({-1.2336988f, 0.2536532f, -0.020813966f, 0.0008596901f}, z) * z + 1.0f;
+  const float sine = polynomial({1.570791f, -0.64589286f, 0.07943434f, -0.004333095f}, z) * x;
+  const float first = radius * cosine, second = radius * sine;
+  return {word & 1 ? -first : first, word & 2 ? -second : second};
+}
+
+template <class T>
+void add_gaussian(const Sketch& sketch, std::int64_t first, const std::vector<T>& x, T* out) {
+  const std::vector<T> y = scaled(x, sketch.sketch_dim);
+  for (std::size_t j = 0; j < y.size(); ++j) {
+    for (std::int64_t part = 0; part / 16 * 128 < sketch.sketch_dim; ++part) {
+      const PhiloxBlock words = philox(first + static_cast<std::int64_t>(j), part, fimo::kStreamGaussian, sketch.seed);
+      for (int w = 0; w < 4; ++w) {
+        const std::int64_t c = part / 16 * 128 + 32 * w + part % 16;
+        const auto [cosine, sine] = normal_pair(words.word[w]);
+        if (c < sketch.sketch_dim) out[c] = std::fma(y[j], static_cast<T>(cosine), out[c]);
+        if (c + 16 < sketch.sketch_dim) out[c + 16] = std::fma(y[j], static_cast<T>(sine), out[c + 16]);
+      }
+    }
+  }
+}
+
 template <class T>
 void add_sjlt(const Sketch& sketch, std::int64_t first, const std::vector<T>& x, T* out) {
   const std::int64_t s = sketch.nonzeros;
@@ -77,6 +120,21 @@ std::uint64_t high_product(std::uint64_t u, std::uint64_t n) {
     }
   }
   return high;
+}
+
+template <class T>
+void add_mask(const Sketch& sketch, std::int64_t first, const std::vector<T>& x, T* out) {
+  const std::int64_t d = sketch.input_dim, k = sketch.sketch_dim;
+  // floor(c d / k) without a product of 78 bits.
+  const auto stratum = [&](std::int64_t c) { return d / k * c + d % k * c / k; };
+  for (std::int64_t c = 0; c < k; ++c) {
+    const std::int64_t length = stratum(c + 1) - stratum(c);
+    const PhiloxBlock block = philox(c, 0, fimo::kStreamMask, sketch.seed);
+    const std::uint64_t u = block.word[0] | static_cast<std::uint64_t>(block.word[1]) << 32;
+    const std::int64_t j = stratum(c) + static_cast<std::int64_t>(high_product(u, static_cast<std::uint64_t>(length)));
+    if (j < first || j - first >= static_cast<std::int64_t>(x.size())) continue;
+    out[c] += x[static_cast<std::size_t>(j - first)] * static_cast<T>(std::sqrt(static_cast<double>(length)));
+  }
 }
 
 std::vector<std::int64_t> srht_rows(const Sketch& sketch) {
@@ -129,8 +187,14 @@ Sketch make(std::int64_t input_dim, std::int64_t sketch_dim, std::uint64_t seed)
   return {kind, input_dim, sketch_dim, seed, std::min(sketch_dim, most_nonzeros)};
 }
 
+/// One coordinate for each output: there must be as many.
+Sketch make_mask(std::int64_t input_dim, std::int64_t sketch_dim, std::uint64_t seed) {
+  return make<SketchKind::kMask, 0>(std::max(input_dim, sketch_dim), sketch_dim, seed);
+}
+
 std::int64_t cut_anywhere(const Sketch&) { return 1; }
 std::int64_t dense(const Sketch& sketch) { return sketch.sketch_dim; }
+std::int64_t slow(const Sketch& sketch) { return 4 * sketch.sketch_dim; }
 std::int64_t sparse(const Sketch& sketch) { return sketch.nonzeros; }
 std::int64_t fast(const Sketch&) { return 32; }
 
@@ -139,6 +203,8 @@ std::int64_t fast(const Sketch&) { return 32; }
 const std::vector<SketchDefinition>& sketch_definitions() {
   static const std::vector<SketchDefinition> all{
       {"rademacher", make<SketchKind::kRademacher, 0>, cut_anywhere, dense, add_rademacher<float>, add_rademacher<double>},
+      {"gaussian", make<SketchKind::kGaussian, 0>, cut_anywhere, slow, add_gaussian<float>, add_gaussian<double>},
+      {"mask", make_mask, cut_anywhere, sparse, add_mask<float>, add_mask<double>},
       {"sjlt with 1 nonzero", make<SketchKind::kSjlt, 1>, cut_anywhere, sparse, add_sjlt<float>, add_sjlt<double>},
       {"sjlt with 3 nonzeros", make<SketchKind::kSjlt, 3>, cut_anywhere, sparse, add_sjlt<float>, add_sjlt<double>},
       {"sjlt with 40 nonzeros", make<SketchKind::kSjlt, 40>, cut_anywhere, sparse, add_sjlt<float>, add_sjlt<double>},

@@ -105,9 +105,10 @@ void test_project() {
         check_case_of(random, definition, dtype, batch, dim, sketch_dim, random.pick(offsets));
       }
     }
-    // Beyond the tiles of the kernels: batch, dim, sketch_dim.
-    const std::int64_t larger[][3] = {{21, 300, 129},  {40, 700, 97},  {9, 1000, 300},   {3, 5000, 33},   {4, 4100, 1000},
-                                      {3, 2100, 2048}, {1, 9000, 300}, {2, 20000, 8000}, {19, 90, 40000}, {2, 70, 70000}};
+    // Beyond the tiles of the kernels, and enough work for several threads: batch, dim, sketch_dim.
+    const std::int64_t larger[][3] = {{21, 300, 129},   {40, 700, 97},   {9, 1000, 300},    {17, 3000, 97}, {3, 5000, 33},
+                                      {4, 4100, 1000},  {3, 2100, 2048}, {40, 1500, 300},   {1, 9000, 300}, {2, 20000, 8000},
+                                      {3, 20000, 2000}, {19, 90, 40000}, {50, 10000, 9000}, {2, 70, 70000}};
     for (const auto& [batch, dim, sketch_dim] : larger) {
       const std::int64_t cost = definition.cost(definition.make(dim, sketch_dim, 0)) * dim + sketch_dim;
       if (batch * cost > 6'000'000) continue;  // seconds for the scalar kernels with sanitizers
