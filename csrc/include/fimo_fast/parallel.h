@@ -11,8 +11,8 @@
 
 namespace fimo {
 
-/// At most num_threads, and no more than have a few microseconds of work each: waking a thread costs about as much. `operations`
-/// counts anything that runs at about one a nanosecond.
+/// At most num_threads, and no more than have a few microseconds of work each: waking a thread costs about as much.
+/// `operations` counts anything that runs at about one a nanosecond.
 inline int useful_threads(double operations, int num_threads) {
   constexpr double kOperationsEach = 16384;
   if (operations >= kOperationsEach * num_threads) return num_threads;
