@@ -1,7 +1,7 @@
 """Benchmarks of the primitives, defined once: for ``fimo-fast bench`` and for ``benchmarks/``.
 
 Modules, each importing only those before it: ``case`` (what a benchmark is), ``peers`` and ``torch_sketches``
-(rivals), ``project``, ``outer``, ``topk`` and ``overhead`` (the cases), ``roofs`` and ``measure`` (timing in turns),
+(rivals), ``project``, ``outer``, ``topk`` and ``overhead`` (the cases), ``roofs`` and ``timing`` (in turns),
 ``results`` (JSON), ``table`` and ``roofline`` (what is shown), ``command`` (the command line).
 """
 
@@ -13,10 +13,21 @@ from dataclasses import dataclass
 import torch
 
 from . import outer, overhead, project, topk
-from .case import Case, WrongResult
-from .measure import Result, measure
+from .case import Case, Unavailable, WrongResult
+from .timing import Result, measure, names, prepare
 
-__all__ = ["OPERATIONS", "Case", "Operation", "Result", "WrongResult", "cases", "measure"]
+__all__ = [
+    "OPERATIONS",
+    "Case",
+    "Operation",
+    "Result",
+    "Unavailable",
+    "WrongResult",
+    "cases",
+    "measure",
+    "names",
+    "prepare",
+]
 
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 

@@ -1,6 +1,6 @@
 """What a benchmark is: inputs, the kernel's call, its check, the fewest work it can do, and its rivals.
 
-A `Case` is a description; nothing is allocated before ``case.inputs(device)``. `fimo_fast.bench.measure` and
+A `Case` is a description; nothing is allocated before ``case.inputs(device)``. `fimo_fast.bench.timing` and
 ``benchmarks/`` time the same cases.
 """
 

@@ -13,7 +13,7 @@ import torch
 
 from .. import __version__, build_info
 from .case import Case, dtype_name
-from .measure import Entry, Result
+from .timing import Entry, Result
 
 SCHEMA = 1
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from ..report.canvas import PX, bare_axes, fit, new_figure, quiet_ticks, to_png, write
 from ..report.style import CEILING, FONT, GRID, INK, MUTED, PAPER
+from .table import floor_name
 
 COLOURS = {
     "project": "#2b4fe0",
@@ -87,7 +88,7 @@ def _roofs(axes: Axes, results: Mapping[str, Any], points: Sequence[Point]) -> N
         va="bottom", rotation=math.degrees(math.atan2(rise, run)), rotation_mode="anchor", **roof,
     )  # fmt: skip
     axes.annotate(
-        f"SGEMM {sgemm:.3g} GFLOP/s", (high, sgemm), xytext=(-6, 6), textcoords="offset points", ha="right", **roof
+        f"SGEMM {sgemm:.3g} GFLOP/s", (ridge, sgemm), xytext=(4, 6), textcoords="offset points", ha="left", **roof
     )
 
 
@@ -141,6 +142,5 @@ def _list(figure: Figure, cases: Sequence[Mapping[str, Any]], height: float) -> 
             y -= _LINE
         write(figure, left + 16, y, str(number), 9, colour, "bold", ha="right")
         write(figure, left + 26, y, fit(figure, f"{case['name']}, {case['dtype']}", right - left - 120, 9), 9, INK)
-        bound = {"read": "read", "sgemm": "SGEMM"}[case["bound"]]
-        write(figure, right, y, f"{case['of_floor']:.2f} {bound}", 9, INK, ha="right")
+        write(figure, right, y, f"{case['of_floor']:.2f} {floor_name(case)}", 9, INK, ha="right")
         y -= _LINE

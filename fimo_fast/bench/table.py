@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 _TYPES = {"float32": "f32", "float64": "f64", "bfloat16": "bf16", "float16": "f16", "int8": "int8"}
-_BOUNDS = {"read": "read", "sgemm": "SGEMM"}
 
 
 def headings(results: Mapping[str, Any]) -> list[str]:
@@ -29,11 +28,17 @@ def row(case: Mapping[str, Any], threads: int) -> list[str]:
         _TYPES[case["dtype"]],
         duration(case["seconds"]) + " !" * case["disturbed"],
         _rate(case),
-        "" if case["of_floor"] is None else f"{case['of_floor']:.2f} {_BOUNDS[case['bound']]}",
+        "" if case["of_floor"] is None else f"{case['of_floor']:.2f} {floor_name(case)}",
         _best_torch(case),
         _peers(case),
         *(["" if scaling is None else f"{scaling:.1f}×"] if threads > 1 else []),
     ]
+
+
+def floor_name(case: Mapping[str, Any]) -> str:
+    """``read``, ``SGEMM`` or ``DGEMM``."""
+    gemm = "DGEMM" if case["dtype"] == "float64" else "SGEMM"
+    return {"read": "read", "sgemm": gemm}[case["bound"]]
 
 
 def duration(seconds: float) -> str:

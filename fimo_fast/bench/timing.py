@@ -24,6 +24,7 @@ _MOST_REPEATS = 2000
 _ROUNDS = (3, 15)
 _FLOORS = ("read", "sgemm")
 _BATCHES = 3  # of rounds, at most
+_UNCACHED = 2**26  # bytes: twice the largest last-level cache of one core complex
 _DISTURBED = 0.8  # of the known SGEMM rate
 
 Role = Literal["kernel", "read", "copy", "sgemm"] | Kind
@@ -125,10 +126,21 @@ class Result:
     @property
     def disturbed(self) -> bool:
         """Whether the machine was never as fast during these rounds as it is known to be: times are too long."""
-        sgemm = self.entry("sgemm")
-        if self.known_sgemm is None or sgemm is None or self.case.dtype == torch.float64:
+        if self.known_sgemm is None or self.sgemm_rate is None:
             return False
-        return roofs.GEMM_OPERATIONS / sgemm.best < _DISTURBED * self.known_sgemm
+        return self.sgemm_rate < _DISTURBED * self.known_sgemm
+
+    @property
+    def sgemm_rate(self) -> float | None:
+        """Operations a second of the square product beside this case; None where there was none in float32."""
+        sgemm = self.entry("sgemm")
+        return None if sgemm is None or self.case.dtype == torch.float64 else roofs.GEMM_OPERATIONS / sgemm.best
+
+    @property
+    def read_rate(self) -> float | None:
+        """Bytes a second of the plain read beside this case; None where they may have come from a cache."""
+        read = self.entry("read")
+        return None if read is None or self.input_bytes < _UNCACHED else self.input_bytes / read.best
 
 
 def measure(
@@ -159,7 +171,13 @@ def measure(
     with _threads(threads):
         inputs = case.inputs(device)
         case.checked(inputs)
-        entries, missing = _entries(case, inputs, device, threads, peers)
+        entries = [prepare(case, inputs, "kernel", device, 1)] if threads > 1 else []
+        missing = {}
+        for name in names(case, peers):
+            try:
+                entries.append(prepare(case, inputs, name, device, threads))
+            except Unavailable as error:
+                missing[name] = str(error)
     for entry in entries:
         _calibrate(entry, device)
         advance(0.3 / len(entries))
@@ -233,26 +251,26 @@ def _threads(number: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _entries(
-    case: Case, inputs: Inputs, device: torch.device, threads: int, peers: bool
-) -> tuple[list[Entry], dict[str, str]]:
-    def kernel() -> object:
-        return case.kernel(*inputs)
+def names(case: Case, peers: bool) -> list[str]:
+    """The names of a case's entries: the kernel, the floors where it has one, and the rivals."""
+    floors = [] if case.bound == "call" else ["read", "copy", "sgemm"]
+    return ["kernel", *floors, *(name for name, rival in case.rivals.items() if peers or rival.kind != "peer")]
 
-    entries = [Entry("kernel", "kernel", kernel, count) for count in sorted({1, threads})]
-    if case.bound != "call":
-        copying, share = roofs.copy(inputs)
-        entries += [
-            Entry("read", "read", roofs.read(inputs), threads),
-            Entry("copy", "copy", copying, threads, share),
-            Entry("sgemm", "sgemm", roofs.gemm(case.dtype, device), threads),
-        ]
-    missing = {}
-    for name, rival in case.rivals.items():
-        if rival.kind == "peer" and not peers:
-            continue
-        try:
-            entries.append(Entry(name, rival.kind, rival.prepare(inputs), threads, rival.share))
-        except Unavailable as error:
-            missing[name] = str(error)
-    return entries, missing
+
+def prepare(case: Case, inputs: Inputs, name: str, device: torch.device, threads: int) -> Entry:
+    """One of the entries, ready to be timed.
+
+    Raises:
+        Unavailable: a rival that cannot run here.
+    """
+    if name == "kernel":
+        return Entry(name, "kernel", lambda: case.kernel(*inputs), threads)
+    if name == "read":
+        return Entry(name, "read", roofs.read(inputs), threads)
+    if name == "copy":
+        call, share = roofs.copy(inputs)
+        return Entry(name, "copy", call, threads, share)
+    if name == "sgemm":
+        return Entry(name, "sgemm", roofs.gemm(case.dtype, device), threads)
+    rival = case.rivals[name]
+    return Entry(name, rival.kind, rival.prepare(inputs), threads, rival.share)
