@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .. import __version__, build_info
+from .. import build_info
 from .case import Case, dtype_name
 from .timing import Entry, Result
 
@@ -38,11 +38,11 @@ def document(
 
     Returns:
         ``schema`` 1; ``machine``; ``roofs``: ``read`` in bytes and ``sgemm`` in operations a second; ``skipped``;
-        ``cases``: for each the sizes, what bounds it, ``seconds`` of the kernel, ``floor_seconds`` and ``of_floor``
-        (null where there is no floor), ``scaling`` from one thread (null for one), ``disturbed``: others
-        used the machine all the time, ``rivals``: how many times faster
-        the kernel is than each, ``missing``, and ``timings``: every entry with all its rounds, in seconds for the
-        whole work (where ``share`` is below 1, one call did that part of it).
+        ``cases``. Each case has its sizes and what bounds it, ``seconds`` of the kernel, ``floor_seconds``, their ratio
+        ``of_floor`` and the same of medians (null where there is no floor), ``scaling`` from one thread (null for
+        one), ``disturbed``: others used the machine all the time, ``rivals``: how many times faster the kernel is than
+        each, ``missing``, and ``timings``: every entry with all its rounds, in seconds for the whole work (where
+        ``share`` is below 1, one call did that part of it).
     """
     return {
         "schema": SCHEMA,
@@ -65,7 +65,7 @@ def machine(device: torch.device, threads: int, command: str) -> dict[str, Any]:
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
         "compiler": info["compiler"],
         "torch": torch.__version__,
-        "fimo_fast": __version__,
+        "fimo_fast": info["version"],
         "date": datetime.date.today().isoformat(),
         "command": command,
     }
@@ -96,6 +96,7 @@ def _case(result: Result) -> dict[str, Any]:
         "seconds": result.seconds,
         "floor_seconds": result.floor,
         "of_floor": result.of_floor,
+        "of_floor_median": result.of_floor_median,
         "scaling": result.scaling,
         "disturbed": result.disturbed,
         "rivals": [

@@ -28,11 +28,19 @@ def row(case: Mapping[str, Any], threads: int) -> list[str]:
         _TYPES[case["dtype"]],
         duration(case["seconds"]) + " !" * case["disturbed"],
         _rate(case),
-        "" if case["of_floor"] is None else f"{case['of_floor']:.2f} {floor_name(case)}",
+        ""
+        if case["of_floor"] is None
+        else f"{case['of_floor']:.2f} ({case['of_floor_median']:.2f}) {floor_name(case)}",
         _best_torch(case),
         _peers(case),
         *(["" if scaling is None else f"{scaling:.1f}×"] if threads > 1 else []),
     ]
+
+
+def _of_floor(case: Mapping[str, Any]) -> str:
+    if case["of_floor"] is None:
+        return ""
+    return f"{case['of_floor']:.2f} ({case['of_floor_median']:.2f}) {floor_name(case)}"
 
 
 def floor_name(case: Mapping[str, Any]) -> str:
@@ -87,8 +95,8 @@ def notes(results: Mapping[str, Any]) -> list[str]:
         f"fimo_fast {machine['fimo_fast']}, {machine['date']}.",
         f"Roofs: reading {_digits(roofs['read'] / 1e9)} GB/s, SGEMM {_digits(roofs['sgemm'] / 1e9)} GFLOP/s. "
         "Floors are measured with each case, on its own bytes; those that fit into the cache are read faster.",
-        "Times are minima. torch, peers: how many times faster the kernel is than the best torch expression, and "
-        "than other libraries.",
+        "Times and ratios are of minima, in parentheses of medians. torch, peers: how many times faster the kernel is "
+        "than the best torch expression, and than other libraries.",
     ]
     if any(r["share"] < 1 for c in results["cases"] for r in c["rivals"] if r["kind"] != "gemm"):
         lines.append("* timed on a part of the work, to which the cost is proportional.")

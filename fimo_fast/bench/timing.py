@@ -108,20 +108,29 @@ class Result:
     @property
     def floor(self) -> float | None:
         """Seconds that the case takes at least, by its bound: the fewest bytes at the read's speed, or SGEMM."""
-        read, sgemm = self.entry("read"), self.entry("sgemm")
-        if self.case.bound == "read" and read is not None:
-            return read.best * self.case.moved / self.input_bytes
-        if self.case.bound == "sgemm" and sgemm is not None:
-            # The products of the case alone may be faster than the square ones (never seen, but then they count).
-            products = self.entry("gemm")
-            square = sgemm.best * self.case.operations / roofs.GEMM_OPERATIONS
-            return square if products is None else min(square, products.best)
-        return None
+        return self._floor(lambda entry: entry.best)
 
     @property
     def of_floor(self) -> float | None:
-        """Floor divided by time: 1 is as fast as this machine allows."""
+        """Floor divided by time, both the shortest: 1 is as fast as this machine allows."""
         return None if self.floor is None else self.floor / self.seconds
+
+    @property
+    def of_floor_median(self) -> float | None:
+        """The same of medians: where the memory of a shared machine is faster for moments, less a matter of luck."""
+        kernel, floor = self.entry("kernel"), self._floor(lambda entry: entry.median)
+        return None if kernel is None or floor is None else floor / kernel.median
+
+    def _floor(self, time: Callable[[Entry], float]) -> float | None:
+        read, sgemm = self.entry("read"), self.entry("sgemm")
+        if self.case.bound == "read" and read is not None:
+            return time(read) * self.case.moved / self.input_bytes
+        if self.case.bound == "sgemm" and sgemm is not None:
+            # The products of the case alone may be faster than the square ones (never seen, but then they count).
+            products = self.entry("gemm")
+            square = time(sgemm) * self.case.operations / roofs.GEMM_OPERATIONS
+            return square if products is None else min(square, time(products))
+        return None
 
     @property
     def disturbed(self) -> bool:

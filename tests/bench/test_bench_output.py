@@ -48,7 +48,7 @@ def test_document(results):
     assert all(
         set(case) == {
             "operation", "name", "dtype", "sizes", "bound", "moved_bytes", "input_bytes", "operations", "seconds",
-            "floor_seconds", "of_floor", "scaling", "disturbed", "rivals", "missing", "timings",
+            "floor_seconds", "of_floor", "of_floor_median", "scaling", "disturbed", "rivals", "missing", "timings",
         }
         for case in again["cases"]
     )  # fmt: skip
@@ -56,6 +56,8 @@ def test_document(results):
     # Half of 0.016 s on two threads. 128 MB and the result of 32 x 2048 x 4 bytes; the read of 128 MB took 4 ms.
     assert (srht["seconds"], srht["scaling"]) == (0.008, 2.0)
     assert srht["of_floor"] == pytest.approx(0.5 * (1 + 2048 / 1_000_000))
+    # Medians: half as fast, as the second round took twice as long.
+    assert srht["of_floor_median"] == pytest.approx(srht["of_floor"] * 8 / 12)
     kernel = srht["timings"][1]
     assert (kernel["threads"], kernel["best"], kernel["median"], kernel["rounds"]) == (2, 0.008, 0.012, [0.008, 0.016])
     assert rademacher["floor_seconds"] == pytest.approx(2 * 32 * 1e6 * 2048 / 200e9)
@@ -69,9 +71,10 @@ def test_document(results):
 
 def test_rows(results):
     rows = [table.row(case, 2) for case in results["cases"]]
-    assert rows[0] == ["SRHT 32 x 1M to 2048", "f32", "8.00 ms", "16.0 GB/s", "0.50 read", "11×", "", "2.0×"]
+    assert rows[0] == ["SRHT 32 x 1M to 2048", "f32", "8.00 ms", "16.0 GB/s", "0.50 (0.33) read", "11×", "", "2.0×"]
     assert rows[1] == [
-        "Rademacher 32 x 1M to 2048", "f32", "1.00 s", "131 GFLOP/s", "0.66 SGEMM", "4.00×*", "TRAK 25×*", "2.0×",
+        "Rademacher 32 x 1M to 2048", "f32", "1.00 s", "131 GFLOP/s", "0.66 (0.44) SGEMM", "4.00×*", "TRAK 25×*",
+        "2.0×",
     ]  # fmt: skip
     assert rows[2][2] == "100 ms !"
     assert rows[3] == ["project from torch", "f32", "3.00 µs", "torch a @ b: 1.50 µs", "", "", "", ""]
