@@ -52,7 +52,7 @@ def dot_case(name: str, batch: int, tokens: int, n: int, m: int, dtype: torch.dt
         moved=read + result,
         operations=2 * min(factored, formed),
         bound="sgemm",
-        memory=read + result + 2 * _formed_bytes(batch, n, m, dtype),
+        memory=2 * read + result + 2 * (_formed_bytes(batch, n, m, dtype) + _check_bytes(batch, n, m)),
         inputs=lambda device: (
             *_factors(batch, tokens, n, m, dtype, device),
             *_factors(batch, tokens, n, m, dtype, device),
@@ -82,7 +82,7 @@ def norm_case(name: str, batch: int, tokens: int, n: int, m: int, dtype: torch.d
         moved=read + batch * reference.accumulator(dtype).itemsize,
         operations=operations,
         bound=bound,
-        memory=read + _formed_bytes(batch, n, m, dtype),
+        memory=2 * read + _formed_bytes(batch, n, m, dtype) + 2 * _check_bytes(batch, n, m),
         inputs=lambda device: _factors(batch, tokens, n, m, dtype, device),
         kernel=outer_norm2,
         check=_check_norm,
@@ -108,6 +108,11 @@ def _formed_bytes(batch: int, n: int, m: int, dtype: torch.dtype) -> int:
     """Of a batch of gradients; 0 if they are too many to be formed."""
     size = batch * n * m * reference.accumulator(dtype).itemsize
     return size if size <= _FORMED_BYTES else 0
+
+
+def _check_bytes(batch: int, n: int, m: int) -> int:
+    """Of the gradients that the check forms in float64."""
+    return min(batch, _CHECKED) * n * m * 8
 
 
 def _some(batch: int) -> Tensor:

@@ -39,13 +39,13 @@ def trak_projector(sketch: Sketch, kind: str) -> Rival:
 
 
 def dattri_projector(sketch: Sketch, kind: str) -> Rival:
-    """The CPU projector of dattri; ``kind`` is ``rademacher``, ``normal`` or ``random_mask``."""
+    """The CPU projector of dattri; ``kind`` is ``rademacher`` or ``normal``."""
 
     def prepare(inputs: Inputs) -> Call:
         dattri = _imported("dattri.func.projection", "dattri")
         return _basic_projector(dattri.BasicProjector, "feature_dim", dattri.ProjectionType(kind), inputs[0], outputs)
 
-    outputs = sketch.sketch_dim if kind == "random_mask" else min(sketch.sketch_dim, _OUTPUTS)
+    outputs = min(sketch.sketch_dim, _OUTPUTS)
     return Rival("peer", prepare, outputs / sketch.sketch_dim)
 
 

@@ -85,11 +85,6 @@ def fill_signs(matrix: Tensor) -> Tensor:
     return matrix.copy_(bits.view(rows, -1)[:, :columns]).mul_(2).sub_(1)
 
 
-def fill_normal(matrix: Tensor) -> Tensor:
-    """Standard normal numbers."""
-    return matrix.normal_()
-
-
 def generated(sketch: Sketch, fill: Callable[[Tensor], Tensor]) -> Rival:
     """A dense sketch whose matrix is made anew, a part at a time, as no memory holds all of it."""
     width = min(sketch.input_dim, _SLICE)
