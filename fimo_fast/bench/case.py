@@ -37,11 +37,13 @@ class Rival:
             random numbers that are stored, building an index) happens here. Raises `Unavailable`.
         share: the part of the case's work that one call does; times are divided by it. Below 1 only where the cost is
             proportional and the whole would take minutes.
+        memory: bytes that it keeps between calls, where they are many.
     """
 
     kind: Kind
     prepare: Callable[[Inputs], Call]
     share: float = 1.0
+    memory: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +82,10 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.operation} {self.name}, {dtype_name(self.dtype)}"
+
+    def needed(self, peers: bool) -> int:
+        """Bytes that the case and its rivals hold at once, with or without other libraries."""
+        return self.memory + sum(r.memory for r in self.rivals.values() if peers or r.kind != "peer")
 
     def checked(self, inputs: Inputs) -> None:
         """Runs the kernel and checks its result.

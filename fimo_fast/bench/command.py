@@ -97,7 +97,7 @@ def _device(name: str) -> torch.device:
 def _run(chosen: list[Case], device: torch.device, threads: int, peers: bool, memory: int) -> dict[str, object]:
     torch.manual_seed(0)
     roofs = machine_roofs(device, threads, time_call)
-    reasons = {case: reason_to_skip(case, memory, roofs["sgemm"], _PATIENCE) for case in chosen}
+    reasons = {case: reason_to_skip(case, peers, memory, roofs["sgemm"], _PATIENCE) for case in chosen}
     kept = [case for case in chosen if reasons[case] is None]
     # A guess: each case is rounds of about three seconds, or three rounds where one takes longer.
     plan = Plan(

@@ -35,7 +35,7 @@ def trak_projector(sketch: Sketch, kind: str) -> Rival:
         return _basic_projector(trak.BasicProjector, "grad_dim", trak.ProjectionType(kind), inputs[0], outputs)
 
     outputs = min(sketch.sketch_dim, _OUTPUTS)
-    return Rival("peer", prepare, outputs / sketch.sketch_dim)
+    return Rival("peer", prepare, outputs / sketch.sketch_dim, sketch.input_dim * _BLOCK * 4)
 
 
 def dattri_projector(sketch: Sketch, kind: str) -> Rival:
@@ -46,7 +46,7 @@ def dattri_projector(sketch: Sketch, kind: str) -> Rival:
         return _basic_projector(dattri.BasicProjector, "feature_dim", dattri.ProjectionType(kind), inputs[0], outputs)
 
     outputs = min(sketch.sketch_dim, _OUTPUTS)
-    return Rival("peer", prepare, outputs / sketch.sketch_dim)
+    return Rival("peer", prepare, outputs / sketch.sketch_dim, sketch.input_dim * _BLOCK * 4)
 
 
 def _basic_projector(projector: Any, dim: str, kind: Any, grads: Tensor, outputs: int) -> Call:
@@ -55,12 +55,13 @@ def _basic_projector(projector: Any, dim: str, kind: Any, grads: Tensor, outputs
     return lambda: made.project(grads, 0)
 
 
-def faiss_index(index: str, k: int) -> Rival:
+def faiss_index(index: str, k: int, numbers: int) -> Rival:
     """FAISS's exhaustive search by inner product.
 
     Args:
         index: ``IndexFlatIP``, or a type of `faiss.ScalarQuantizer` such as ``QT_8bit``.
         k: neighbours.
+        numbers: in the features; they are held as float32 and in the index.
     """
 
     def prepare(inputs: Inputs) -> Call:
@@ -76,4 +77,4 @@ def faiss_index(index: str, k: int) -> Rival:
         made.add(features)
         return lambda: made.search(queries, k)
 
-    return Rival("peer", prepare)
+    return Rival("peer", prepare, memory=8 * numbers)

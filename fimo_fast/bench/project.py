@@ -37,7 +37,8 @@ class Kind:
 
 
 def _sparse_rivals(sketch: SJLT) -> Mapping[str, Rival]:
-    return {"torch scatter_add": Rival("torch", partial(torch_sketches.sjlt, sketch=sketch))}
+    stored = sketch.input_dim * sketch.nonzeros * (8 + 4)  # buckets and signs
+    return {"torch scatter_add": Rival("torch", partial(torch_sketches.sjlt, sketch=sketch), memory=stored)}
 
 
 def _srht_rivals(sketch: SRHT) -> Mapping[str, Rival]:

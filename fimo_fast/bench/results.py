@@ -131,17 +131,18 @@ def available_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def reason_to_skip(case: Case, memory: int, sgemm: float, patience: float) -> str | None:
+def reason_to_skip(case: Case, peers: bool, memory: int, sgemm: float, patience: float) -> str | None:
     """Why a case cannot run here, in words; None if it can.
 
     Args:
         case: the case.
-        memory: bytes that it may take.
+        peers: whether other libraries run, too.
+        memory: bytes that all may take.
         sgemm: operations a second.
         patience: seconds that a call may take at that rate.
     """
-    if case.memory > memory:
-        return f"needs {case.memory / 2**30:.1f} GiB, the limit is {memory / 2**30:.1f} GiB (--memory)"
+    if case.needed(peers) > memory:
+        return f"needs {case.needed(peers) / 2**30:.1f} GiB, the limit is {memory / 2**30:.1f} GiB (--memory)"
     if case.bound == "sgemm" and case.operations / sgemm > patience:
         return f"one call takes {case.operations / sgemm:.0f} s at SGEMM's rate, the limit is {patience:.0f} s"
     return None

@@ -58,7 +58,7 @@ def case(queries: int, features: int, dim: int, dtype: torch.dtype) -> Case:
         inputs=lambda device: tuple(torch.randn(rows, dim, dtype=dtype, device=device) for rows in (queries, features)),
         kernel=_topk,
         check=_check,
-        rivals=_rivals(dtype),
+        rivals=_rivals(dtype, features * dim),
     )
 
 
@@ -76,7 +76,7 @@ def _check(inputs: Inputs, result: tuple[Tensor, Tensor]) -> None:
     torch.testing.assert_close(values.double(), scores.topk(K).values, rtol=1e-4, atol=1e-3)
 
 
-def _rivals(dtype: torch.dtype) -> Mapping[str, Rival]:
+def _rivals(dtype: torch.dtype, numbers: int) -> Mapping[str, Rival]:
     found: dict[str, Rival] = {
         "torch matmul, topk": Rival("torch", partial(_torch, wide=False)),
         "products alone": Rival("gemm", _products),
@@ -85,7 +85,7 @@ def _rivals(dtype: torch.dtype) -> Mapping[str, Rival]:
         # In its own type torch rounds the scores to 8 or 11 bits; this one is as precise as the kernel.
         found["torch matmul in float32, topk"] = Rival("torch", partial(_torch, wide=True))
     if dtype in _FAISS:
-        found[f"FAISS {_FAISS[dtype]}"] = peers.faiss_index(_FAISS[dtype], K)
+        found[f"FAISS {_FAISS[dtype]}"] = peers.faiss_index(_FAISS[dtype], K, numbers)
     return found
 
 

@@ -142,8 +142,12 @@ def test_numbers_in_the_figure_do_not_cover_each_other():
 
 def test_reasons_to_skip():
     case = project.case("Rademacher", 32, 1_000_000, 2048, torch.float32)
-    assert reason_to_skip(case, 2**40, 200e9, 10.0) is None
-    assert "the limit is 0.1 GiB (--memory)" in reason_to_skip(case, 2**27, 200e9, 10.0)
-    assert "one call takes 131 s" in reason_to_skip(case, 2**40, 1e9, 10.0)
+    assert reason_to_skip(case, False, 2**40, 200e9, 10.0) is None
+    assert "the limit is 0.1 GiB (--memory)" in reason_to_skip(case, False, 2**27, 200e9, 10.0)
+    # The two projectors hold 100 columns of their matrices, 0.37 GiB each.
+    assert case.needed(peers=True) - case.needed(peers=False) == 2 * 1_000_000 * 100 * 4
+    assert reason_to_skip(case, False, 2**30, 200e9, 10.0) is None
+    assert "needs 1.2 GiB, the limit is 1.0 GiB" in reason_to_skip(case, True, 2**30, 200e9, 10.0)
+    assert "one call takes 131 s" in reason_to_skip(case, False, 2**40, 1e9, 10.0)
     # What only reads has no such limit.
-    assert reason_to_skip(project.case("SRHT", 32, 1_000_000, 2048, torch.float32), 2**40, 1.0, 10.0) is None
+    assert reason_to_skip(project.case("SRHT", 32, 1_000_000, 2048, torch.float32), True, 2**40, 1.0, 10.0) is None
