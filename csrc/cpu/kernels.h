@@ -57,9 +57,12 @@ struct SrhtTask {
   std::int64_t block;        // L, a power of two
   std::int64_t sketch_dim;   // <= L
   const std::int32_t* rows;  // [sketch_dim] increasing rows of the transform, null where sketch_dim == L
+  std::int64_t run;          // blocks of a row handled together; sizes the signs
   void* buffer;              // [L]
-  std::uint32_t* signs_in;   // [max(L, 128) / 32]
-  std::uint32_t* signs_out;  // [ceil(sketch_dim / 128) * 4]
+  void* sums;                // [rows, L] where `rows` is given
+  std::uint32_t* signs_in;   // [4 * (run * L / 128 + 2)]
+  std::uint32_t* signs_out;  // [run, 4 * ceil(L / 128)]
+  std::uint32_t* signs_columns;  // [run, 4 * ceil(sketch_dim / 128)] where `rows` is given
 };
 
 /// Matrices enter the A B^T kernel packed as column panels: [ceil(cols / panel), depth, panel], zero in the padding.

@@ -17,6 +17,10 @@ namespace {
 // Above this the transposed sums of a group of rows would leave the second-level cache.
 constexpr std::int64_t kMaxGroupBytes = std::int64_t{1} << 20;
 
+// Coordinates of a row that an SRHT reads in one go: long enough for the hardware to read ahead, short enough for the signs of
+// all of them to stay in the first-level cache.
+constexpr std::int64_t kRunLength = std::int64_t{1} << 15;
+
 double scale_of(const Sketch& sketch) {
   return 1.0 / std::sqrt(static_cast<double>(sketch.kind == SketchKind::kSjlt ? sketch.nonzeros : sketch.sketch_dim));
 }
@@ -111,10 +115,13 @@ void project_srht(const ConstMatrixView& grads, const Sketch& sketch, std::int64
   parallel_for(parts, num_threads, [&](std::int64_t part) {
     const Range rows = part_of(grads.rows, parts, part, 1);
     const Workspace buffer(block * dtype_size(out.dtype));
-    const Workspace signs_in(larger(block, 128) / 8), signs_out(ceil_div(sketch.sketch_dim, 128) * 16);
+    const std::int64_t run = larger(1, kRunLength / block);
+    const Workspace signs_in(16 * (run * block / 128 + 2)), signs_out(run * ceil_div(block, 128) * 16);
+    const Workspace signs_columns(rows_kept.empty() ? 0 : run * ceil_div(sketch.sketch_dim, 128) * 16);
+    const Workspace sums(rows_kept.empty() ? 0 : (rows.end - rows.begin) * block * dtype_size(out.dtype));
     kernel({input_rows(grads, sketch, offset, rows), output_rows(out, rows), out.row_stride, block, sketch.sketch_dim,
-            rows_kept.empty() ? nullptr : rows_kept.data(), buffer.get(), signs_in.as<std::uint32_t>(),
-            signs_out.as<std::uint32_t>()});
+            rows_kept.empty() ? nullptr : rows_kept.data(), run, buffer.get(), sums.get(), signs_in.as<std::uint32_t>(),
+            signs_out.as<std::uint32_t>(), signs_columns.as<std::uint32_t>()});
   });
 }
 

@@ -44,6 +44,9 @@ struct Simd<float> {
     return _mm512_castsi512_ps(_mm512_maskz_set1_epi32(static_cast<__mmask16>(word), static_cast<int>(0x80000000u)));
   }
   static FIMO_FORCE_INLINE Reg flip(Reg x, Reg signs) { return _mm512_xor_ps(x, signs); }
+  static FIMO_FORCE_INLINE Reg choose(std::uint32_t word, int first, Reg clear, Reg set) {
+    return _mm512_mask_blend_ps(static_cast<__mmask16>(word >> first), clear, set);
+  }
   template <int H>
   static FIMO_FORCE_INLINE Reg butterfly(Reg x) {
     Reg swapped;
@@ -91,6 +94,9 @@ struct Simd<double> {
         _mm512_maskz_set1_epi64(static_cast<__mmask8>(word), static_cast<long long>(0x8000000000000000ull)));
   }
   static FIMO_FORCE_INLINE Reg flip(Reg x, Reg signs) { return _mm512_xor_pd(x, signs); }
+  static FIMO_FORCE_INLINE Reg choose(std::uint32_t word, int first, Reg clear, Reg set) {
+    return _mm512_mask_blend_pd(static_cast<__mmask8>(word >> first), clear, set);
+  }
   template <int H>
   static FIMO_FORCE_INLINE Reg butterfly(Reg x) {
     Reg swapped;

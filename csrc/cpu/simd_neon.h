@@ -43,6 +43,10 @@ struct Simd<float> {
   static FIMO_FORCE_INLINE Reg flip(Reg x, Reg signs) {
     return vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(x), vreinterpretq_u32_f32(signs)));
   }
+  static FIMO_FORCE_INLINE Reg choose(std::uint32_t word, int first, Reg clear, Reg set) {
+    const uint32_t weights[4] = {1, 2, 4, 8};
+    return vbslq_f32(vtstq_u32(vdupq_n_u32(word >> first), vld1q_u32(weights)), set, clear);
+  }
   template <int H>
   static FIMO_FORCE_INLINE Reg butterfly(Reg x) {
     if constexpr (H == 1) {
@@ -85,6 +89,10 @@ struct Simd<double> {
   }
   static FIMO_FORCE_INLINE Reg flip(Reg x, Reg signs) {
     return vreinterpretq_f64_u64(veorq_u64(vreinterpretq_u64_f64(x), vreinterpretq_u64_f64(signs)));
+  }
+  static FIMO_FORCE_INLINE Reg choose(std::uint32_t word, int first, Reg clear, Reg set) {
+    const uint64_t weights[2] = {1, 2};
+    return vbslq_f64(vtstq_u64(vdupq_n_u64(word >> first), vld1q_u64(weights)), set, clear);
   }
   template <int H>
   static FIMO_FORCE_INLINE Reg butterfly(Reg x) {

@@ -9,6 +9,7 @@
 ///     fma(a, b, c)          a * b + c; one rounding where the instruction set has it (not in this file)
 ///     sign_bits(word)       lane i has the sign bit of T set where bit i of `word` is, and is +0 otherwise
 ///     flip(x, signs)        x with the sign flipped in the lanes of sign_bits
+///     choose(word, first, clear, set)   lane i of `set` where bit first + i of `word` is set, else of `clear`
 ///     butterfly<H>(x)       lanes i and i + H (bit H of i clear) become x[i] + x[i+H] and x[i] - x[i+H]; H < kLanes
 ///     gather(base, index)   base[index[i]]
 ///     not_le(a, b)          bit i set where not (a[i] <= b[i]): greater, or one is NaN
@@ -84,6 +85,11 @@ struct ArraySimd {
       __builtin_memcpy(&x.v[i], &value, sizeof value);
     }
     return x;
+  }
+  static FIMO_FORCE_INLINE Reg choose(std::uint32_t word, int first, Reg clear, Reg set) {
+    Reg r;
+    for (int i = 0; i < N; ++i) r.v[i] = (word >> (first + i)) & 1u ? set.v[i] : clear.v[i];
+    return r;
   }
   template <int H>
   static FIMO_FORCE_INLINE Reg butterfly(Reg x) {
