@@ -65,7 +65,8 @@ struct Simd<float> {
       swapped = _mm512_shuffle_f32x4(x, x, 0x4E);
       minus = 0xFF00u;
     }
-    return _mm512_mask_sub_ps(_mm512_add_ps(swapped, x), static_cast<__mmask16>(minus), swapped, x);
+    const Reg ones = _mm512_mask_blend_ps(static_cast<__mmask16>(minus), set(1), set(-1));
+    return _mm512_fmadd_ps(x, ones, swapped);  // exact, and multipliers idle here
   }
   static FIMO_FORCE_INLINE Reg gather(const float* base, const std::int32_t* index) {
     return _mm512_i32gather_ps(_mm512_loadu_si512(index), base, 4);
@@ -112,7 +113,8 @@ struct Simd<double> {
       swapped = _mm512_shuffle_f64x2(x, x, 0x4E);
       minus = 0xF0u;
     }
-    return _mm512_mask_sub_pd(_mm512_add_pd(swapped, x), static_cast<__mmask8>(minus), swapped, x);
+    const Reg ones = _mm512_mask_blend_pd(static_cast<__mmask8>(minus), set(1), set(-1));
+    return _mm512_fmadd_pd(x, ones, swapped);
   }
   static FIMO_FORCE_INLINE Reg gather(const double* base, const std::int32_t* index) {
     return _mm512_i32gather_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(index)), base, 8);

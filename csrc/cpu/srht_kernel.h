@@ -22,12 +22,14 @@ constexpr std::int64_t kSrhtPart = 4096;
 template <class T>
 constexpr int kFirstRegs = 8 * Simd<T>::kLanes < 32 ? 16 : 8;
 
-template <class T, int H>
-FIMO_FORCE_INLINE typename Simd<T>::Reg lane_stages(typename Simd<T>::Reg x) {
+/// The stages of strides H, 2 H, ... inside each register. All registers go through a stage before the next one: one register
+/// after the other, the chain of dependent operations would fill the processor's window.
+template <class T, int R, int H = 1>
+FIMO_FORCE_INLINE void lane_stages(typename Simd<T>::Reg (&r)[R]) {
   if constexpr (H < Simd<T>::kLanes) {
-    return lane_stages<T, 2 * H>(Simd<T>::template butterfly<H>(x));
-  } else {
-    return x;
+    FIMO_UNROLL
+    for (int q = 0; q < R; ++q) r[q] = Simd<T>::template butterfly<H>(r[q]);
+    lane_stages<T, R, 2 * H>(r);
   }
 }
 
@@ -48,19 +50,25 @@ FIMO_FORCE_INLINE void register_stages(typename Simd<T>::Reg (&r)[R]) {
 }
 
 /// buffer = the stages below R * lanes of (signs * source * factor), over `size` elements. Source may be the buffer itself.
+/// Meanwhile `next`, what will be read after this block, comes from memory: the later passes would leave the memory idle.
 template <int R, class T, class Element>
-void first_pass(T* buffer, const Element* source, T factor, std::int64_t size, const std::uint32_t* signs) {
+void first_pass(T* buffer, const Element* source, T factor, std::int64_t size, const std::uint32_t* signs,
+                const Element* next) {
   using S = Simd<T>;
+  constexpr int kStep = R * S::kLanes;
   const typename S::Reg plus = S::set(factor), minus = S::set(-factor);
-  static_assert(R * S::kLanes % 32 == 0, "a step must start at a word of signs");
-  for (std::int64_t i = 0; i < size; i += R * S::kLanes) {
+  static_assert(kStep % 32 == 0, "a step must start at a word of signs");
+  for (std::int64_t i = 0; i < size; i += kStep) {
+    FIMO_UNROLL
+    for (int line = 0; line < kStep; line += 64 / static_cast<int>(sizeof(Element))) prefetch(next + i + line);
     typename S::Reg r[R];
     FIMO_UNROLL
     for (int q = 0; q < R; ++q) {
       const int at = q * S::kLanes;
       const typename S::Reg factors = S::choose(signs[i / 32 + at / 32], at % 32, plus, minus);
-      r[q] = lane_stages<T, 1>(S::mul(S::load(source + i + at), factors));
+      r[q] = S::mul(S::load(source + i + at), factors);
     }
+    lane_stages<T, R>(r);
     register_stages<T, R>(r);
     FIMO_UNROLL
     for (int q = 0; q < R; ++q) S::store(buffer + i + q * S::kLanes, r[q]);
@@ -115,14 +123,15 @@ void middle_passes(T* buffer, std::int64_t size, std::int64_t h, std::int64_t en
   }
 }
 
-/// sums += signs_out * WHT(signs_in * source * factor), all [L]; L >= 32 and >= 4 * lanes. Source may be the buffer.
+/// sums += signs_out * WHT(signs_in * source * factor), all [L]; L >= 32 and >= 4 * lanes. Source may be the buffer. `next` is
+/// where the next call will read.
 template <class T, class Element>
 void add_transform(T* sums, T* buffer, const Element* source, T factor, std::int64_t L, const std::uint32_t* signs_in,
-                   const std::uint32_t* signs_out) {
+                   const std::uint32_t* signs_out, const Element* next) {
   constexpr std::int64_t kFirst = kFirstRegs<T> * Simd<T>::kLanes;
   if (L < kFirst) {
     if constexpr (4 * Simd<T>::kLanes >= 32) {
-      first_pass<4>(buffer, source, factor, L, signs_in);
+      first_pass<4>(buffer, source, factor, L, signs_in, next);
       last_pass<1>(sums, buffer, L, signs_out);
     }
     return;
@@ -132,7 +141,7 @@ void add_transform(T* sums, T* buffer, const Element* source, T factor, std::int
   while (radix > 8) radix /= 8;
   const std::int64_t part = L / radix < kSrhtPart ? L / radix : kSrhtPart;
   for (std::int64_t i = 0; i < L; i += part) {
-    first_pass<kFirstRegs<T>>(buffer + i, source + i, factor, part, signs_in + i / 32);
+    first_pass<kFirstRegs<T>>(buffer + i, source + i, factor, part, signs_in + i / 32, next + i);
     middle_passes(buffer + i, part, kFirst, part);
   }
   middle_passes(buffer, L, part, L / radix);
@@ -207,6 +216,8 @@ void srht(const SrhtTask& task) {
     srht_signs(task, first, count);
     for (std::int64_t row = 0; row < task.in.rows; ++row) {
       const Element* grads = static_cast<const Element*>(task.in.grads) + row * task.in.row_stride;
+      const std::int64_t run_start = first * L > begin ? first * L - begin : 0;
+      const Element* next_row = grads + run_start + (row + 1 < task.in.rows ? task.in.row_stride : 0);
       T* sums = task.rows ? static_cast<T*>(task.sums) + row * L : static_cast<T*>(task.out) + row * task.out_row_stride;
       for (std::int64_t block = first; block < first + count; ++block) {
         const std::int64_t start = block * L;
@@ -215,15 +226,16 @@ void srht(const SrhtTask& task) {
         const std::int64_t shift = start - first * L / 128 * 128;
         const std::uint32_t* signs_out = task.signs_out + (block - first) * words_out;
         if (wide && high - low == L) {
-          add_transform(sums, buffer, grads + (low - begin), static_cast<T>(task.in.scale), L, task.signs_in + shift / 32,
-                        signs_out);
+          const Element* source = grads + (low - begin);
+          const Element* next = block + 1 < first + count ? source + L : next_row;
+          add_transform(sums, buffer, source, static_cast<T>(task.in.scale), L, task.signs_in + shift / 32, signs_out, next);
           continue;
         }
         for (std::int64_t i = 0; i < low - start; ++i) buffer[i] = T(0);
         load_scaled(buffer + (low - start), grads + (low - begin), high - low, task.in.scale);
         for (std::int64_t i = high - start; i < L; ++i) buffer[i] = T(0);
         if (wide) {
-          add_transform(sums, buffer, buffer, T(1), L, task.signs_in + shift / 32, signs_out);
+          add_transform(sums, buffer, buffer, T(1), L, task.signs_in + shift / 32, signs_out, buffer);
         } else {
           add_transform_short(sums, buffer, L, task.signs_in, shift, signs_out);
         }
