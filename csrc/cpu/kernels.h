@@ -32,8 +32,23 @@ struct RademacherTask {
   std::int64_t cols;
 };
 
-/// Adds the nonzeros [first_nonzero, last_nonzero) of every column of an SJLT, which fall into output columns
-/// [first_col, first_col + cols).
+/// Generates the nonzeros of `count` coordinates from `first` on, in the order coordinate, nonzero.
+struct SjltEntriesTask {
+  std::uint64_t first;
+  std::int64_t count;
+  std::int64_t nonzeros;
+  double scale;
+  std::uint64_t seed;
+  std::int64_t period;           // coordinates generated together; sizes the next three
+  const std::uint32_t* lengths;  // [period * nonzeros] columns in the block of each nonzero
+  const std::uint32_t* starts;   // [period * nonzeros] and the first of them
+  std::uint32_t* words;          // [period * nonzeros + 8]
+  std::uint32_t column_step;     // what columns are multiplied by
+  std::uint32_t* columns;        // [count, nonzeros]
+  void* factors;                 // [count, nonzeros] 1 or -1; with one nonzero, scale or -scale
+};
+
+/// Adds the nonzeros [first_nonzero, last_nonzero) of coordinates, which fall into output columns [first_col, last_col).
 struct SjltTask {
   SketchInput in;
   void* out;
@@ -41,12 +56,14 @@ struct SjltTask {
   std::int64_t nonzeros;
   std::int64_t first_nonzero;
   std::int64_t last_nonzero;
-  const std::int64_t* block_start;  // [nonzeros + 1], first output column of each nonzero's block
-  std::int64_t coordinates;         // handled together; sizes the next three
-  std::uint32_t* words;             // [4 * (coordinates * nonzeros / 4 + 2)]
-  std::uint32_t* entries;           // [coordinates * (last_nonzero - first_nonzero)]
-  void* transposed;                 // [coordinates, lanes]
-  void* sums;                       // [groups, cols, lanes], or null: then rows are handled one by one
+  std::int64_t first_col;
+  std::int64_t last_col;
+  int column_shift;              // log2 of the step of the columns
+  const std::uint32_t* columns;  // [in.dim, nonzeros], see SjltEntriesTask
+  const void* factors;           // [in.dim, nonzeros]
+  void* sums;                    // [sketch_dim, lanes] for a group of at most `lanes` rows, or null: rows go one by one
+  bool load_sums;                // from out, first
+  bool store_sums;               // to out, at the end
 };
 
 /// Adds an SRHT.
@@ -107,6 +124,7 @@ struct Kernels {
   const char* name;
 
   void (*rademacher[kDTypeCount])(const RademacherTask&);
+  void (*sjlt_entries[kDTypeCount])(const SjltEntriesTask&);
   void (*sjlt[kDTypeCount])(const SjltTask&);
   void (*srht[kDTypeCount])(const SrhtTask&);
 

@@ -70,6 +70,26 @@ struct Simd<float> {
   static FIMO_FORCE_INLINE Reg gather(const float* base, const std::int32_t* index) {
     return _mm256_i32gather_ps(base, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index)), 4);
   }
+  static FIMO_FORCE_INLINE void transpose(Reg (&r)[8]) {
+    Reg pairs[8], quads[8];
+    FIMO_UNROLL
+    for (int i = 0; i < 8; i += 2) {
+      pairs[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+      pairs[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    FIMO_UNROLL
+    for (int i = 0; i < 8; i += 4) {
+      quads[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+      quads[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xEE);
+      quads[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+      quads[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xEE);
+    }
+    FIMO_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      r[i] = _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x20);
+      r[i + 4] = _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x31);
+    }
+  }
   static FIMO_FORCE_INLINE std::uint32_t not_le(Reg a, Reg b) {
     return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NLE_UQ)));
   }
@@ -117,6 +137,14 @@ struct Simd<double> {
   }
   static FIMO_FORCE_INLINE Reg gather(const double* base, const std::int32_t* index) {
     return _mm256_i32gather_pd(base, _mm_loadu_si128(reinterpret_cast<const __m128i*>(index)), 8);
+  }
+  static FIMO_FORCE_INLINE void transpose(Reg (&r)[4]) {
+    const Reg a = _mm256_unpacklo_pd(r[0], r[1]), b = _mm256_unpackhi_pd(r[0], r[1]);
+    const Reg c = _mm256_unpacklo_pd(r[2], r[3]), d = _mm256_unpackhi_pd(r[2], r[3]);
+    r[0] = _mm256_permute2f128_pd(a, c, 0x20);
+    r[1] = _mm256_permute2f128_pd(b, d, 0x20);
+    r[2] = _mm256_permute2f128_pd(a, c, 0x31);
+    r[3] = _mm256_permute2f128_pd(b, d, 0x31);
   }
   static FIMO_FORCE_INLINE std::uint32_t not_le(Reg a, Reg b) {
     return static_cast<std::uint32_t>(_mm256_movemask_pd(_mm256_cmp_pd(a, b, _CMP_NLE_UQ)));

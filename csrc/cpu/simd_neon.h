@@ -60,6 +60,14 @@ struct Simd<float> {
     const float values[4] = {base[index[0]], base[index[1]], base[index[2]], base[index[3]]};
     return vld1q_f32(values);
   }
+  static FIMO_FORCE_INLINE void transpose(Reg (&r)[4]) {
+    const float64x2_t a = vreinterpretq_f64_f32(vtrn1q_f32(r[0], r[1])), b = vreinterpretq_f64_f32(vtrn2q_f32(r[0], r[1]));
+    const float64x2_t c = vreinterpretq_f64_f32(vtrn1q_f32(r[2], r[3])), d = vreinterpretq_f64_f32(vtrn2q_f32(r[2], r[3]));
+    r[0] = vreinterpretq_f32_f64(vtrn1q_f64(a, c));
+    r[1] = vreinterpretq_f32_f64(vtrn1q_f64(b, d));
+    r[2] = vreinterpretq_f32_f64(vtrn2q_f64(a, c));
+    r[3] = vreinterpretq_f32_f64(vtrn2q_f64(b, d));
+  }
   static FIMO_FORCE_INLINE std::uint32_t not_le(Reg a, Reg b) {
     const uint32_t weights[4] = {1, 2, 4, 8};
     return vaddvq_u32(vandq_u32(vmvnq_u32(vcleq_f32(a, b)), vld1q_u32(weights)));
@@ -102,6 +110,11 @@ struct Simd<double> {
   static FIMO_FORCE_INLINE Reg gather(const double* base, const std::int32_t* index) {
     const double values[2] = {base[index[0]], base[index[1]]};
     return vld1q_f64(values);
+  }
+  static FIMO_FORCE_INLINE void transpose(Reg (&r)[2]) {
+    const float64x2_t a = vtrn1q_f64(r[0], r[1]);
+    r[1] = vtrn2q_f64(r[0], r[1]);
+    r[0] = a;
   }
   static FIMO_FORCE_INLINE std::uint32_t not_le(Reg a, Reg b) {
     const uint64x2_t le = vcleq_f64(a, b);

@@ -12,6 +12,7 @@
 ///     choose(word, first, clear, set)   lane i of `set` where bit first + i of `word` is set, else of `clear`
 ///     butterfly<H>(x)       lanes i and i + H (bit H of i clear) become x[i] + x[i+H] and x[i] - x[i+H]; H < kLanes
 ///     gather(base, index)   base[index[i]]
+///     transpose(r)          exchanges lane i of r[j] and lane j of r[i], for kLanes registers
 ///     not_le(a, b)          bit i set where not (a[i] <= b[i]): greater, or one is NaN
 ///     kSignRows             rows of the batch in one register tile of the Rademacher kernel
 ///     kGramRows, kGramRegs  rows and registers of the tile of the A B^T kernel
@@ -101,6 +102,15 @@ struct ArraySimd {
     Reg r;
     for (int i = 0; i < N; ++i) r.v[i] = base[index[i]];
     return r;
+  }
+  static FIMO_FORCE_INLINE void transpose(Reg (&r)[N]) {
+    for (int i = 0; i < N; ++i) {
+      for (int j = 0; j < i; ++j) {
+        const T value = r[i].v[j];
+        r[i].v[j] = r[j].v[i];
+        r[j].v[i] = value;
+      }
+    }
   }
   static FIMO_FORCE_INLINE std::uint32_t not_le(Reg a, Reg b) {
     std::uint32_t mask = 0;
