@@ -10,12 +10,19 @@ import torch
 from ._checks import check_out
 from ._native import _C
 
+_ACCUMULATOR: dict[Any, np.dtype[Any]] = {
+    np.dtype(np.float64): np.dtype(np.float64),
+    np.dtype(np.float32): np.dtype(np.float32),
+    np.dtype(np.float16): np.dtype(np.float32),
+}
+
 
 def _accumulator(x: np.ndarray) -> np.dtype[Any]:
-    return np.dtype(np.float64 if x.dtype.itemsize == 8 else np.float32)
+    # Types that NumPy knows through others (bfloat16) have two bytes, too.
+    return _ACCUMULATOR.get(x.dtype) or np.dtype(np.float64 if x.dtype.itemsize == 8 else np.float32)
 
 
-def _native_layout(x: np.ndarray) -> np.ndarray:
+def native_layout(x: np.ndarray) -> np.ndarray:
     """``x``, copied if its last dimension is strided or its bytes are swapped."""
     strided = x.shape[-1] > 1 and x.strides[-1] != x.itemsize
     # DLPack counts strides in elements: those of packed records may be no whole number of them.
@@ -23,21 +30,21 @@ def _native_layout(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")) if strided or broken else x
 
 
-def project(grads: np.ndarray, sketch_args: tuple[Any, ...], out: Any) -> np.ndarray:
+def project(grads: np.ndarray, sketch_args: tuple[Any, ...], out: Any = None) -> np.ndarray:
     """``sketch_args``: kind, input_dim, sketch_dim, seed, nonzeros, offset."""
     shape = (grads.shape[0], sketch_args[2])
     result = np.zeros(shape, dtype=_accumulator(grads)) if out is None else out
-    check_out(result, np.ndarray, shape, _accumulator(grads))
+    if out is not None:
+        check_out(out, np.ndarray, shape, _accumulator(grads))
     kind, input_dim, sketch_dim, seed, nonzeros, offset = sketch_args
     threads = torch.get_num_threads()
-    grads = _native_layout(grads)
-    _C.project(grads, kind, input_dim, sketch_dim, seed, nonzeros, offset, result, num_threads=threads)
+    _C.project(grads, kind, input_dim, sketch_dim, seed, nonzeros, offset, result, threads)
     return result
 
 
 def outer_dot(*factors: np.ndarray) -> np.ndarray:
     """Factors a, delta, a2, delta2, all [batch, tokens, dim]."""
-    a, delta, a2, delta2 = map(_native_layout, factors)
+    a, delta, a2, delta2 = map(native_layout, factors)
     out = np.empty((a.shape[0], a2.shape[0]), dtype=_accumulator(a))
     _C.outer_dot(a, delta, a2, delta2, out, torch.get_num_threads())
     return out
@@ -45,7 +52,7 @@ def outer_dot(*factors: np.ndarray) -> np.ndarray:
 
 def outer_norm2(*factors: np.ndarray) -> np.ndarray:
     """Factors a and delta, both [batch, tokens, dim]."""
-    a, delta = map(_native_layout, factors)
+    a, delta = map(native_layout, factors)
     out = np.empty((a.shape[0],), dtype=_accumulator(a))
     _C.outer_norm2(a, delta, out, torch.get_num_threads())
     return out
@@ -55,6 +62,6 @@ def topk(queries: np.ndarray, features: np.ndarray, k: int) -> tuple[np.ndarray,
     """Values and indices, both [queries, k]."""
     values = np.empty((queries.shape[0], k), dtype=_accumulator(queries))
     indices = np.empty((queries.shape[0], k), dtype=np.int64)
-    arrays = (_native_layout(queries), _native_layout(features))
+    arrays = (native_layout(queries), native_layout(features))
     _C.topk(*arrays, k, values, indices, torch.get_num_threads())
     return values, indices

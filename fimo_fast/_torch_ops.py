@@ -7,17 +7,21 @@ costs 14. Arguments are checked by `fimo_fast.ops`, memory by the compiled modul
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
+from torch.jit import is_tracing
 
 from . import reference
 from ._native import _C
 from .reference import accumulator
-from .sketch import SJLT, SRHT, Rademacher, Sketch
+from .sketch import SJLT, VectorSketch, from_spec
 
-_SKETCHES: dict[str, Any] = {"rademacher": Rademacher, "sjlt": SJLT, "srht": SRHT}
+_ACCUMULATOR = {dtype: accumulator(dtype) for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)}
+_UNSIGNED = 2**64 - 1
 
 _library = torch.library.Library("fimo_fast", "DEF")
 _SKETCH_ARGS = "str kind, int input_dim, int sketch_dim, int seed, int nonzeros, int offset"
@@ -30,13 +34,31 @@ _library.define("topk(Tensor queries, Tensor features, int k) -> (Tensor, Tensor
 
 # --- CPU: allocate, call the kernel ---------------------------------------------------------------
 
+# How many modes stand between a call and its kernel (fake tensors, tracing, profilers of operators); private to torch,
+# so every call goes through the dispatcher where it is missing.
+_active_modes: Callable[[], int] = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
+
+
+def direct(*tensors: Any) -> bool:
+    """Whether the ``_cpu`` functions may be called without torch's dispatcher, which costs a call 3 us.
+
+    They may for plain CPU tensors while nothing compiles, traces or records gradients. What hides in a plain tensor (a
+    transform of torch.func) has no memory to show and makes the compiled module raise.
+    """
+    if is_compiling() or is_tracing():
+        return False
+    for x in tensors:
+        if type(x) is not Tensor or not x.is_cpu or x.requires_grad:
+            return False
+    return not _active_modes()
+
 
 def _unit_stride(x: Tensor) -> Tensor:
     """``x``, copied if its last dimension is strided."""
-    return x if x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
+    return x if x.is_contiguous() or x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
 
 
-def _project_into_cpu(
+def project_into_cpu(
     grads: Tensor,
     out: Tensor,
     kind: str,
@@ -46,19 +68,24 @@ def _project_into_cpu(
     nonzeros: int,
     offset: int,
 ) -> None:
-    seed &= 2**64 - 1  # the schema's integers are signed
-    grads = _unit_stride(grads)
-    _C.project(grads, kind, input_dim, sketch_dim, seed, nonzeros, offset, out, torch.get_num_threads())
+    """Adds into ``out``."""
+    seed &= _UNSIGNED  # the schema's integers are signed
+    threads = torch.get_num_threads()
+    _C.project(_unit_stride(grads), kind, input_dim, sketch_dim, seed, nonzeros, offset, out, threads)
 
 
-def _project_cpu(grads: Tensor, kind: str, input_dim: int, sketch_dim: int, *rest: int) -> Tensor:
-    out = grads.new_zeros((grads.shape[0], sketch_dim), dtype=accumulator(grads.dtype))
-    _project_into_cpu(grads, out, kind, input_dim, sketch_dim, *rest)
+def project_cpu(
+    grads: Tensor, kind: str, input_dim: int, sketch_dim: int, seed: int, nonzeros: int, offset: int
+) -> Tensor:
+    """A new tensor [batch, sketch_dim]."""
+    out = grads.new_zeros(grads.shape[0], sketch_dim, dtype=_ACCUMULATOR[grads.dtype])
+    project_into_cpu(grads, out, kind, input_dim, sketch_dim, seed, nonzeros, offset)
     return out
 
 
-def _outer_dot_cpu(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
-    out = a.new_empty((a.shape[0], a2.shape[0]), dtype=accumulator(a.dtype))
+def outer_dot_cpu(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
+    """A new tensor [B, B2]."""
+    out = a.new_empty((a.shape[0], a2.shape[0]), dtype=_ACCUMULATOR[a.dtype])
     _C.outer_dot(
         _unit_stride(a),
         _unit_stride(delta),
@@ -70,13 +97,15 @@ def _outer_dot_cpu(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tens
     return out
 
 
-def _outer_norm2_cpu(a: Tensor, delta: Tensor) -> Tensor:
-    out = a.new_empty((a.shape[0],), dtype=accumulator(a.dtype))
+def outer_norm2_cpu(a: Tensor, delta: Tensor) -> Tensor:
+    """A new tensor [B]."""
+    out = a.new_empty((a.shape[0],), dtype=_ACCUMULATOR[a.dtype])
     _C.outer_norm2(_unit_stride(a), _unit_stride(delta), out, torch.get_num_threads())
     return out
 
 
-def _topk_cpu(queries: Tensor, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def topk_cpu(queries: Tensor, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """New tensors [M, k]."""
     values, indices = _topk_fake(queries, features, k)
     _C.topk(_unit_stride(queries), _unit_stride(features), k, values, indices, torch.get_num_threads())
     return values, indices
@@ -97,9 +126,9 @@ def _warn_reference(op: str) -> None:
         )
 
 
-def _sketch(kind: str, input_dim: int, sketch_dim: int, seed: int, nonzeros: int) -> Sketch:
-    options = {"nonzeros": nonzeros} if kind == "sjlt" else {}
-    sketch: Sketch = _SKETCHES[kind](input_dim, sketch_dim, seed=seed & (2**64 - 1), **options)
+def _sketch(kind: str, input_dim: int, sketch_dim: int, seed: int, nonzeros: int) -> VectorSketch:
+    spec = {"kind": kind, "input_dim": input_dim, "sketch_dim": sketch_dim, "seed": seed & _UNSIGNED}
+    sketch: VectorSketch = from_spec(spec | ({"nonzeros": nonzeros} if kind == SJLT.kind else {}))
     return sketch
 
 
@@ -164,11 +193,11 @@ def _topk_fake(queries: Tensor, features: Tensor, k: int) -> tuple[Tensor, Tenso
 
 
 for _name, _cpu, _cuda, _fake in (
-    ("project", _project_cpu, _project_cuda, _project_fake),
-    ("project_", _project_into_cpu, _project_into_cuda, _project_into_fake),
-    ("outer_dot", _outer_dot_cpu, _outer_dot_cuda, _outer_dot_fake),
-    ("outer_norm2", _outer_norm2_cpu, _outer_norm2_cuda, _outer_norm2_fake),
-    ("topk", _topk_cpu, _topk_cuda, _topk_fake),
+    ("project", project_cpu, _project_cuda, _project_fake),
+    ("project_", project_into_cpu, _project_into_cuda, _project_into_fake),
+    ("outer_dot", outer_dot_cpu, _outer_dot_cuda, _outer_dot_fake),
+    ("outer_norm2", outer_norm2_cpu, _outer_norm2_cuda, _outer_norm2_fake),
+    ("topk", topk_cpu, _topk_cuda, _topk_fake),
 ):
     _library.impl(_name, _cpu, "CPU")
     _library.impl(_name, _cuda, "CUDA")

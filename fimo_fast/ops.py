@@ -14,7 +14,7 @@ out of the graph silently.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,11 +30,16 @@ from ._checks import (
     refuse_grad,
 )
 from .reference import accumulator
-from .sketch import SJLT, SRHT, Rademacher, Sketch
+from .sketch import Composition, Factored, Mask, Sketch, TensorSketch, VectorSketch
 
 __all__ = ["outer_dot", "outer_norm2", "project", "topk"]
 
 Array = TypeVar("Array", Tensor, np.ndarray)
+
+# What the compiled module raises. A direct call that fails is repeated by the checked way, which says what is wrong in
+# the caller's terms, copies strided inputs, and reaches other devices and torch's transforms.
+_REFUSED = (TypeError, ValueError, RuntimeError, BufferError, AttributeError, IndexError, KeyError)
+_cpu: Any = _torch_ops  # untyped: mypy cannot see that `direct` has ruled NumPy arrays out
 
 
 def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array | None = None) -> Array:
@@ -42,13 +47,13 @@ def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array 
 
     The bits of the result depend on the sketch and on the row only. To sketch a long vector in
     slices, add them into one ``out`` in increasing order of offset: that gives the bits of one call
-    (with `SRHT`, if slices are cut at multiples of ``sketch.block``; cut elsewhere, the result is
-    the same up to rounding).
+    (with `SRHT`, if slices are cut at multiples of ``sketch.block``; cut elsewhere, or with a
+    `Composition` that does not start with a `Mask`, the result is the same up to rounding).
 
     Args:
         grads: [batch, dim]. Without ``offset`` and ``out``, dim must be ``sketch.input_dim``; with
             either, a slice is meant and dim + offset may be at most that.
-        sketch: a `Rademacher`, `SJLT` or `SRHT`.
+        sketch: a sketch of vectors, or a `Composition` of them.
         offset: position of the slice in the sketch's input; default 0.
         out: [batch, sketch_dim] of the result's type, unit stride in its rows; the sketch is added
             to it.
@@ -57,7 +62,8 @@ def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array 
         [batch, sketch_dim], ``out`` if it was given; E<project(x), project(y)> = <x, y> over seeds.
 
     Raises:
-        TypeError: a wrong dtype, or NumPy and torch mixed.
+        TypeError: a wrong dtype, NumPy and torch mixed, or a sketch of outer products
+            (`outer_project` applies those).
         ValueError: a wrong shape or offset, or an ``out`` that is read-only or shares memory with
             ``grads``.
         RuntimeError: ``grads`` or ``out`` requires grad while gradients are recorded.
@@ -67,8 +73,39 @@ def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array 
     >>> project(torch.ones(3, 1000), SRHT(1000, 64)).shape
     torch.Size([3, 64])
     """
-    if not isinstance(sketch, (Rademacher, SJLT, SRHT)):
-        raise TypeError(f"sketch: expected Rademacher, SJLT or SRHT, got {type(sketch).__name__}")
+    if isinstance(sketch, Composition):
+        return _project_composition(grads, sketch, offset, out)
+    if not isinstance(sketch, VectorSketch):
+        hint = "; outer_project applies it to factors" if isinstance(sketch, (Factored, TensorSketch)) else ""
+        raise TypeError(f"sketch: expected a sketch of vectors, got {type(sketch).__name__}{hint}")
+    native: tuple[str, int, int, int, int] = sketch.native
+    try:
+        # Without offset and out the width must be input_dim; the compiled module checks all else.
+        if out is None and (offset is not None or grads.shape[1] == native[1]):
+            if _cpu.direct(grads):
+                return _cpu.project_cpu(grads, *native, offset or 0)
+            if type(grads) is np.ndarray:
+                return _numpy_ops.project(grads, (*native, offset or 0))
+    except _REFUSED:
+        pass
+    start = _check_slice(grads, sketch, offset, out)
+    if isinstance(grads, np.ndarray):
+        return _numpy_ops.project(_numpy_ops.native_layout(grads), (*native, start), out)
+    kind, input_dim, sketch_dim, seed, nonzeros = native
+    seed = seed if seed < 2**63 else seed - 2**64  # schemas have int64 only
+    args = (kind, input_dim, sketch_dim, seed, nonzeros, start)
+    if out is None:
+        result: Tensor = torch.ops.fimo_fast.project(grads, *args)
+        return result
+    check_out(out, Tensor, (grads.shape[0], sketch_dim), accumulator(grads.dtype))
+    check_device("out", out, "grads", grads)
+    refuse_grad("out", out)
+    torch.ops.fimo_fast.project_(grads, out, *args)
+    return out
+
+
+def _check_slice(grads: Any, sketch: VectorSketch | Composition, offset: int | None, out: Any) -> int:
+    """The offset of ``grads`` in the input of ``sketch``, once it fits there."""
     check_arrays({"grads": grads}, (2,), "[batch, dim]")
     dim = grads.shape[1]
     start = 0 if offset is None else offset
@@ -81,20 +118,16 @@ def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array 
         )
     if dim > sketch.input_dim - start:
         raise ValueError(f"grads: expected at most input_dim - offset = {sketch.input_dim - start} columns, got {dim}")
-    nonzeros = sketch.nonzeros if isinstance(sketch, SJLT) else 0
-    if isinstance(grads, np.ndarray):
-        sizes = (sketch.kind, sketch.input_dim, sketch.sketch_dim, sketch.seed, nonzeros, start)
-        return _numpy_ops.project(grads, sizes, out)
-    seed = sketch.seed if sketch.seed < 2**63 else sketch.seed - 2**64  # schemas have int64 only
-    args = (sketch.kind, sketch.input_dim, sketch.sketch_dim, seed, nonzeros, start)
-    if out is None:
-        result: Tensor = torch.ops.fimo_fast.project(grads, *args)
-        return result
-    check_out(out, Tensor, (grads.shape[0], sketch.sketch_dim), accumulator(grads.dtype))
-    check_device("out", out, "grads", grads)
-    refuse_grad("out", out)
-    torch.ops.fimo_fast.project_(grads, out, *args)
-    return out
+    return start
+
+
+def _project_composition(grads: Array, sketch: Composition, offset: int | None, out: Array | None) -> Array:
+    start = _check_slice(grads, sketch, offset, out)
+    between = project(grads, sketch.first, start)
+    # A slice reaches a few outputs of a mask only; the rest of `between` is zero.
+    first = sketch.first
+    reached = first.outputs(start, start + grads.shape[1]) if isinstance(first, Mask) else range(first.sketch_dim)
+    return project(between[:, reached.start : reached.stop], sketch.second, reached.start, out)
 
 
 def outer_dot(a: Array, delta: Array, a2: Array, delta2: Array) -> Array:
@@ -119,16 +152,20 @@ def outer_dot(a: Array, delta: Array, a2: Array, delta2: Array) -> Array:
         ValueError: shapes that do not match.
         RuntimeError: an input requires grad while gradients are recorded.
     """
+    if _cpu.direct(a, delta, a2, delta2):
+        try:
+            return _cpu.outer_dot_cpu(a, delta, a2, delta2)
+        except _REFUSED:
+            pass
     arrays = {"a": a, "delta": delta, "a2": a2, "delta2": delta2}
     check_arrays(arrays, (2, 3), "[batch, tokens, dim] or [batch, dim], the same rank for all")
     check_factors(("a", "delta"), a, delta)
     check_factors(("a2", "delta2"), a2, delta2)
     check_last_dim("a2", a2, "a", a)
     check_last_dim("delta2", delta2, "delta", delta)
-    factors = [x if x.ndim == 3 else x[:, None] for x in (a, delta, a2, delta2)]
     if isinstance(a, np.ndarray):
-        return _numpy_ops.outer_dot(*factors)
-    result: Tensor = torch.ops.fimo_fast.outer_dot(*factors)
+        return _numpy_ops.outer_dot(a, delta, a2, delta2)
+    result: Tensor = torch.ops.fimo_fast.outer_dot(a, delta, a2, delta2)
     return result
 
 
@@ -147,13 +184,17 @@ def outer_norm2(a: Array, delta: Array) -> Array:
         ValueError: shapes that do not match.
         RuntimeError: an input requires grad while gradients are recorded.
     """
+    if _cpu.direct(a, delta):
+        try:
+            return _cpu.outer_norm2_cpu(a, delta)
+        except _REFUSED:
+            pass
     arrays = {"a": a, "delta": delta}
     check_arrays(arrays, (2, 3), "[batch, tokens, dim] or [batch, dim], the same rank for both")
     check_factors(("a", "delta"), a, delta)
-    factors = [x if x.ndim == 3 else x[:, None] for x in (a, delta)]
     if isinstance(a, np.ndarray):
-        return _numpy_ops.outer_norm2(*factors)
-    result: Tensor = torch.ops.fimo_fast.outer_norm2(*factors)
+        return _numpy_ops.outer_norm2(a, delta)
+    result: Tensor = torch.ops.fimo_fast.outer_norm2(a, delta)
     return result
 
 

@@ -32,9 +32,11 @@ int checked_threads(int num_threads) {
 
 SketchKind sketch_kind(const std::string& kind) {
   if (kind == "rademacher") return SketchKind::kRademacher;
+  if (kind == "gaussian") return SketchKind::kGaussian;
   if (kind == "sjlt") return SketchKind::kSjlt;
   if (kind == "srht") return SketchKind::kSrht;
-  throw py::value_error("kind: expected rademacher, sjlt or srht, got '" + kind + "'");
+  if (kind == "mask") return SketchKind::kMask;
+  throw py::value_error("kind: expected rademacher, gaussian, sjlt, srht or mask, got '" + kind + "'");
 }
 
 void project(py::handle grads, const std::string& kind, std::int64_t input_dim, std::int64_t sketch_dim, std::uint64_t seed,
@@ -53,7 +55,8 @@ void project(py::handle grads, const std::string& kind, std::int64_t input_dim, 
 }
 
 void outer_dot(py::handle a, py::handle delta, py::handle a2, py::handle delta2, py::handle out, int num_threads) {
-  const TensorArg a_arg(a, "a", 3), delta_arg(delta, "delta", 3), a2_arg(a2, "a2", 3), delta2_arg(delta2, "delta2", 3);
+  const TensorArg a_arg(a, "a", {2, 3}), delta_arg(delta, "delta", a_arg.ndim());
+  const TensorArg a2_arg(a2, "a2", a_arg.ndim()), delta2_arg(delta2, "delta2", a_arg.ndim());
   const TensorArg out_arg(out, "out", 2, TensorArg::kWrite);
   for (const TensorArg* input : {&a_arg, &delta_arg, &a2_arg, &delta2_arg}) out_arg.must_not_overlap(*input);
   const ConstTensor3View a_view = a_arg.tensor3(), delta_view = delta_arg.tensor3();
@@ -68,7 +71,7 @@ void outer_dot(py::handle a, py::handle delta, py::handle a2, py::handle delta2,
 }
 
 void outer_norm2(py::handle a, py::handle delta, py::handle out, int num_threads) {
-  const TensorArg a_arg(a, "a", 3), delta_arg(delta, "delta", 3), out_arg(out, "out", 1, TensorArg::kWrite);
+  const TensorArg a_arg(a, "a", {2, 3}), delta_arg(delta, "delta", a_arg.ndim()), out_arg(out, "out", 1, TensorArg::kWrite);
   out_arg.must_not_overlap(a_arg);
   out_arg.must_not_overlap(delta_arg);
   const ConstTensor3View a_view = a_arg.tensor3(), delta_view = delta_arg.tensor3();

@@ -5,9 +5,10 @@
 /// library: its inline functions would be merged with those of the rest of the program.
 #pragma once
 
+#include "dense_kernel.h"
 #include "gram_kernel.h"
 #include "kernels.h"
-#include "rademacher_kernel.h"
+#include "mask_kernel.h"
 #include "sjlt_kernel.h"
 #include "srht_kernel.h"
 #include "topk_kernel.h"
@@ -21,6 +22,8 @@ extern const Kernels kKernels;
 const Kernels kKernels = {
     FIMO_STRINGIFY(FIMO_ISA),
     {rademacher<float>, rademacher<double>, rademacher<BFloat16>, rademacher<Float16>},
+    {gaussian<float>, gaussian<double>, gaussian<BFloat16>, gaussian<Float16>},
+    {mask<float>, mask<double>, mask<BFloat16>, mask<Float16>},
     {sjlt_entries<float>, sjlt_entries<double>, sjlt_entries<BFloat16>, sjlt_entries<Float16>},
     {sjlt<float>, sjlt<double>, sjlt<BFloat16>, sjlt<Float16>},
     {srht<float>, srht<double>, srht<BFloat16>, srht<Float16>},

@@ -23,13 +23,29 @@ struct SketchInput {
   std::uint64_t seed;
 };
 
-/// Adds output columns [first_col, first_col + cols) of a Rademacher sketch. first_col is a multiple of 128, cols <= 128.
-struct RademacherTask {
+constexpr std::int64_t kDenseCoordinates = 128;  // of a panel of generated entries
+constexpr std::int64_t kDenseColumns = 128;
+
+/// Adds output columns [first_col, first_col + cols) of a dense sketch. first_col is a multiple of 128.
+struct DenseTask {
   SketchInput in;
   void* out;  // [rows, sketch_dim] at column 0
   std::int64_t out_row_stride;
   std::int64_t first_col;
   std::int64_t cols;
+  void* rows;   // [rows, kDenseCoordinates], scaled
+  void* panel;  // [kDenseCoordinates, kDenseColumns]
+};
+
+/// Adds the outputs [first_col, last_col) of a Mask.
+struct MaskTask {
+  SketchInput in;
+  void* out;
+  std::int64_t out_row_stride;
+  std::int64_t input_dim;
+  std::int64_t sketch_dim;
+  std::int64_t first_col;
+  std::int64_t last_col;
 };
 
 /// Generates the nonzeros of `count` coordinates from `first` on, in the order coordinate, nonzero.
@@ -123,7 +139,9 @@ struct TopkTask {
 struct Kernels {
   const char* name;
 
-  void (*rademacher[kDTypeCount])(const RademacherTask&);
+  void (*rademacher[kDTypeCount])(const DenseTask&);
+  void (*gaussian[kDTypeCount])(const DenseTask&);
+  void (*mask[kDTypeCount])(const MaskTask&);
   void (*sjlt_entries[kDTypeCount])(const SjltEntriesTask&);
   void (*sjlt[kDTypeCount])(const SjltTask&);
   void (*srht[kDTypeCount])(const SrhtTask&);

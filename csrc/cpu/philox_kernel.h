@@ -10,6 +10,24 @@
 namespace fimo::FIMO_ISA {
 namespace {
 
+/// The rounds of Philox on a vector of counters; c[w] becomes word w.
+FIMO_FORCE_INLINE void philox_rounds(SimdU32::Reg (&c)[4], std::uint64_t seed) {
+  using U = SimdU32;
+  std::uint32_t k0 = static_cast<std::uint32_t>(seed);
+  std::uint32_t k1 = static_cast<std::uint32_t>(seed >> 32);
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    typename U::Reg high0, low0, high1, low1;
+    U::multiply(c[0], kPhiloxMultiplier0, &high0, &low0);
+    U::multiply(c[2], kPhiloxMultiplier1, &high1, &low1);
+    c[0] = U::bit_xor(U::bit_xor(high1, c[1]), U::set(k0));
+    c[1] = low1;
+    c[2] = U::bit_xor(U::bit_xor(high0, c[3]), U::set(k1));
+    c[3] = low0;
+    k0 += kPhiloxWeyl0;
+    k1 += kPhiloxWeyl1;
+  }
+}
+
 /// out[4 * i + w] = word w of philox(first + i, part, stream, seed), i < count.
 void philox_fill(std::uint32_t* out, std::uint64_t first, std::int64_t count, std::uint32_t part, std::uint32_t stream,
                  std::uint64_t seed) {
@@ -25,24 +43,10 @@ void philox_fill(std::uint32_t* out, std::uint64_t first, std::int64_t count, st
       ++i;
       continue;
     }
-    typename U::Reg c0 = U::add(U::set(low), U::iota());
-    typename U::Reg c1 = U::set(static_cast<std::uint32_t>(index >> 32));
-    typename U::Reg c2 = U::set(part);
-    typename U::Reg c3 = U::set(stream);
-    std::uint32_t k0 = static_cast<std::uint32_t>(seed);
-    std::uint32_t k1 = static_cast<std::uint32_t>(seed >> 32);
-    for (int round = 0; round < kPhiloxRounds; ++round) {
-      typename U::Reg high0, low0, high1, low1;
-      U::multiply(c0, kPhiloxMultiplier0, &high0, &low0);
-      U::multiply(c2, kPhiloxMultiplier1, &high1, &low1);
-      c0 = U::bit_xor(U::bit_xor(high1, c1), U::set(k0));
-      c1 = low1;
-      c2 = U::bit_xor(U::bit_xor(high0, c3), U::set(k1));
-      c3 = low0;
-      k0 += kPhiloxWeyl0;
-      k1 += kPhiloxWeyl1;
-    }
-    U::store_blocks(out + 4 * i, c0, c1, c2, c3);
+    typename U::Reg c[4] = {U::add(U::set(low), U::iota()), U::set(static_cast<std::uint32_t>(index >> 32)), U::set(part),
+                            U::set(stream)};
+    philox_rounds(c, seed);
+    U::store_blocks(out + 4 * i, c[0], c[1], c[2], c[3]);
     i += U::kLanes;
   }
 }

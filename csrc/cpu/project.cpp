@@ -9,6 +9,7 @@
 #include "fimo_fast/parallel.h"
 #include "fimo_fast/random.h"
 #include "fimo_fast/sketch.h"
+#include "mask.h"
 #include "workspace.h"
 
 namespace fimo {
@@ -45,19 +46,37 @@ SketchInput input_rows(const ConstMatrixView& grads, const Sketch& sketch, std::
 
 void* output_rows(const MatrixView& out, Range range) { return advance(out.data, range.begin * out.row_stride, out.dtype); }
 
-void project_rademacher(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out,
-                        int num_threads) {
-  const auto kernel = kernels().rademacher[static_cast<int>(grads.dtype)];
-  constexpr std::int64_t kCols = 128;
-  const std::int64_t col_tiles = ceil_div(sketch.sketch_dim, kCols);
-  // Column tiles share no signs, row ranges do: rows are cut only where there are too few column tiles.
-  const std::int64_t row_parts =
-      num_threads <= 1 ? 1 : larger(1, smaller(ceil_div(grads.rows, 8), ceil_div(2 * num_threads, col_tiles)));
-  parallel_for(col_tiles * row_parts, num_threads, [&](std::int64_t task) {
+void project_dense(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out,
+                   int num_threads) {
+  const Kernels& table = kernels();
+  const auto kernel = (sketch.kind == SketchKind::kGaussian ? table.gaussian : table.rademacher)[static_cast<int>(grads.dtype)];
+  const std::int64_t element = dtype_size(out.dtype), tiles = ceil_div(sketch.sketch_dim, kDenseColumns);
+  // Parts of columns share no entries, parts of rows generate the same ones: rows are cut only where there are too few columns,
+  // and where their scaled copies would leave the second-level cache.
+  std::int64_t row_parts = ceil_div(grads.rows, 512);
+  if (tiles * row_parts < num_threads)
+    row_parts = larger(row_parts, smaller(ceil_div(grads.rows, 8), ceil_div(num_threads, tiles)));
+  const std::int64_t col_parts = smaller(tiles, ceil_div(2 * num_threads, row_parts));
+  parallel_for(col_parts * row_parts, num_threads, [&](std::int64_t task) {
     const Range rows = part_of(grads.rows, row_parts, task % row_parts, 8);
-    const std::int64_t first_col = task / row_parts * kCols;
-    kernel({input_rows(grads, sketch, offset, rows), output_rows(out, rows), out.row_stride, first_col,
-            smaller(kCols, sketch.sketch_dim - first_col)});
+    const Range cols = part_of(sketch.sketch_dim, col_parts, task / row_parts, kDenseColumns);
+    const Workspace scaled((rows.end - rows.begin) * kDenseCoordinates * element);
+    const Workspace panel(kDenseCoordinates * kDenseColumns * element);
+    kernel({input_rows(grads, sketch, offset, rows), output_rows(out, rows), out.row_stride, cols.begin, cols.end - cols.begin,
+            scaled.get(), panel.get()});
+  });
+}
+
+void project_mask(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out,
+                  int num_threads) {
+  const auto kernel = kernels().mask[static_cast<int>(grads.dtype)];
+  const std::int64_t first = mask_output(sketch.input_dim, sketch.sketch_dim, offset);
+  const std::int64_t count = mask_output(sketch.input_dim, sketch.sketch_dim, offset + grads.cols - 1) + 1 - first;
+  const std::int64_t parts = smaller(4 * std::int64_t{num_threads}, ceil_div(count, 256));
+  parallel_for(parts, num_threads, [&](std::int64_t part) {
+    const Range outputs = part_of(count, parts, part, 256);
+    kernel({input_rows(grads, sketch, offset, {0, grads.rows}), out.data, out.row_stride, sketch.input_dim, sketch.sketch_dim,
+            first + outputs.begin, first + outputs.end});
   });
 }
 
@@ -148,9 +167,8 @@ std::vector<std::int32_t> srht_rows(const Sketch& sketch, std::int64_t block) {
   std::vector<bool> kept(static_cast<std::size_t>(block), false);
   for (std::int64_t i = 0; i < sketch.sketch_dim; ++i) {
     const PhiloxBlock bits = philox(static_cast<std::uint64_t>(i), 0, kStreamSrhtRows, sketch.seed);
-    const std::uint64_t left = static_cast<std::uint64_t>(block - i);
-    // The high 64 bits of a 64 x 32 bit product, without 128-bit integers.
-    const std::uint64_t pick = (bits.word[1] * left + ((bits.word[0] * left) >> 32)) >> 32;
+    const std::uint64_t u = bits.word[0] | static_cast<std::uint64_t>(bits.word[1]) << 32;
+    const std::uint64_t pick = multiply_high(u, static_cast<std::uint64_t>(block - i));
     std::swap(rows[static_cast<std::size_t>(i)], rows[static_cast<std::size_t>(i) + pick]);
     kept[static_cast<std::size_t>(rows[static_cast<std::size_t>(i)])] = true;
   }
@@ -188,6 +206,8 @@ void validate(const Sketch& sketch) {
   require(sketch.input_dim >= 1 && sketch.input_dim <= kMaxInputDim, "input_dim: expected 1 to 2^48, got ", sketch.input_dim);
   require(sketch.sketch_dim >= 1 && sketch.sketch_dim <= kMaxSketchDim, "sketch_dim: expected 1 to 2^30, got ",
           sketch.sketch_dim);
+  require(sketch.kind != SketchKind::kMask || sketch.sketch_dim <= sketch.input_dim,
+          "sketch_dim: expected at most input_dim = ", sketch.input_dim, " for a mask, got ", sketch.sketch_dim);
   if (sketch.kind == SketchKind::kSjlt) {
     const std::int64_t most = smaller(sketch.sketch_dim, kMaxNonzeros);
     require(sketch.nonzeros >= 1 && sketch.nonzeros <= most, "nonzeros: expected 1 to ", most, " (at most sketch_dim), got ",
@@ -207,8 +227,13 @@ void project(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t of
   require(out.dtype == accumulator_dtype(grads.dtype), "out: expected ", dtype_name(accumulator_dtype(grads.dtype)), " for ",
           dtype_name(grads.dtype), " grads, got ", dtype_name(out.dtype));
   if (grads.rows == 0 || grads.cols == 0) return;
+  const bool dense = sketch.kind == SketchKind::kRademacher || sketch.kind == SketchKind::kGaussian;
+  const double each = dense ? static_cast<double>(sketch.sketch_dim) / 16 : sketch.kind == SketchKind::kMask ? 0.1 : 1.0;
+  num_threads = useful_threads(each * static_cast<double>(grads.rows) * static_cast<double>(grads.cols), num_threads);
   switch (sketch.kind) {
-    case SketchKind::kRademacher: return project_rademacher(grads, sketch, offset, out, num_threads);
+    case SketchKind::kRademacher:
+    case SketchKind::kGaussian: return project_dense(grads, sketch, offset, out, num_threads);
+    case SketchKind::kMask: return project_mask(grads, sketch, offset, out, num_threads);
     case SketchKind::kSjlt: return project_sjlt(grads, sketch, offset, out, num_threads);
     case SketchKind::kSrht: return project_srht(grads, sketch, offset, out, num_threads);
   }

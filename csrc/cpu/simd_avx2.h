@@ -21,7 +21,6 @@ template <>
 struct Simd<float> {
   using Reg = __m256;
   static constexpr int kLanes = 8;
-  static constexpr int kSignRows = 2;  // 2 rows x 32 columns: 8 accumulators, 2 inputs, signs and shifts
   static constexpr int kGramRows = 6;  // 6 x 2 accumulators, 2 columns, 1 broadcast: 15 of 16 registers
   static constexpr int kGramRegs = 2;
 
@@ -40,6 +39,8 @@ struct Simd<float> {
   static FIMO_FORCE_INLINE Reg sub(Reg a, Reg b) { return _mm256_sub_ps(a, b); }
   static FIMO_FORCE_INLINE Reg mul(Reg a, Reg b) { return _mm256_mul_ps(a, b); }
   static FIMO_FORCE_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_ps(a, b, c); }
+  static FIMO_FORCE_INLINE Reg fused(Reg a, Reg b, Reg c) { return fma(a, b, c); }
+  static FIMO_FORCE_INLINE Reg sqrt(Reg a) { return _mm256_sqrt_ps(a); }
   static FIMO_FORCE_INLINE Reg sign_bits(std::uint32_t word) {
     const __m256i shift = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);
     const __m256i bits = _mm256_sllv_epi32(_mm256_set1_epi32(static_cast<int>(word)), shift);
@@ -99,7 +100,6 @@ template <>
 struct Simd<double> {
   using Reg = __m256d;
   static constexpr int kLanes = 4;
-  static constexpr int kSignRows = 1;
   static constexpr int kGramRows = 6;
   static constexpr int kGramRegs = 2;
 
@@ -111,6 +111,7 @@ struct Simd<double> {
   static FIMO_FORCE_INLINE Reg sub(Reg a, Reg b) { return _mm256_sub_pd(a, b); }
   static FIMO_FORCE_INLINE Reg mul(Reg a, Reg b) { return _mm256_mul_pd(a, b); }
   static FIMO_FORCE_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_pd(a, b, c); }
+  static FIMO_FORCE_INLINE Reg fused(Reg a, Reg b, Reg c) { return fma(a, b, c); }
   static FIMO_FORCE_INLINE Reg sign_bits(std::uint32_t word) {
     const __m256i bits =
         _mm256_sllv_epi64(_mm256_set1_epi64x(static_cast<long long>(word)), _mm256_setr_epi64x(63, 62, 61, 60));
@@ -158,6 +159,18 @@ struct SimdU32 {
   static FIMO_FORCE_INLINE Reg iota() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
   static FIMO_FORCE_INLINE Reg add(Reg a, Reg b) { return _mm256_add_epi32(a, b); }
   static FIMO_FORCE_INLINE Reg bit_xor(Reg a, Reg b) { return _mm256_xor_si256(a, b); }
+  static FIMO_FORCE_INLINE Reg bit_and(Reg a, Reg b) { return _mm256_and_si256(a, b); }
+  template <int N>
+  static FIMO_FORCE_INLINE Reg shift_left(Reg a) {
+    return _mm256_slli_epi32(a, N);
+  }
+  template <int N>
+  static FIMO_FORCE_INLINE Reg shift_right(Reg a) {
+    return _mm256_srli_epi32(a, N);
+  }
+  static FIMO_FORCE_INLINE Simd<float>::Reg to_float(Reg a) { return _mm256_cvtepi32_ps(a); }
+  static FIMO_FORCE_INLINE Simd<float>::Reg as_float(Reg a) { return _mm256_castsi256_ps(a); }
+  static FIMO_FORCE_INLINE Reg bits_of(Simd<float>::Reg a) { return _mm256_castps_si256(a); }
   static FIMO_FORCE_INLINE void multiply(Reg a, std::uint32_t m, Reg* high, Reg* low) {
     const Reg factor = _mm256_set1_epi32(static_cast<int>(m));
     const Reg even = _mm256_mul_epu32(a, factor);

@@ -21,7 +21,6 @@ template <>
 struct Simd<float> {
   using Reg = __m512;
   static constexpr int kLanes = 16;
-  static constexpr int kSignRows = 8;   // 8 rows x 32 columns: 16 accumulators, 8 inputs, signs
   static constexpr int kGramRows = 12;  // 12 x 2 accumulators, 2 columns, 1 broadcast: 27 of 32 registers
   static constexpr int kGramRegs = 2;
 
@@ -40,6 +39,8 @@ struct Simd<float> {
   static FIMO_FORCE_INLINE Reg sub(Reg a, Reg b) { return _mm512_sub_ps(a, b); }
   static FIMO_FORCE_INLINE Reg mul(Reg a, Reg b) { return _mm512_mul_ps(a, b); }
   static FIMO_FORCE_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
+  static FIMO_FORCE_INLINE Reg fused(Reg a, Reg b, Reg c) { return fma(a, b, c); }
+  static FIMO_FORCE_INLINE Reg sqrt(Reg a) { return _mm512_sqrt_ps(a); }
   static FIMO_FORCE_INLINE Reg sign_bits(std::uint32_t word) {
     return _mm512_castsi512_ps(_mm512_maskz_set1_epi32(static_cast<__mmask16>(word), static_cast<int>(0x80000000u)));
   }
@@ -107,7 +108,6 @@ template <>
 struct Simd<double> {
   using Reg = __m512d;
   static constexpr int kLanes = 8;
-  static constexpr int kSignRows = 4;
   static constexpr int kGramRows = 12;
   static constexpr int kGramRegs = 2;
 
@@ -119,6 +119,7 @@ struct Simd<double> {
   static FIMO_FORCE_INLINE Reg sub(Reg a, Reg b) { return _mm512_sub_pd(a, b); }
   static FIMO_FORCE_INLINE Reg mul(Reg a, Reg b) { return _mm512_mul_pd(a, b); }
   static FIMO_FORCE_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_pd(a, b, c); }
+  static FIMO_FORCE_INLINE Reg fused(Reg a, Reg b, Reg c) { return fma(a, b, c); }
   static FIMO_FORCE_INLINE Reg sign_bits(std::uint32_t word) {
     return _mm512_castsi512_pd(
         _mm512_maskz_set1_epi64(static_cast<__mmask8>(word), static_cast<long long>(0x8000000000000000ull)));
@@ -179,6 +180,18 @@ struct SimdU32 {
   static FIMO_FORCE_INLINE Reg iota() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
   static FIMO_FORCE_INLINE Reg add(Reg a, Reg b) { return _mm512_add_epi32(a, b); }
   static FIMO_FORCE_INLINE Reg bit_xor(Reg a, Reg b) { return _mm512_xor_si512(a, b); }
+  static FIMO_FORCE_INLINE Reg bit_and(Reg a, Reg b) { return _mm512_and_si512(a, b); }
+  template <int N>
+  static FIMO_FORCE_INLINE Reg shift_left(Reg a) {
+    return _mm512_slli_epi32(a, N);
+  }
+  template <int N>
+  static FIMO_FORCE_INLINE Reg shift_right(Reg a) {
+    return _mm512_srli_epi32(a, N);
+  }
+  static FIMO_FORCE_INLINE Simd<float>::Reg to_float(Reg a) { return _mm512_cvtepi32_ps(a); }
+  static FIMO_FORCE_INLINE Simd<float>::Reg as_float(Reg a) { return _mm512_castsi512_ps(a); }
+  static FIMO_FORCE_INLINE Reg bits_of(Simd<float>::Reg a) { return _mm512_castps_si512(a); }
   static FIMO_FORCE_INLINE void multiply(Reg a, std::uint32_t m, Reg* high, Reg* low) {
     const Reg factor = _mm512_set1_epi32(static_cast<int>(m));
     const Reg even = _mm512_mul_epu32(a, factor);

@@ -21,7 +21,6 @@ template <>
 struct Simd<float> {
   using Reg = float32x4_t;
   static constexpr int kLanes = 4;
-  static constexpr int kSignRows = 2;  // 2 rows x 32 columns: 16 accumulators
   static constexpr int kGramRows = 8;  // 8 x 2 accumulators, 2 columns, 1 broadcast
   static constexpr int kGramRegs = 2;
 
@@ -35,6 +34,8 @@ struct Simd<float> {
   static FIMO_FORCE_INLINE Reg sub(Reg a, Reg b) { return vsubq_f32(a, b); }
   static FIMO_FORCE_INLINE Reg mul(Reg a, Reg b) { return vmulq_f32(a, b); }
   static FIMO_FORCE_INLINE Reg fma(Reg a, Reg b, Reg c) { return vfmaq_f32(c, a, b); }
+  static FIMO_FORCE_INLINE Reg fused(Reg a, Reg b, Reg c) { return fma(a, b, c); }
+  static FIMO_FORCE_INLINE Reg sqrt(Reg a) { return vsqrtq_f32(a); }
   static FIMO_FORCE_INLINE Reg sign_bits(std::uint32_t word) {
     const int32_t shifts[4] = {31, 30, 29, 28};
     const uint32x4_t bits = vshlq_u32(vdupq_n_u32(word), vld1q_s32(shifts));
@@ -78,7 +79,6 @@ template <>
 struct Simd<double> {
   using Reg = float64x2_t;
   static constexpr int kLanes = 2;
-  static constexpr int kSignRows = 1;
   static constexpr int kGramRows = 8;
   static constexpr int kGramRegs = 2;
 
@@ -90,6 +90,7 @@ struct Simd<double> {
   static FIMO_FORCE_INLINE Reg sub(Reg a, Reg b) { return vsubq_f64(a, b); }
   static FIMO_FORCE_INLINE Reg mul(Reg a, Reg b) { return vmulq_f64(a, b); }
   static FIMO_FORCE_INLINE Reg fma(Reg a, Reg b, Reg c) { return vfmaq_f64(c, a, b); }
+  static FIMO_FORCE_INLINE Reg fused(Reg a, Reg b, Reg c) { return fma(a, b, c); }
   static FIMO_FORCE_INLINE Reg sign_bits(std::uint32_t word) {
     const int64_t shifts[2] = {63, 62};
     const uint64x2_t bits = vshlq_u64(vdupq_n_u64(word), vld1q_s64(shifts));
@@ -132,6 +133,18 @@ struct SimdU32 {
   }
   static FIMO_FORCE_INLINE Reg add(Reg a, Reg b) { return vaddq_u32(a, b); }
   static FIMO_FORCE_INLINE Reg bit_xor(Reg a, Reg b) { return veorq_u32(a, b); }
+  static FIMO_FORCE_INLINE Reg bit_and(Reg a, Reg b) { return vandq_u32(a, b); }
+  template <int N>
+  static FIMO_FORCE_INLINE Reg shift_left(Reg a) {
+    return vshlq_n_u32(a, N);
+  }
+  template <int N>
+  static FIMO_FORCE_INLINE Reg shift_right(Reg a) {
+    return vshrq_n_u32(a, N);
+  }
+  static FIMO_FORCE_INLINE Simd<float>::Reg to_float(Reg a) { return vcvtq_f32_s32(vreinterpretq_s32_u32(a)); }
+  static FIMO_FORCE_INLINE Simd<float>::Reg as_float(Reg a) { return vreinterpretq_f32_u32(a); }
+  static FIMO_FORCE_INLINE Reg bits_of(Simd<float>::Reg a) { return vreinterpretq_u32_f32(a); }
   static FIMO_FORCE_INLINE void multiply(Reg a, std::uint32_t m, Reg* high, Reg* low) {
     const uint32x4_t front = vreinterpretq_u32_u64(vmull_n_u32(vget_low_u32(a), m));
     const uint32x4_t back = vreinterpretq_u32_u64(vmull_n_u32(vget_high_u32(a), m));

@@ -7,6 +7,7 @@
 ///   Simd<T> for T = float, double: `Reg` holds kLanes values of T
 ///     zero, set(x), load(pointer), store(pointer, r), add, sub, mul
 ///     fma(a, b, c)          a * b + c; one rounding where the instruction set has it (not in this file)
+///     fused(a, b, c)        a * b + c with one rounding everywhere, at the price of a library call in this file
 ///     sign_bits(word)       lane i has the sign bit of T set where bit i of `word` is, and is +0 otherwise
 ///     flip(x, signs)        x with the sign flipped in the lanes of sign_bits
 ///     choose(word, first, clear, set)   lane i of `set` where bit first + i of `word` is set, else of `clear`
@@ -14,10 +15,13 @@
 ///     gather(base, index)   base[index[i]]
 ///     transpose(r)          exchanges lane i of r[j] and lane j of r[i], for kLanes registers
 ///     not_le(a, b)          bit i set where not (a[i] <= b[i]): greater, or one is NaN
-///     kSignRows             rows of the batch in one register tile of the Rademacher kernel
 ///     kGramRows, kGramRegs  rows and registers of the tile of the A B^T kernel
-///   SimdU32: set(x), iota(), add, bit_xor, multiply(a, m, &high, &low) and
+///     sqrt(x)               for float only
+///   SimdU32, with the lanes of Simd<float>: set(x), iota(), add, bit_and, bit_xor, shift_left<N>, shift_right<N>, and
+///     multiply(a, m, &high, &low)
 ///     store_blocks(out, w0, w1, w2, w3)   out[4*i + p] = wp[i]
+///     to_float(a)                         the value of a as a signed integer
+///     as_float(a), bits_of(r)             the same bits in the other type
 ///
 /// Here a register is a short array; the compiler may use what the baseline of the platform has.
 #pragma once
@@ -36,11 +40,13 @@ struct Lanes {
   T v[N];
 };
 
+FIMO_FORCE_INLINE float fused_scalar(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+FIMO_FORCE_INLINE double fused_scalar(double a, double b, double c) { return __builtin_fma(a, b, c); }
+
 template <class T, class Bits, int N>
 struct ArraySimd {
   using Reg = Lanes<T, N>;
   static constexpr int kLanes = N;
-  static constexpr int kSignRows = 1;
   static constexpr int kGramRows = 4;
   static constexpr int kGramRegs = 1;
 
@@ -72,6 +78,10 @@ struct ArraySimd {
     return a;
   }
   static FIMO_FORCE_INLINE Reg fma(Reg a, Reg b, Reg c) { return add(mul(a, b), c); }
+  static FIMO_FORCE_INLINE Reg fused(Reg a, Reg b, Reg c) {
+    for (int i = 0; i < N; ++i) a.v[i] = fused_scalar(a.v[i], b.v[i], c.v[i]);
+    return a;
+  }
   static FIMO_FORCE_INLINE Reg sign_bits(std::uint32_t word) {
     Reg r;
     for (int i = 0; i < N; ++i) r.v[i] = flip_by_top_bit(T(0), word << (31 - i));
@@ -122,7 +132,12 @@ struct ArraySimd {
 template <class T>
 struct Simd;
 template <>
-struct Simd<float> : ArraySimd<float, std::uint32_t, 4> {};
+struct Simd<float> : ArraySimd<float, std::uint32_t, 4> {
+  static FIMO_FORCE_INLINE Reg sqrt(Reg a) {
+    for (int i = 0; i < 4; ++i) a.v[i] = __builtin_sqrtf(a.v[i]);
+    return a;
+  }
+};
 template <>
 struct Simd<double> : ArraySimd<double, std::uint64_t, 2> {};
 
@@ -138,6 +153,35 @@ struct SimdU32 {
   static FIMO_FORCE_INLINE Reg bit_xor(Reg a, Reg b) {
     for (int i = 0; i < 4; ++i) a.v[i] ^= b.v[i];
     return a;
+  }
+  static FIMO_FORCE_INLINE Reg bit_and(Reg a, Reg b) {
+    for (int i = 0; i < 4; ++i) a.v[i] &= b.v[i];
+    return a;
+  }
+  template <int N>
+  static FIMO_FORCE_INLINE Reg shift_left(Reg a) {
+    for (int i = 0; i < 4; ++i) a.v[i] <<= N;
+    return a;
+  }
+  template <int N>
+  static FIMO_FORCE_INLINE Reg shift_right(Reg a) {
+    for (int i = 0; i < 4; ++i) a.v[i] >>= N;
+    return a;
+  }
+  static FIMO_FORCE_INLINE Simd<float>::Reg to_float(Reg a) {
+    Simd<float>::Reg r;
+    for (int i = 0; i < 4; ++i) r.v[i] = static_cast<float>(static_cast<std::int32_t>(a.v[i]));
+    return r;
+  }
+  static FIMO_FORCE_INLINE Simd<float>::Reg as_float(Reg a) {
+    Simd<float>::Reg r;
+    __builtin_memcpy(&r, &a, sizeof r);
+    return r;
+  }
+  static FIMO_FORCE_INLINE Reg bits_of(Simd<float>::Reg a) {
+    Reg r;
+    __builtin_memcpy(&r, &a, sizeof r);
+    return r;
   }
   static FIMO_FORCE_INLINE void multiply(Reg a, std::uint32_t m, Reg* high, Reg* low) {
     for (int i = 0; i < 4; ++i) {

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The C++ tests, one for each operation: against its definition in plain loops, on every instruction set.
+#pragma once
+
+namespace check {
+
+void test_project();
+void test_outer();
+void test_topk();
+
+}  // namespace check
