@@ -82,19 +82,19 @@ void sjlt_copy_sums(const SjltTask& task, T* sums) {
   }
 }
 
-/// Adds the nonzeros of one coordinate of a group, x[lane] without their signs if there are several.
-template <class T, bool kOne>
-FIMO_FORCE_INLINE void sjlt_add(const SjltTask& task, T* sums, std::int64_t j, typename Simd<T>::Reg x) {
+/// Adds nonzeros of one coordinate of a group of rows: x[lane] to sums[columns[i] + lane], without their signs if there are
+/// several (factors[i]).
+template <bool kOne, class T>
+FIMO_FORCE_INLINE void sjlt_add(T* sums, const std::uint32_t* columns, const T* factors, std::int64_t count,
+                                typename Simd<T>::Reg x) {
   using S = Simd<T>;
   if constexpr (kOne) {
-    T* sum = sums + task.columns[j];
+    T* sum = sums + *columns;
     S::store(sum, S::add(S::load(sum), x));
   } else {
-    const std::uint32_t* columns = task.columns + j * task.nonzeros;
-    const T* factors = static_cast<const T*>(task.factors) + j * task.nonzeros;
-    for (std::int64_t r = task.first_nonzero; r < task.last_nonzero; ++r) {
-      T* sum = sums + columns[r];
-      S::store(sum, S::fma(x, S::set(factors[r]), S::load(sum)));
+    for (std::int64_t i = 0; i < count; ++i) {
+      T* sum = sums + columns[i];
+      S::store(sum, S::fma(x, S::set(factors[i]), S::load(sum)));
     }
   }
 }
@@ -105,8 +105,11 @@ void sjlt_group(const SjltTask& task) {
   using T = typename Accumulator<Element>::type;
   using S = Simd<T>;
   constexpr int kLanes = S::kLanes;
-  T* sums = static_cast<T*>(task.sums);
-  const T* factors = static_cast<const T*>(task.factors);
+  // Copies: the compiler cannot know that the sums do not overlap the task.
+  T* const sums = static_cast<T*>(task.sums);
+  const std::int64_t dim = task.in.dim, nonzeros = task.nonzeros, count = task.last_nonzero - task.first_nonzero;
+  const std::uint32_t* columns = task.columns + task.first_nonzero;
+  const T* factors = static_cast<const T*>(task.factors) + task.first_nonzero;
   const T scale = static_cast<T>(task.in.scale);
   const typename S::Reg scales = S::set(scale);
   // Lanes without a row repeat the last one; what they sum is never read.
@@ -116,22 +119,28 @@ void sjlt_group(const SjltTask& task) {
     source[r] = static_cast<const Element*>(task.in.grads) + row * task.in.row_stride;
   }
   std::int64_t j = 0;
-  for (; j + kLanes <= task.in.dim; j += kLanes) {
+  for (; j + kLanes <= dim; j += kLanes) {
     if (j * static_cast<std::int64_t>(sizeof(Element)) % 64 == 0) {
       for (int r = 0; r < kLanes; ++r) prefetch(source[r] + j + kSjltAhead);
     }
-    const typename S::Reg factor = kOne ? S::load(factors + j) : scales;
+    const typename S::Reg factor = kOne ? S::load(factors) : scales;
     typename S::Reg square[kLanes];
     FIMO_UNROLL
     for (int r = 0; r < kLanes; ++r) square[r] = S::mul(S::load(source[r] + j), factor);
     S::transpose(square);
     FIMO_UNROLL
-    for (int i = 0; i < kLanes; ++i) sjlt_add<T, kOne>(task, sums, j + i, square[i]);
+    for (int i = 0; i < kLanes; ++i) {
+      sjlt_add<kOne>(sums, columns, factors, count, square[i]);
+      columns += kOne ? 1 : nonzeros;
+      factors += kOne ? 1 : nonzeros;
+    }
   }
-  for (; j < task.in.dim; ++j) {
+  for (; j < dim; ++j) {
     T x[kLanes];
-    for (int r = 0; r < kLanes; ++r) x[r] = to_accumulator(source[r][j]) * (kOne ? factors[j] : scale);
-    sjlt_add<T, kOne>(task, sums, j, S::load(x));
+    for (int r = 0; r < kLanes; ++r) x[r] = to_accumulator(source[r][j]) * (kOne ? *factors : scale);
+    sjlt_add<kOne>(sums, columns, factors, count, S::load(x));
+    columns += nonzeros;
+    factors += nonzeros;
   }
 }
 
