@@ -60,14 +60,14 @@ FIMO_FORCE_INLINE void gaussian_tile(std::uint64_t index, std::uint32_t tile, st
   using U = SimdU32;
   FIMO_UNROLL
   for (int part = 0; part < 16; part += U::kLanes) {
-    U::Reg words[4] = {U::set(static_cast<std::uint32_t>(index)), U::set(static_cast<std::uint32_t>(index >> 32)),
-                       U::add(U::set(16 * tile + static_cast<std::uint32_t>(part)), U::iota()), U::set(kStreamGaussian)};
+    U::Reg words[1][4] = {{U::set(static_cast<std::uint32_t>(index)), U::set(static_cast<std::uint32_t>(index >> 32)),
+                           U::add(U::set(16 * tile + static_cast<std::uint32_t>(part)), U::iota()), U::set(kStreamGaussian)}};
     philox_rounds(words, seed);
     FIMO_UNROLL
     for (int w = 0; w < 4; ++w) {
       if (32 * w >= cols) break;
       Simd<float>::Reg first, second;
-      normal_pairs(words[w], &first, &second);
+      normal_pairs(words[0][w], &first, &second);
       store(32 * w + part, first);
       store(32 * w + 16 + part, second);
     }

@@ -24,6 +24,7 @@ const Kernels kKernels = {
     {rademacher<float>, rademacher<double>, rademacher<BFloat16>, rademacher<Float16>},
     {gaussian<float>, gaussian<double>, gaussian<BFloat16>, gaussian<Float16>},
     {mask<float>, mask<double>, mask<BFloat16>, mask<Float16>},
+    {sjlt_entries<float>, sjlt_entries<double>, sjlt_entries<BFloat16>, sjlt_entries<Float16>},
     {sjlt<float>, sjlt<double>, sjlt<BFloat16>, sjlt<Float16>},
     {srht<float>, srht<double>, srht<BFloat16>, srht<Float16>},
     {pack<float>, pack<double>, pack<BFloat16>, pack<Float16>},

@@ -48,8 +48,23 @@ struct MaskTask {
   std::int64_t last_col;
 };
 
-/// Adds the nonzeros [first_nonzero, last_nonzero) of every column of an SJLT, which fall into output columns
-/// [first_col, first_col + cols).
+/// Generates the nonzeros of `count` coordinates from `first` on, in the order coordinate, nonzero.
+struct SjltEntriesTask {
+  std::uint64_t first;
+  std::int64_t count;
+  std::int64_t nonzeros;
+  double scale;
+  std::uint64_t seed;
+  std::int64_t period;           // coordinates generated together; sizes the next three
+  const std::uint32_t* lengths;  // [period * nonzeros] columns in the block of each nonzero
+  const std::uint32_t* starts;   // [period * nonzeros] and the first of them
+  std::uint32_t* words;          // [period * nonzeros + 8]
+  std::uint32_t column_step;     // what columns are multiplied by
+  std::uint32_t* columns;        // [count, nonzeros]
+  void* factors;                 // [count, nonzeros] 1 or -1; with one nonzero, scale or -scale
+};
+
+/// Adds the nonzeros [first_nonzero, last_nonzero) of coordinates, which fall into output columns [first_col, last_col).
 struct SjltTask {
   SketchInput in;
   void* out;
@@ -57,12 +72,14 @@ struct SjltTask {
   std::int64_t nonzeros;
   std::int64_t first_nonzero;
   std::int64_t last_nonzero;
-  const std::int64_t* block_start;  // [nonzeros + 1], first output column of each nonzero's block
-  std::int64_t coordinates;         // handled together; sizes the next three
-  std::uint32_t* words;             // [4 * (coordinates * nonzeros / 4 + 2)]
-  std::uint32_t* entries;           // [coordinates * (last_nonzero - first_nonzero)]
-  void* transposed;                 // [coordinates, lanes]
-  void* sums;                       // [groups, cols, lanes], or null: then rows are handled one by one
+  std::int64_t first_col;
+  std::int64_t last_col;
+  int column_shift;              // log2 of the step of the columns
+  const std::uint32_t* columns;  // [in.dim, nonzeros], see SjltEntriesTask
+  const void* factors;           // [in.dim, nonzeros]
+  void* sums;                    // [sketch_dim, lanes] for a group of at most `lanes` rows, or null: rows go one by one
+  bool load_sums;                // from out, first
+  bool store_sums;               // to out, at the end
 };
 
 /// Adds an SRHT.
@@ -73,9 +90,12 @@ struct SrhtTask {
   std::int64_t block;        // L, a power of two
   std::int64_t sketch_dim;   // <= L
   const std::int32_t* rows;  // [sketch_dim] increasing rows of the transform, null where sketch_dim == L
+  std::int64_t run;          // blocks of a row handled together; sizes the signs
   void* buffer;              // [L]
-  std::uint32_t* signs_in;   // [max(L, 128) / 32]
-  std::uint32_t* signs_out;  // [ceil(sketch_dim / 128) * 4]
+  void* sums;                // [rows, L] where `rows` is given
+  std::uint32_t* signs_in;   // [4 * (run * L / 128 + 2)]
+  std::uint32_t* signs_out;  // [run, 4 * ceil(L / 128)]
+  std::uint32_t* signs_columns;  // [run, 4 * ceil(sketch_dim / 128)] where `rows` is given
 };
 
 /// Matrices enter the A B^T kernel packed as column panels: [ceil(cols / panel), depth, panel], zero in the padding.
@@ -122,6 +142,7 @@ struct Kernels {
   void (*rademacher[kDTypeCount])(const DenseTask&);
   void (*gaussian[kDTypeCount])(const DenseTask&);
   void (*mask[kDTypeCount])(const MaskTask&);
+  void (*sjlt_entries[kDTypeCount])(const SjltEntriesTask&);
   void (*sjlt[kDTypeCount])(const SjltTask&);
   void (*srht[kDTypeCount])(const SrhtTask&);
 

@@ -18,6 +18,17 @@ namespace {
 // Above this the transposed sums of a group of rows would leave the second-level cache.
 constexpr std::int64_t kMaxGroupBytes = std::int64_t{1} << 20;
 
+// Nonzeros of an SJLT generated at a time: for one thread they stay in the second-level cache; threads meet after each chunk.
+constexpr std::int64_t kEntries = std::int64_t{1} << 14;
+constexpr std::int64_t kSharedEntries = std::int64_t{1} << 18;
+constexpr std::int64_t kPeriod = 1024;
+// Fewer nonzeros than this are added before a second thread would have started.
+constexpr std::int64_t kMinParallel = std::int64_t{1} << 15;
+
+// Coordinates of a row that an SRHT reads in one go: long enough for the hardware to read ahead, short enough for the signs of
+// all of them to stay in the first-level cache.
+constexpr std::int64_t kRunLength = std::int64_t{1} << 15;
+
 double scale_of(const Sketch& sketch) {
   return 1.0 / std::sqrt(static_cast<double>(sketch.kind == SketchKind::kSjlt ? sketch.nonzeros : sketch.sketch_dim));
 }
@@ -69,33 +80,83 @@ void project_mask(const ConstMatrixView& grads, const Sketch& sketch, std::int64
   });
 }
 
+/// The nonzeros of a chunk of coordinates: columns[count, nonzeros] and factors[count, nonzeros].
+struct SjltEntries {
+  SjltEntries(std::int64_t entries, std::int64_t element) : columns(4 * entries), factors(element * entries) {}
+  Workspace columns, factors;
+};
+
+/// Chunk after chunk of coordinates: groups of rows add one while the nonzeros of the next are generated.
 void project_sjlt(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out,
                   int num_threads) {
   const int dtype = static_cast<int>(grads.dtype);
   const Kernels& table = kernels();
-  const std::int64_t lanes = table.lanes[dtype];
-  const std::int64_t element = dtype_size(out.dtype);
-  const std::int64_t s = sketch.nonzeros;
-  std::vector<std::int64_t> block_start(static_cast<std::size_t>(s) + 1);
-  for (std::int64_t r = 0; r <= s; ++r) block_start[static_cast<std::size_t>(r)] = r * sketch.sketch_dim / s;
+  const std::int64_t s = sketch.nonzeros, k = sketch.sketch_dim, element = dtype_size(out.dtype);
+  const int threads = grads.rows * grads.cols * s < kMinParallel ? 1 : num_threads;
 
-  // Full groups of rows first; the nonzeros of a column write disjoint outputs, so they are the second way to cut.
-  const std::int64_t row_parts = larger(1, smaller(num_threads, grads.rows / lanes));
-  const std::int64_t nonzero_parts = smaller(s, ceil_div(num_threads, row_parts));
-  parallel_for(row_parts * nonzero_parts, num_threads, [&](std::int64_t index) {
-    const Range rows = part_of(grads.rows, row_parts, index / nonzero_parts, lanes);
-    const Range nonzeros = part_of(s, nonzero_parts, index % nonzero_parts, 1);
-    const std::int64_t cols =
-        block_start[static_cast<std::size_t>(nonzeros.end)] - block_start[static_cast<std::size_t>(nonzeros.begin)];
-    const std::int64_t coordinates = larger(1, smaller(512, 4096 / s));
-    const bool grouped = cols * lanes * element <= kMaxGroupBytes;
-    const Workspace words(16 * (coordinates * s / 4 + 2)), entries(4 * coordinates * (nonzeros.end - nonzeros.begin));
-    const Workspace transposed(grouped ? coordinates * lanes * element : 0);
-    const Workspace sums(grouped ? round_up(rows.end - rows.begin, lanes) * cols * element : 0);
-    table.sjlt[dtype]({input_rows(grads, sketch, offset, rows), output_rows(out, rows), out.row_stride, s, nonzeros.begin,
-                       nonzeros.end, block_start.data(), coordinates, words.as<std::uint32_t>(), entries.as<std::uint32_t>(),
-                       transposed.get(), sums.get()});
-  });
+  // Rows in groups of one register, unless the last ones would fill less than a quarter of it or the sums do not fit.
+  const std::int64_t lanes = table.lanes[dtype];
+  const bool grouped = k * lanes * element <= kMaxGroupBytes;
+  std::int64_t groups = grouped ? grads.rows / lanes : 0;
+  if (grouped && 4 * (grads.rows % lanes) >= lanes) ++groups;
+  const std::int64_t single_rows = larger(0, grads.rows - groups * lanes);
+  std::vector<Workspace> sums(static_cast<std::size_t>(groups));
+  for (Workspace& sum : sums) sum = Workspace(k * lanes * element);
+  int column_shift = 0;
+  while (grouped && (std::int64_t{1} << column_shift) < lanes) ++column_shift;
+
+  // The nonzeros of a column write disjoint outputs, so they are the second way to cut.
+  const std::int64_t row_parts = groups + single_rows;
+  const std::int64_t nonzero_parts = smaller(s, ceil_div(threads, row_parts));
+  const std::int64_t period = larger(1, kPeriod / s);
+  std::vector<std::uint32_t> lengths(static_cast<std::size_t>(period * s)), starts(lengths.size());
+  for (std::int64_t i = 0; i < period * s; ++i) {
+    const std::int64_t r = i % s, start = r * k / s;
+    starts[static_cast<std::size_t>(i)] = static_cast<std::uint32_t>(start);
+    lengths[static_cast<std::size_t>(i)] = static_cast<std::uint32_t>((r + 1) * k / s - start);
+  }
+
+  const std::int64_t chunk = smaller(grads.cols, round_up((threads == 1 ? kEntries : kSharedEntries) / s + 1, period));
+  const std::int64_t chunks = ceil_div(grads.cols, chunk);
+  const std::int64_t pieces = threads == 1 ? 1 : 4 * threads;
+  SjltEntries entries[2] = {{chunk * s, element}, {chunks > 1 ? chunk * s : 0, element}};
+  const auto generate = [&](std::int64_t index, std::int64_t piece) {
+    const std::int64_t begin = index * chunk;
+    const Range part = part_of(smaller(chunk, grads.cols - begin), pieces, piece, period);
+    if (part.begin >= part.end) return;
+    const Workspace words(4 * (period * s + 8));
+    const SjltEntries& to = entries[index % 2];
+    table.sjlt_entries[dtype]({static_cast<std::uint64_t>(offset + begin + part.begin), part.end - part.begin, s,
+                               scale_of(sketch), sketch.seed, period, lengths.data(), starts.data(),
+                               words.as<std::uint32_t>(), 1u << column_shift, to.columns.as<std::uint32_t>() + part.begin * s,
+                               advance(to.factors.get(), part.begin * s, out.dtype)});
+  };
+  const auto add = [&](std::int64_t index, std::int64_t row_part, std::int64_t nonzero_part) {
+    const std::int64_t begin = index * chunk;
+    const bool group = row_part < groups;
+    const std::int64_t first_row = group ? row_part * lanes : groups * lanes + (row_part - groups);
+    const Range rows{first_row, group ? smaller(first_row + lanes, grads.rows) : first_row + 1};
+    const Range nonzeros = part_of(s, nonzero_parts, nonzero_part, 1);
+    const SjltEntries& from = entries[index % 2];
+    SketchInput in = input_rows(grads, sketch, offset, rows);
+    in.grads = advance(in.grads, begin, grads.dtype);
+    in.dim = smaller(chunk, grads.cols - begin);
+    table.sjlt[dtype]({in, output_rows(out, rows), out.row_stride, s, nonzeros.begin, nonzeros.end, nonzeros.begin * k / s,
+                       nonzeros.end * k / s, column_shift, from.columns.as<std::uint32_t>(), from.factors.get(),
+                       group ? sums[static_cast<std::size_t>(row_part)].get() : nullptr, index == 0, index == chunks - 1});
+  };
+  parallel_for(pieces, threads, [&](std::int64_t piece) { generate(0, piece); });
+  for (std::int64_t index = 0; index < chunks; ++index) {
+    const std::int64_t adds = row_parts * nonzero_parts;
+    // The long tasks first: the short ones even out the end.
+    parallel_for(adds + (index + 1 < chunks ? pieces : 0), threads, [&](std::int64_t task) {
+      if (task < adds) {
+        add(index, task / nonzero_parts, task % nonzero_parts);
+      } else {
+        generate(index + 1, task - adds);
+      }
+    });
+  }
 }
 
 /// The rows of the transform an SRHT keeps: a partial Fisher-Yates shuffle, sorted. Step i exchanges entry i with entry
@@ -129,10 +190,13 @@ void project_srht(const ConstMatrixView& grads, const Sketch& sketch, std::int64
   parallel_for(parts, num_threads, [&](std::int64_t part) {
     const Range rows = part_of(grads.rows, parts, part, 1);
     const Workspace buffer(block * dtype_size(out.dtype));
-    const Workspace signs_in(larger(block, 128) / 8), signs_out(ceil_div(sketch.sketch_dim, 128) * 16);
+    const std::int64_t run = larger(1, kRunLength / block);
+    const Workspace signs_in(16 * (run * block / 128 + 2)), signs_out(run * ceil_div(block, 128) * 16);
+    const Workspace signs_columns(rows_kept.empty() ? 0 : run * ceil_div(sketch.sketch_dim, 128) * 16);
+    const Workspace sums(rows_kept.empty() ? 0 : (rows.end - rows.begin) * block * dtype_size(out.dtype));
     kernel({input_rows(grads, sketch, offset, rows), output_rows(out, rows), out.row_stride, block, sketch.sketch_dim,
-            rows_kept.empty() ? nullptr : rows_kept.data(), buffer.get(), signs_in.as<std::uint32_t>(),
-            signs_out.as<std::uint32_t>()});
+            rows_kept.empty() ? nullptr : rows_kept.data(), run, buffer.get(), sums.get(), signs_in.as<std::uint32_t>(),
+            signs_out.as<std::uint32_t>(), signs_columns.as<std::uint32_t>()});
   });
 }
 

@@ -44,6 +44,10 @@ struct Simd<float> {
   static FIMO_FORCE_INLINE Reg flip(Reg x, Reg signs) {
     return vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(x), vreinterpretq_u32_f32(signs)));
   }
+  static FIMO_FORCE_INLINE Reg choose(std::uint32_t word, int first, Reg clear, Reg set) {
+    const uint32_t weights[4] = {1, 2, 4, 8};
+    return vbslq_f32(vtstq_u32(vdupq_n_u32(word >> first), vld1q_u32(weights)), set, clear);
+  }
   template <int H>
   static FIMO_FORCE_INLINE Reg butterfly(Reg x) {
     if constexpr (H == 1) {
@@ -56,6 +60,14 @@ struct Simd<float> {
   static FIMO_FORCE_INLINE Reg gather(const float* base, const std::int32_t* index) {
     const float values[4] = {base[index[0]], base[index[1]], base[index[2]], base[index[3]]};
     return vld1q_f32(values);
+  }
+  static FIMO_FORCE_INLINE void transpose(Reg (&r)[4]) {
+    const float64x2_t a = vreinterpretq_f64_f32(vtrn1q_f32(r[0], r[1])), b = vreinterpretq_f64_f32(vtrn2q_f32(r[0], r[1]));
+    const float64x2_t c = vreinterpretq_f64_f32(vtrn1q_f32(r[2], r[3])), d = vreinterpretq_f64_f32(vtrn2q_f32(r[2], r[3]));
+    r[0] = vreinterpretq_f32_f64(vtrn1q_f64(a, c));
+    r[1] = vreinterpretq_f32_f64(vtrn1q_f64(b, d));
+    r[2] = vreinterpretq_f32_f64(vtrn2q_f64(a, c));
+    r[3] = vreinterpretq_f32_f64(vtrn2q_f64(b, d));
   }
   static FIMO_FORCE_INLINE std::uint32_t not_le(Reg a, Reg b) {
     const uint32_t weights[4] = {1, 2, 4, 8};
@@ -87,6 +99,10 @@ struct Simd<double> {
   static FIMO_FORCE_INLINE Reg flip(Reg x, Reg signs) {
     return vreinterpretq_f64_u64(veorq_u64(vreinterpretq_u64_f64(x), vreinterpretq_u64_f64(signs)));
   }
+  static FIMO_FORCE_INLINE Reg choose(std::uint32_t word, int first, Reg clear, Reg set) {
+    const uint64_t weights[2] = {1, 2};
+    return vbslq_f64(vtstq_u64(vdupq_n_u64(word >> first), vld1q_u64(weights)), set, clear);
+  }
   template <int H>
   static FIMO_FORCE_INLINE Reg butterfly(Reg x) {
     static_assert(H == 1, "H must be below kLanes");
@@ -95,6 +111,11 @@ struct Simd<double> {
   static FIMO_FORCE_INLINE Reg gather(const double* base, const std::int32_t* index) {
     const double values[2] = {base[index[0]], base[index[1]]};
     return vld1q_f64(values);
+  }
+  static FIMO_FORCE_INLINE void transpose(Reg (&r)[2]) {
+    const float64x2_t a = vtrn1q_f64(r[0], r[1]);
+    r[1] = vtrn2q_f64(r[0], r[1]);
+    r[0] = a;
   }
   static FIMO_FORCE_INLINE std::uint32_t not_le(Reg a, Reg b) {
     const uint64x2_t le = vcleq_f64(a, b);

@@ -10,8 +10,10 @@
 ///     fused(a, b, c)        a * b + c with one rounding everywhere, at the price of a library call in this file
 ///     sign_bits(word)       lane i has the sign bit of T set where bit i of `word` is, and is +0 otherwise
 ///     flip(x, signs)        x with the sign flipped in the lanes of sign_bits
+///     choose(word, first, clear, set)   lane i of `set` where bit first + i of `word` is set, else of `clear`
 ///     butterfly<H>(x)       lanes i and i + H (bit H of i clear) become x[i] + x[i+H] and x[i] - x[i+H]; H < kLanes
 ///     gather(base, index)   base[index[i]]
+///     transpose(r)          exchanges lane i of r[j] and lane j of r[i], for kLanes registers
 ///     not_le(a, b)          bit i set where not (a[i] <= b[i]): greater, or one is NaN
 ///     kGramRows, kGramRegs  rows and registers of the tile of the A B^T kernel
 ///     sqrt(x)               for float only
@@ -95,6 +97,11 @@ struct ArraySimd {
     }
     return x;
   }
+  static FIMO_FORCE_INLINE Reg choose(std::uint32_t word, int first, Reg clear, Reg set) {
+    Reg r;
+    for (int i = 0; i < N; ++i) r.v[i] = (word >> (first + i)) & 1u ? set.v[i] : clear.v[i];
+    return r;
+  }
   template <int H>
   static FIMO_FORCE_INLINE Reg butterfly(Reg x) {
     Reg r;
@@ -105,6 +112,15 @@ struct ArraySimd {
     Reg r;
     for (int i = 0; i < N; ++i) r.v[i] = base[index[i]];
     return r;
+  }
+  static FIMO_FORCE_INLINE void transpose(Reg (&r)[N]) {
+    for (int i = 0; i < N; ++i) {
+      for (int j = 0; j < i; ++j) {
+        const T value = r[i].v[j];
+        r[i].v[j] = r[j].v[i];
+        r[j].v[i] = value;
+      }
+    }
   }
   static FIMO_FORCE_INLINE std::uint32_t not_le(Reg a, Reg b) {
     std::uint32_t mask = 0;
