@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..sketch import Sketch
+from ..sketch import VectorSketch
 from .case import Call, Inputs, Rival, Unavailable
 
 # Both projectors make their matrix anew for every 100 outputs, so two such blocks cost their share of all.
@@ -27,7 +27,7 @@ def _imported(module: str, package: str) -> Any:
         raise Unavailable(f"{package} is not installed" if missing else f"{package}: {error}") from error
 
 
-def trak_projector(sketch: Sketch, kind: str) -> Rival:
+def trak_projector(sketch: VectorSketch, kind: str) -> Rival:
     """TRAK's projector for devices without its CUDA kernel; ``kind`` is ``rademacher`` or ``normal``."""
 
     def prepare(inputs: Inputs) -> Call:
@@ -38,7 +38,7 @@ def trak_projector(sketch: Sketch, kind: str) -> Rival:
     return Rival("peer", prepare, outputs / sketch.sketch_dim, sketch.input_dim * _BLOCK * 4)
 
 
-def dattri_projector(sketch: Sketch, kind: str) -> Rival:
+def dattri_projector(sketch: VectorSketch, kind: str) -> Rival:
     """The CPU projector of dattri; ``kind`` is ``rademacher`` or ``normal``."""
 
     def prepare(inputs: Inputs) -> Call:

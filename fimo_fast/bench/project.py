@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import reference
 from ..ops import project
-from ..sketch import SJLT, SRHT, Rademacher, Sketch
+from ..sketch import SJLT, SRHT, Composition, Gaussian, Mask, Rademacher, VectorSketch
 from ..testing import sum_tolerance
 from . import peers, torch_sketches
 from .case import Bound, Case, Inputs, Rival, size_in_words
@@ -28,12 +28,14 @@ class Kind:
         count: additions and multiplications for one vector, from the same.
         bound: which floor applies.
         rivals: from the sketch to what a user would write in torch and what other libraries have.
+        read: numbers of one vector that must be read, from the same; all, unless it says otherwise.
     """
 
-    make: Callable[[int, int], Sketch]
+    make: Callable[[int, int], VectorSketch | Composition]
     count: Callable[[int, int], int]
     bound: Bound
     rivals: Callable[[Any], Mapping[str, Rival]]
+    read: Callable[[int, int], int] = lambda dim, k: dim
 
 
 def _sparse_rivals(sketch: SJLT) -> Mapping[str, Rival]:
@@ -54,12 +56,40 @@ def _rademacher_rivals(sketch: Rademacher) -> Mapping[str, Rival]:
     }
 
 
+def _gaussian_rivals(sketch: Gaussian) -> Mapping[str, Rival]:
+    return {
+        "torch normal numbers and product": torch_sketches.generated(sketch, torch_sketches.fill_normal),
+        "stored matrix product": torch_sketches.stored(sketch),
+        "TRAK BasicProjector": peers.trak_projector(sketch, "normal"),
+        "dattri BasicProjector": peers.dattri_projector(sketch, "normal"),
+    }
+
+
+def _mask_rivals(sketch: Mask) -> Mapping[str, Rival]:
+    return {
+        "torch index_select": Rival("torch", partial(torch_sketches.mask, sketch=sketch)),
+        "dattri random_mask": peers.dattri_projector(sketch, "random_mask"),
+    }
+
+
+def _grass(dim: int, k: int) -> Composition:
+    kept = min(4 * k, dim)
+    return Composition(Mask(dim, kept), SJLT(kept, k, nonzeros=1))
+
+
+# A number that a mask keeps brings its cache line with it.
+_LINE = 16
+
+
 # A new kind is one line here.
 KINDS = {
     "SRHT": Kind(SRHT, lambda dim, k: dim * (2 + (k - 1).bit_length()), "read", _srht_rivals),
     "SJLT-1": Kind(partial(SJLT, nonzeros=1), lambda dim, k: 2 * dim, "read", _sparse_rivals),
     "SJLT-4": Kind(partial(SJLT, nonzeros=4), lambda dim, k: 5 * dim, "read", _sparse_rivals),
     "Rademacher": Kind(Rademacher, lambda dim, k: 2 * dim * k, "sgemm", _rademacher_rivals),
+    "Gaussian": Kind(Gaussian, lambda dim, k: 2 * dim * k, "sgemm", _gaussian_rivals),
+    "Mask": Kind(Mask, lambda dim, k: k, "read", _mask_rivals, lambda dim, k: min(dim, _LINE * k)),
+    "GraSS": Kind(_grass, lambda dim, k: 12 * k, "read", lambda sketch: {}, lambda dim, k: min(dim, _LINE * 4 * k)),
 }
 
 # batch, dim, sketch_dim
@@ -93,7 +123,7 @@ def case(name: str, batch: int, dim: int, sketch_dim: int, dtype: torch.dtype) -
         name=f"{name} {batch} x {size_in_words(dim)} to {sketch_dim}",
         dtype=dtype,
         sizes={"batch": batch, "dim": dim, "sketch_dim": sketch_dim},
-        moved=read + results,
+        moved=batch * kind.read(dim, sketch_dim) * dtype.itemsize + results,
         operations=batch * kind.count(dim, sketch_dim),
         bound=kind.bound,
         memory=read + 2 * results + min(batch, _CHECKED_ROWS) * dim * dtype.itemsize + _WINDOW_ENTRIES * 8 * 16,
@@ -104,11 +134,11 @@ def case(name: str, batch: int, dim: int, sketch_dim: int, dtype: torch.dtype) -
     )
 
 
-def _project(grads: Tensor, sketch: Sketch) -> Tensor:
+def _project(grads: Tensor, sketch: VectorSketch | Composition) -> Tensor:
     return project(grads, sketch)
 
 
-def _check(inputs: Inputs, result: Tensor, sketch: Sketch) -> None:
+def _check(inputs: Inputs, result: Tensor, sketch: VectorSketch | Composition) -> None:
     """Full-length rows that are zero outside three windows against the reference, and the norms of the timed result."""
     (grads,) = inputs
     rows = grads[:_CHECKED_ROWS]

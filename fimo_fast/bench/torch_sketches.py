@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..reference import accumulator
-from ..sketch import SJLT, SRHT, Sketch
+from ..sketch import SJLT, SRHT, Mask, VectorSketch
 from .case import Call, Inputs, Rival
 
 _COLUMNS = 1024  # of the dense matrix at a time: its part and the product's stay in the cache
@@ -69,6 +69,14 @@ def srht(inputs: Inputs, sketch: SRHT) -> Call:
     return call
 
 
+def mask(inputs: Inputs, sketch: Mask) -> Call:
+    """``index_select`` and a product with the scales."""
+    (grads,) = inputs
+    kept = torch.randperm(sketch.input_dim, device=grads.device)[: sketch.sketch_dim].sort().values
+    scale = (sketch.input_dim / sketch.sketch_dim) ** 0.5
+    return lambda: grads.index_select(1, kept).to(accumulator(grads.dtype)).mul_(scale)
+
+
 def _hadamard(size: int) -> Tensor:
     matrix = torch.ones(1, 1)
     while len(matrix) < size:
@@ -85,7 +93,12 @@ def fill_signs(matrix: Tensor) -> Tensor:
     return matrix.copy_(bits.view(rows, -1)[:, :columns]).mul_(2).sub_(1)
 
 
-def generated(sketch: Sketch, fill: Callable[[Tensor], Tensor]) -> Rival:
+def fill_normal(matrix: Tensor) -> Tensor:
+    """Standard normal numbers."""
+    return matrix.normal_()
+
+
+def generated(sketch: VectorSketch, fill: Callable[[Tensor], Tensor]) -> Rival:
     """A dense sketch whose matrix is made anew, a part at a time, as no memory holds all of it."""
     width = min(sketch.input_dim, _SLICE)
 
@@ -106,7 +119,7 @@ def generated(sketch: Sketch, fill: Callable[[Tensor], Tensor]) -> Rival:
     return Rival("torch", prepare, width / sketch.input_dim)
 
 
-def stored(sketch: Sketch) -> Rival:
+def stored(sketch: VectorSketch) -> Rival:
     """The products of a dense sketch alone: one part of its matrix, already there, used for every part of the input."""
     width = min(sketch.input_dim, _SLICE)
 

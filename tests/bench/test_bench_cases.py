@@ -116,7 +116,7 @@ def test_torch_rivals_compute_the_same(case):
 
 
 @pytest.mark.parametrize("dtype", [F32, BF16])
-@pytest.mark.parametrize("kind", project.KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in project.KINDS if kind != "GraSS"])  # two calls of others
 def test_torch_sketches_keep_inner_products(kind, dtype):
     # Their own random numbers, so equality is statistical: the error of a cosine is about 1/sqrt(sketch_dim) = 0.04.
     sketch_dim = 500
@@ -125,7 +125,7 @@ def test_torch_sketches_keep_inner_products(kind, dtype):
     grads[1] = 0.6 * grads[0] + 0.8 * grads[1]
     (rival,) = (r for r in case.rivals.values() if r.kind == "torch")
     assert rival.share == 1
-    x, y = rival.prepare((grads,))().double() / (sketch_dim**0.5 if kind == "Rademacher" else 1)
+    x, y = rival.prepare((grads,))().double() / (sketch_dim**0.5 if kind in ("Rademacher", "Gaussian") else 1)
     a, b = grads.double()
     assert x.shape == (sketch_dim,)
     assert (x @ x / (a @ a)).item() == pytest.approx(1, abs=0.3)
