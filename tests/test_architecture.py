@@ -15,7 +15,7 @@ CSRC = ROOT / "csrc"
 LAYERS = [
     {"_integers"},
     {"sketch", "_checks", "_native"},
-    {"reference"},
+    {"reference", "_sketch_args"},
     {"_torch_ops", "_numpy_ops"},
     {"ops"},
     {"testing"},
@@ -26,7 +26,6 @@ LAYERS = [
     {"methods", "oracle"},
     {"evaluate"},
     {"tasks", "report"},
-    {"bench"},
     {"experiment"},
     {"cli"},
 ]
@@ -37,7 +36,7 @@ ONLY = {
     "files": set(),
     "progress": set(),
     "reference": {"sketch"},
-    "bench": {"ops", "sketch", "reference", "testing", "files", "progress", "report"},
+    "_sketch_args": {"sketch"},
 }
 
 SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in {".h", ".cpp", ".cu", ".cuh"})
