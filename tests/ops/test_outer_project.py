@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -136,6 +137,24 @@ def test_bits_and_instruction_sets(name, tokens):
         del results["scalar"]  # sums of products without fused multiply-adds
     for other in results.values():
         assert_same_bits(other, next(iter(results.values())))
+
+
+@pytest.mark.parametrize(
+    ("sketch", "tokens", "pinned"),
+    [
+        (Mask(7000, 100, seed=3), 2, 0x73C8E5BC),
+        (TensorSketch(100, 70, 256, seed=2**64 - 1), 2, 0x200799AE),
+        (Composition(Mask(7000, 100, seed=3), SJLT(100, 30, seed=4)), 2, 0xCAC3163E),
+        (Factored(SRHT(100, 20, seed=5), Rademacher(70, 10, seed=6)), 1, 0x228134C1),
+    ],
+    ids=["mask", "tensorsketch", "grass", "factored"],
+)
+def test_bits_are_pinned(isa, sketch, tokens, pinned):
+    # Stored features outlive versions of this library: these numbers may never change.
+    numbers = torch.arange(3 * 2 * 150, dtype=torch.float64)
+    a, delta = (((numbers * step % 1000) / 8 - 61).float().reshape(3, 2, 150) / 3 for step in (7919, 104729))
+    result = outer_project(a[:, :tokens, :100], delta[:, :tokens, :70], sketch)
+    assert zlib.crc32(result.numpy().tobytes()) == pinned
 
 
 @pytest.mark.parametrize("size", [(1, 2), (3, 16), (16, 8), (257, 2048), (20000, 131072)], ids=str)
