@@ -9,6 +9,7 @@ import torch
 
 from ._checks import check_out
 from ._native import _C
+from ._sketch_args import sketch_dim
 
 _ACCUMULATOR: dict[Any, np.dtype[Any]] = {
     np.dtype(np.float64): np.dtype(np.float64),
@@ -39,6 +40,16 @@ def project(grads: np.ndarray, sketch_args: tuple[Any, ...], out: Any = None) ->
     kind, input_dim, sketch_dim, seed, nonzeros, offset = sketch_args
     threads = torch.get_num_threads()
     _C.project(grads, kind, input_dim, sketch_dim, seed, nonzeros, offset, result, threads)
+    return result
+
+
+def outer_project(a: np.ndarray, delta: np.ndarray, kinds: str, numbers: list[int], out: Any) -> np.ndarray:
+    """Factors [batch, tokens, dim] or [batch, dim]; the sketch as in `_sketch_args`."""
+    shape = (a.shape[0], sketch_dim(kinds, numbers))
+    result = np.zeros(shape, dtype=_accumulator(a)) if out is None else out
+    if out is not None:
+        check_out(out, np.ndarray, shape, _accumulator(a), "a")
+    _C.outer_project(native_layout(a), native_layout(delta), kinds, numbers, result, torch.get_num_threads())
     return result
 
 

@@ -17,6 +17,7 @@ from torch.jit import is_tracing
 
 from . import reference
 from ._native import _C
+from ._sketch_args import from_args, sketch_dim
 from .reference import accumulator
 from .sketch import SJLT, VectorSketch, from_spec
 
@@ -27,6 +28,9 @@ _library = torch.library.Library("fimo_fast", "DEF")
 _SKETCH_ARGS = "str kind, int input_dim, int sketch_dim, int seed, int nonzeros, int offset"
 _library.define(f"project(Tensor grads, {_SKETCH_ARGS}) -> Tensor")
 _library.define(f"project_(Tensor grads, Tensor(a!) out, {_SKETCH_ARGS}) -> ()")
+_OUTER_SKETCH_ARGS = "str kinds, int[] numbers"
+_library.define(f"outer_project(Tensor a, Tensor delta, {_OUTER_SKETCH_ARGS}) -> Tensor")
+_library.define(f"outer_project_(Tensor a, Tensor delta, Tensor(a!) out, {_OUTER_SKETCH_ARGS}) -> ()")
 _library.define("outer_dot(Tensor a, Tensor delta, Tensor a2, Tensor delta2) -> Tensor")
 _library.define("outer_norm2(Tensor a, Tensor delta) -> Tensor")
 _library.define("topk(Tensor queries, Tensor features, int k) -> (Tensor, Tensor)")
@@ -80,6 +84,18 @@ def project_cpu(
     """A new tensor [batch, sketch_dim]."""
     out = grads.new_zeros(grads.shape[0], sketch_dim, dtype=_ACCUMULATOR[grads.dtype])
     project_into_cpu(grads, out, kind, input_dim, sketch_dim, seed, nonzeros, offset)
+    return out
+
+
+def outer_project_into_cpu(a: Tensor, delta: Tensor, out: Tensor, kinds: str, numbers: list[int]) -> None:
+    """Adds into ``out``."""
+    _C.outer_project(_unit_stride(a), _unit_stride(delta), kinds, numbers, out, torch.get_num_threads())
+
+
+def outer_project_cpu(a: Tensor, delta: Tensor, kinds: str, numbers: list[int]) -> Tensor:
+    """A new tensor [batch, sketch_dim]."""
+    out = a.new_zeros(a.shape[0], sketch_dim(kinds, numbers), dtype=_ACCUMULATOR[a.dtype])
+    outer_project_into_cpu(a, delta, out, kinds, numbers)
     return out
 
 
@@ -153,6 +169,16 @@ def _project_into_cuda(
     reference.project(grads, _sketch(kind, input_dim, sketch_dim, seed, nonzeros), offset, out)
 
 
+def _outer_project_cuda(a: Tensor, delta: Tensor, kinds: str, numbers: list[int]) -> Tensor:
+    _warn_reference("outer_project")
+    return reference.outer_project(a, delta, from_args(kinds, numbers))
+
+
+def _outer_project_into_cuda(a: Tensor, delta: Tensor, out: Tensor, kinds: str, numbers: list[int]) -> None:
+    _warn_reference("outer_project")
+    out += reference.outer_project(a, delta, from_args(kinds, numbers))
+
+
 def _outer_dot_cuda(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
     _warn_reference("outer_dot")
     return reference.outer_dot(a, delta, a2, delta2)
@@ -179,6 +205,14 @@ def _project_into_fake(grads: Tensor, out: Tensor, *rest: Any) -> None:
     return None
 
 
+def _outer_project_fake(a: Tensor, delta: Tensor, kinds: str, numbers: list[int]) -> Tensor:
+    return a.new_empty((a.shape[0], sketch_dim(kinds, numbers)), dtype=accumulator(a.dtype))
+
+
+def _outer_project_into_fake(a: Tensor, delta: Tensor, out: Tensor, kinds: str, numbers: list[int]) -> None:
+    return None
+
+
 def _outer_dot_fake(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
     return a.new_empty((a.shape[0], a2.shape[0]), dtype=accumulator(a.dtype))
 
@@ -195,6 +229,8 @@ def _topk_fake(queries: Tensor, features: Tensor, k: int) -> tuple[Tensor, Tenso
 for _name, _cpu, _cuda, _fake in (
     ("project", project_cpu, _project_cuda, _project_fake),
     ("project_", project_into_cpu, _project_into_cuda, _project_into_fake),
+    ("outer_project", outer_project_cpu, _outer_project_cuda, _outer_project_fake),
+    ("outer_project_", outer_project_into_cpu, _outer_project_into_cuda, _outer_project_into_fake),
     ("outer_dot", outer_dot_cpu, _outer_dot_cuda, _outer_dot_fake),
     ("outer_norm2", outer_norm2_cpu, _outer_norm2_cuda, _outer_norm2_fake),
     ("topk", topk_cpu, _topk_cuda, _topk_fake),

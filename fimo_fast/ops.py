@@ -29,10 +29,11 @@ from ._checks import (
     check_out,
     refuse_grad,
 )
+from ._sketch_args import to_args
 from .reference import accumulator
 from .sketch import Composition, Factored, Mask, Sketch, TensorSketch, VectorSketch
 
-__all__ = ["outer_dot", "outer_norm2", "project", "topk"]
+__all__ = ["outer_dot", "outer_norm2", "outer_project", "project", "topk"]
 
 Array = TypeVar("Array", Tensor, np.ndarray)
 
@@ -128,6 +129,89 @@ def _project_composition(grads: Array, sketch: Composition, offset: int | None, 
     first = sketch.first
     reached = first.outputs(start, start + grads.shape[1]) if isinstance(first, Mask) else range(first.sketch_dim)
     return project(between[:, reached.start : reached.stop], sketch.second, reached.start, out)
+
+
+def outer_project(a: Array, delta: Array, sketch: Sketch, out: Array | None = None) -> Array:
+    """Sketches of per-example gradients of a linear layer, from their factors.
+
+    With ``G_b = sum_t delta[b, t] a[b, t]^T`` (inputs a and output gradients delta of the layer),
+    flattened row by row, returns ``out + project(G, sketch)``. What is formed depends on the sketch:
+
+    - `Factored`: the sketches of a_t and delta_t, whose outer products are summed.
+    - `TensorSketch`: CountSketches of a_t and delta_t, and their Walsh-Hadamard transforms.
+    - `Mask`: only the entries of G that are kept.
+    - other sketches of vectors: G, a tile of some examples at a time; the dearest way.
+    - `Composition`: the first stage as above, for some examples at a time, then the second.
+
+    A result depends on its own example and the sizes only, to the bit: not on the batch, strides or
+    threads.
+
+    Args:
+        a: [B, T, n]; or [B, n], meaning T = 1 (both arguments then).
+        delta: [B, T, m].
+        sketch: of m * n numbers; a `Factored` or `TensorSketch` of n (a) and m (delta).
+        out: [B, sketch_dim] of the result's type, unit stride in its rows; the sketches are added to
+            it, so that those of several layers can be summed.
+
+    Returns:
+        [B, sketch_dim], ``out`` if it was given.
+
+    Raises:
+        TypeError: a wrong or mixed dtype, NumPy and torch mixed, or no sketch.
+        ValueError: shapes that do not match, or an ``out`` that is read-only or shares memory with
+            an input.
+        RuntimeError: an input or ``out`` requires grad while gradients are recorded.
+
+    >>> import torch
+    >>> from fimo_fast.sketch import SRHT, Factored
+    >>> sketch = Factored(a=SRHT(300, 8, seed=1), delta=SRHT(100, 16, seed=2))
+    >>> outer_project(torch.ones(5, 7, 300), torch.ones(5, 7, 100), sketch).shape
+    torch.Size([5, 128])
+    """
+    if out is None and _cpu.direct(a, delta):
+        try:
+            return _cpu.outer_project_cpu(a, delta, *to_args(sketch))
+        except _REFUSED:
+            pass
+    if not isinstance(sketch, (VectorSketch, Composition, Factored, TensorSketch)):
+        raise TypeError(f"sketch: expected a sketch of fimo_fast.sketch, got {type(sketch).__name__}")
+    check_arrays({"a": a, "delta": delta}, (2, 3), "[batch, tokens, dim] or [batch, dim], the same rank for both")
+    check_factors(("a", "delta"), a, delta)
+    _check_outer_sketch(sketch, a.shape[-1], delta.shape[-1])
+    kinds, numbers = to_args(sketch)
+    if isinstance(a, np.ndarray):
+        return _numpy_ops.outer_project(a, delta, kinds, numbers, out)
+    if out is None:
+        result: Tensor = torch.ops.fimo_fast.outer_project(a, delta, kinds, numbers)
+        return result
+    check_out(out, Tensor, (a.shape[0], sketch.sketch_dim), accumulator(a.dtype), "a")
+    check_device("out", out, "a", a)
+    refuse_grad("out", out)
+    torch.ops.fimo_fast.outer_project_(a, delta, out, kinds, numbers)
+    return out
+
+
+def _check_outer_sketch(sketch: Sketch, n: int, m: int) -> None:
+    """Checks that ``sketch`` applies to outer products of m and n numbers."""
+    if isinstance(sketch, Composition):
+        return _check_outer_sketch(sketch.first, n, m)
+    if isinstance(sketch, VectorSketch):
+        if sketch.input_dim != m * n:
+            raise ValueError(
+                f"sketch: expected input_dim {m} * {n} = {m * n} (the last dimensions of delta and a), "
+                f"got {sketch.input_dim}"
+            )
+        return None
+    if isinstance(sketch, Factored):
+        dims = (sketch.a.input_dim, sketch.delta.input_dim)
+    else:
+        dims = (sketch.a_dim, sketch.delta_dim)
+    if dims != (n, m):
+        raise ValueError(
+            f"sketch: expected one of {n} (a) and {m} (delta) numbers, like the last dimensions, "
+            f"got {dims[0]} and {dims[1]}"
+        )
+    return None
 
 
 def outer_dot(a: Array, delta: Array, a2: Array, delta2: Array) -> Array:

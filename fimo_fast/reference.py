@@ -214,7 +214,7 @@ def sketch_matrix(
         return second @ sketch_matrix(sketch.first, start, stop, dtype, device)
     if isinstance(sketch, Factored):
         parts = (sketch_matrix(part, 0, part.input_dim, dtype, device) for part in (sketch.delta, sketch.a))
-        return torch.kron(*parts)[:, start:stop]
+        return torch.kron(*(part.contiguous() for part in parts))[:, start:stop]  # it fails on some transposed ones
     if isinstance(sketch, Mask):
         return _mask_matrix(sketch, start, stop, dtype).to(device)
     j = torch.arange(start, stop, dtype=torch.int64, device=device)

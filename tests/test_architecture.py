@@ -15,7 +15,7 @@ CSRC = ROOT / "csrc"
 LAYERS = [
     {"_integers"},
     {"sketch", "_checks", "_native"},
-    {"reference"},
+    {"reference", "_sketch_args"},
     {"_torch_ops", "_numpy_ops"},
     {"ops"},
     {"testing"},
@@ -37,6 +37,7 @@ ONLY = {
     "files": set(),
     "progress": set(),
     "reference": {"sketch"},
+    "_sketch_args": {"sketch"},
     "bench": {"ops", "sketch", "reference", "testing", "files", "progress", "report"},
 }
 

@@ -6,11 +6,14 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include "bindings/tensor_view.h"
 #include "fimo_fast/build_info.h"
 #include "fimo_fast/outer.h"
+#include "fimo_fast/outer_project.h"
 #include "fimo_fast/random.h"
 #include "fimo_fast/sketch.h"
 #include "fimo_fast/topk.h"
@@ -19,8 +22,8 @@ namespace fimo::bindings {
 namespace {
 
 /// How often each op ran its kernel, so that tests can tell the kernel from the reference.
-enum Op { kProject, kOuterDot, kOuterNorm2, kTopk, kOpCount };
-constexpr const char* kOpNames[kOpCount] = {"project", "outer_dot", "outer_norm2", "topk"};
+enum Op { kProject, kOuterProject, kOuterDot, kOuterNorm2, kTopk, kOpCount };
+constexpr const char* kOpNames[kOpCount] = {"project", "outer_project", "outer_dot", "outer_norm2", "topk"};
 std::array<std::atomic<std::int64_t>, kOpCount> call_counts{};
 
 void count_call(Op op) { call_counts[op].fetch_add(1, std::memory_order_relaxed); }
@@ -52,6 +55,70 @@ void project(py::handle grads, const std::string& kind, std::int64_t input_dim, 
     fimo::project(grads_view, sketch, offset, out_view, num_threads);
   }
   count_call(kProject);
+}
+
+/// Reads the flat form of a sketch, see fimo_fast/_sketch_args.py.
+class SketchArgs {
+ public:
+  SketchArgs(const std::string& kinds, const std::vector<std::int64_t>& numbers) : kinds_(kinds), numbers_(numbers) { next(); }
+
+  bool done() const { return kind_.empty(); }
+
+  OuterSketch outer() {
+    if (kind_ == "factored") {
+      next();
+      const Sketch of_a = vector();
+      return FactoredSketch{of_a, vector()};
+    }
+    if (kind_ == "tensorsketch") {
+      next();
+      const std::int64_t* number = four();
+      return TensorSketch{number[0], number[1], number[2], static_cast<std::uint64_t>(number[3])};
+    }
+    return vector();
+  }
+
+  Sketch vector() {
+    if (done()) throw py::value_error("kinds: expected another sketch at the end of '" + kinds_.str() + "'");
+    const SketchKind kind = sketch_kind(kind_);
+    next();
+    const std::int64_t* number = four();
+    return {kind, number[0], number[1], static_cast<std::uint64_t>(number[2]), number[3]};
+  }
+
+ private:
+  void next() {
+    if (!(kinds_ >> kind_)) kind_.clear();
+  }
+  const std::int64_t* four() {
+    if (numbers_.size() - used_ < 4) throw py::value_error("numbers: expected four for each sketch of '" + kinds_.str() + "'");
+    used_ += 4;
+    return numbers_.data() + used_ - 4;
+  }
+
+  std::istringstream kinds_;
+  std::string kind_;  // the next one; empty at the end
+  const std::vector<std::int64_t>& numbers_;
+  std::size_t used_ = 0;
+};
+
+void outer_project(py::handle a, py::handle delta, const std::string& kinds, const std::vector<std::int64_t>& numbers,
+                   py::handle out, int num_threads) {
+  const TensorArg a_arg(a, "a", {2, 3}), delta_arg(delta, "delta", a_arg.ndim()), out_arg(out, "out", 2, TensorArg::kWrite);
+  out_arg.must_not_overlap(a_arg);
+  out_arg.must_not_overlap(delta_arg);
+  SketchArgs args(kinds, numbers);
+  const OuterSketch sketch = args.outer();
+  std::vector<Sketch> then;
+  while (!args.done()) then.push_back(args.vector());
+  const ConstTensor3View a_view = a_arg.tensor3(), delta_view = delta_arg.tensor3();
+  const MatrixView out_view = out_arg.output();
+  checked_threads(num_threads);
+  {
+    const py::gil_scoped_release release;
+    fimo::outer_project(a_view, delta_view, sketch, then, out_view, num_threads);
+  }
+  count_call(kOuterProject);
 }
 
 void outer_dot(py::handle a, py::handle delta, py::handle a2, py::handle delta2, py::handle out, int num_threads) {
@@ -155,6 +222,8 @@ PYBIND11_MODULE(_C, m) {
 
   m.def("project", &project, py::arg("grads"), py::arg("kind"), py::arg("input_dim"), py::arg("sketch_dim"), py::arg("seed"),
         py::arg("nonzeros"), py::arg("offset"), py::arg("out"), py::arg("num_threads"));
+  m.def("outer_project", &outer_project, py::arg("a"), py::arg("delta"), py::arg("kinds"), py::arg("numbers"), py::arg("out"),
+        py::arg("num_threads"));
   m.def("outer_dot", &outer_dot, py::arg("a"), py::arg("delta"), py::arg("a2"), py::arg("delta2"), py::arg("out"),
         py::arg("num_threads"));
   m.def("outer_dot_materialises", &fimo::outer_dot_materialises, py::arg("batch"), py::arg("tokens"), py::arg("batch2"),

@@ -9,8 +9,10 @@
 #include "gram_kernel.h"
 #include "kernels.h"
 #include "mask_kernel.h"
+#include "outer_mask_kernel.h"
 #include "sjlt_kernel.h"
 #include "srht_kernel.h"
+#include "tensor_kernel.h"
 #include "topk_kernel.h"
 
 #define FIMO_STRINGIFY_(x) #x
@@ -27,11 +29,15 @@ const Kernels kKernels = {
     {sjlt_entries<float>, sjlt_entries<double>, sjlt_entries<BFloat16>, sjlt_entries<Float16>},
     {sjlt<float>, sjlt<double>, sjlt<BFloat16>, sjlt<Float16>},
     {srht<float>, srht<double>, srht<BFloat16>, srht<Float16>},
+    {tensor<float>, tensor<double>, tensor<BFloat16>, tensor<Float16>},
+    {outer_mask<float>, outer_mask<double>, outer_mask<BFloat16>, outer_mask<Float16>},
     {pack<float>, pack<double>, pack<BFloat16>, pack<Float16>},
     {gram<float>, gram<double>, gram<BFloat16>, gram<Float16>},
     {sum_squares<float>, sum_squares<double>, sum_squares<BFloat16>, sum_squares<Float16>},
     {sum_products<float>, sum_products<double>, nullptr, nullptr},
     {multiply<float>, multiply<double>, nullptr, nullptr},
+    {count_sketch_columns<float>, count_sketch_columns<double>, nullptr, nullptr},
+    {add<float>, add<double>, nullptr, nullptr},
     {topk<float>, topk<double>, nullptr, nullptr},
     {Simd<float>::kLanes, Simd<double>::kLanes, Simd<float>::kLanes, Simd<float>::kLanes},
     {kPanel<float>, kPanel<double>, kPanel<float>, kPanel<float>},

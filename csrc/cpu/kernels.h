@@ -98,6 +98,46 @@ struct SrhtTask {
   std::uint32_t* signs_columns;  // [run, 4 * ceil(sketch_dim / 128)] where `rows` is given
 };
 
+/// The columns of a CountSketch: where each coordinate goes and its sign, 1 or -1 in the accumulator type.
+struct CountSketchColumns {
+  const std::uint32_t* bucket;  // [count]
+  const void* sign;             // [count]
+  std::int64_t count;
+};
+
+/// The TensorSketch of some tokens of one example.
+struct TensorTask {
+  const void* a;  // [tokens, a_columns.count]
+  std::int64_t a_token_stride;
+  const void* delta;  // [tokens, delta_columns.count]
+  std::int64_t delta_token_stride;
+  std::int64_t tokens;  // at least 1
+  CountSketchColumns a_columns;
+  CountSketchColumns delta_columns;
+  std::int64_t sketch_dim;  // a power of two
+  void* a_sketch;           // [sketch_dim], scratch
+  void* delta_sketch;       // [sketch_dim], scratch
+  void* sums;               // [sketch_dim], the result
+};
+
+/// Adds outputs of a Mask of outer products; `out` points to the first.
+struct OuterMaskTask {
+  const void* a;      // [examples, tokens, n]
+  const void* delta;  // [examples, tokens, m]
+  std::int64_t a_batch_stride;
+  std::int64_t a_token_stride;
+  std::int64_t delta_batch_stride;
+  std::int64_t delta_token_stride;
+  std::int64_t examples;
+  std::int64_t tokens;  // at least 1
+  std::int64_t outputs;
+  const std::uint32_t* row;     // [outputs], positions in delta
+  const std::uint32_t* column;  // [outputs], positions in a
+  const void* scale;            // [outputs]
+  void* out;
+  std::int64_t out_row_stride;
+};
+
 /// Matrices enter the A B^T kernel packed as column panels: [ceil(cols / panel), depth, panel], zero in the padding.
 struct PackTask {
   const void* source;
@@ -145,6 +185,8 @@ struct Kernels {
   void (*sjlt_entries[kDTypeCount])(const SjltEntriesTask&);
   void (*sjlt[kDTypeCount])(const SjltTask&);
   void (*srht[kDTypeCount])(const SrhtTask&);
+  void (*tensor[kDTypeCount])(const TensorTask&);
+  void (*outer_mask[kDTypeCount])(const OuterMaskTask&);
 
   void (*pack[kDTypeCount])(const PackTask&);
   void (*gram[kDTypeCount])(const GramTask&);
@@ -153,6 +195,9 @@ struct Kernels {
   // Of the accumulator type; null for the 16-bit types.
   double (*sum_products[kDTypeCount])(const void* x, const void* y, std::int64_t stride, std::int64_t rows, std::int64_t cols);
   void (*multiply[kDTypeCount])(const void* x, const void* y, void* out, std::int64_t count);
+  void (*count_sketch_columns[kDTypeCount])(std::uint64_t seed, std::int64_t sketch_dim, std::int64_t columns,
+                                            std::uint32_t* bucket, void* sign);
+  void (*add[kDTypeCount])(void* out, const void* x, std::int64_t count);
   void (*topk[kDTypeCount])(const TopkTask&);
 
   std::int64_t lanes[kDTypeCount];  // of the accumulator type

@@ -10,6 +10,7 @@
 
 #include "fimo_fast/build_info.h"
 #include "fimo_fast/outer.h"
+#include "fimo_fast/outer_project.h"
 #include "fimo_fast/sketch.h"
 #include "fimo_fast/topk.h"
 #include "guarded.h"
@@ -47,6 +48,16 @@ void project(fimo::SketchKind kind, std::int64_t nonzeros, const Arrays& arrays,
                 {arrays.out, DType::kFloat32, kRows, sketch_dim, sketch_dim}, 1);
 }
 
+/// Both factors are `in`.
+void outer_project(const fimo::OuterSketch& sketch, std::int64_t sketch_dim, const Arrays& arrays) {
+  const fimo::ConstTensor3View view{arrays.in, DType::kFloat32, kRows, 1, kDim, arrays.row_stride, kDim};
+  fimo::outer_project(view, view, sketch, {}, {arrays.out, DType::kFloat32, kRows, sketch_dim, sketch_dim}, 1);
+}
+
+fimo::Sketch sketch(fimo::SketchKind kind, std::int64_t input_dim, std::int64_t sketch_dim, std::int64_t nonzeros = 0) {
+  return {kind, input_dim, sketch_dim, 0, nonzeros};
+}
+
 struct Operation {
   std::int64_t out_elements;
   std::function<void(const Arrays&)> run;
@@ -58,6 +69,20 @@ const std::map<std::string, Operation> kOperations{
     {"mask", {kRows * kDim, [](const Arrays& x) { project(fimo::SketchKind::kMask, 0, x, kDim); }}},  // keeps all
     {"sjlt", {kRows * kSketchDim, [](const Arrays& x) { project(fimo::SketchKind::kSjlt, 2, x); }}},
     {"srht", {kRows * kSketchDim, [](const Arrays& x) { project(fimo::SketchKind::kSrht, 0, x); }}},
+    {"outer_project_mask",
+     {kRows * kDim * kDim,
+      [](const Arrays& x) { outer_project(sketch(fimo::SketchKind::kMask, kDim * kDim, kDim * kDim), kDim * kDim, x); }}},
+    {"outer_project_formed",
+     {kRows * kSketchDim,
+      [](const Arrays& x) { outer_project(sketch(fimo::SketchKind::kSjlt, kDim * kDim, kSketchDim, 1), kSketchDim, x); }}},
+    {"outer_project_factored",
+     {kRows * 12,
+      [](const Arrays& x) {
+        const fimo::FactoredSketch factors{sketch(fimo::SketchKind::kSrht, kDim, 4),
+                                           sketch(fimo::SketchKind::kSjlt, kDim, 3, 1)};
+        outer_project(factors, 12, x);
+      }}},
+    {"tensorsketch", {kRows * 2, [](const Arrays& x) { outer_project(fimo::TensorSketch{kDim, kDim, 2, 0}, 2, x); }}},
     {"outer_dot",
      {kRows * kRows,
       [](const Arrays& x) {

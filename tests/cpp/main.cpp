@@ -12,7 +12,10 @@ int main(int argc, char** argv) {
   const struct {
     const char* name;
     void (*run)();
-  } tests[] = {{"project", check::test_project}, {"outer", check::test_outer}, {"topk", check::test_topk}};
+  } tests[] = {{"project", check::test_project},
+               {"outer", check::test_outer},
+               {"outer_project", check::test_outer_project},
+               {"topk", check::test_topk}};
   for (const auto& test : tests) {
     bool wanted = argc == 1;
     for (int i = 1; i < argc; ++i) wanted = wanted || std::strcmp(argv[i], test.name) == 0;

@@ -7,6 +7,7 @@ namespace check {
 
 void test_project();
 void test_outer();
+void test_outer_project();
 void test_topk();
 
 }  // namespace check

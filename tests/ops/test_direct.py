@@ -6,13 +6,14 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fimo_fast import _torch_ops
-from fimo_fast.ops import outer_dot, outer_norm2, project
+from fimo_fast.ops import outer_dot, outer_norm2, outer_project, project
 from fimo_fast.sketch import SRHT
 from fimo_fast.testing import assert_same_bits, count_kernel_calls
 
 SKETCH = SRHT(20, 8)
 CALLS = {
     "project": lambda x: project(x, SKETCH),
+    "outer_project": lambda x: outer_project(x, x, SRHT(400, 8)),
     "outer_dot": lambda x: outer_dot(x, x, x, x),
     "outer_norm2": lambda x: outer_norm2(x, x),
 }
