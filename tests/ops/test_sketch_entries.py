@@ -137,7 +137,7 @@ def test_srht_rows_are_a_uniform_sample():
 
 
 def test_mask_takes_every_coordinate_of_a_stratum_alike():
-    """Over 1000 seeds: places in 16 strata of 8, and pairs of places for neighbouring seeds and strata; 3e-7 to fail."""
+    """Over 1000 seeds: places in 16 strata of 8, their pairs for neighbouring seeds and strata; 3e-7 to fail."""
     places = torch.tensor([reference.mask_coordinates(Mask(128, 16, seed))[0] for seed in range(1000)]) % 8
     assert_uniform(torch.bincount(places.flatten(), minlength=8).double(), 2000)
     for first, second in ((places[:-1], places[1:]), (places[:, :-1], places[:, 1:])):
