@@ -16,7 +16,7 @@ from quality_measure import TOP, WITHIN, Measurement
 from fimo_fast.report.canvas import PX, bare_axes, fit, new_figure, quiet_ticks, to_png, whole, write
 from fimo_fast.report.style import CEILING, FONT, GRID, INK, KNOWN, MUTED, PAPER, Dashes
 
-LEFT, GAP, KEY = 52.0, 60.0, 176.0  # px: tick labels, between panels, column of the key
+LEFT, GAP, KEY = 52.0, 60.0, 216.0  # px: tick labels, between panels, column of the key
 WIDTH, HEIGHT = 330.0, 250.0  # of a panel
 BOTTOM, BETWEEN, TOP_ROOM = 50.0, 66.0, 92.0
 POINTS = 8.8
@@ -41,6 +41,12 @@ LOOKS = {
     "Gaussian": Look(_COLOURS["GradCos"], "p"),
     "Mask of 8k, SJLT": Look(_COLOURS["UnrolledResponse"], "X", (3, 1.4)),
     "Mask": Look(_COLOURS["TRAK"], "P"),
+    "SRHT of the gradient": Look(_COLOURS["UnrolledDerivative"], "o"),
+    "SJLT of the gradient": Look(_COLOURS["FiniteHorizon"], "^"),
+    "SRHT of both factors": Look(_COLOURS["GradCos"], "p", (3, 1.4)),
+    "Rademacher of both factors": Look(_COLOURS["GradDot"], "s", (3, 1.4)),
+    "TensorSketch": Look(_COLOURS["TRAK"], "P"),
+    "Masks of both factors, SJLT": Look(_COLOURS["UnrolledResponse"], "X", (3, 1.4)),
 }
 
 
@@ -147,9 +153,9 @@ def _sizes(figure: Figure, axes: Axes, panel: Panel) -> None:
 
 def _key(figure: Figure, left: float, top: float, panels: Sequence[Panel]) -> None:
     width, height = figure.get_size_inches() * PX
-    measured = {r.kind for panel in panels for r in panel.results}
-    rows = [(kind, look) for kind, look in LOOKS.items() if kind in measured]
-    for i, (kind, look) in enumerate(rows):
+    kinds = list(dict.fromkeys(r.kind for panel in panels for r in panel.results))
+    for i, kind in enumerate(kinds):
+        look = LOOKS[kind]
         y = top - 10 - 21 * i
         figure.add_artist(
             Line2D(
@@ -159,7 +165,7 @@ def _key(figure: Figure, left: float, top: float, panels: Sequence[Panel]) -> No
             )
         )  # fmt: skip
         write(figure, left + 34, y, kind, POINTS, INK, verticalalignment="center_baseline")
-    y = top - 10 - 21 * len(rows)
+    y = top - 10 - 21 * len(kinds)
     dots = Line2D(np.array([left, left + 26]) / width, np.array([y] * 2) / height, color=CEILING, linewidth=0.9)
     dots.set_linestyle((0, (1, 2)))
     figure.add_artist(dots)

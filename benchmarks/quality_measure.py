@@ -2,56 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from quality_problems import Gradients
+from quality_gradients import Gradients
+from quality_kinds import Kind
 from torch import Tensor
-
-from fimo_fast import ops, sketch
 
 TOP, WITHIN = 10, 50
 BATCH = 128  # gradients of one timed call
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One sort of sketch.
-
-    Attributes:
-        name: for people.
-        make: (input_dim, sketch_dim, seed) → the sketch.
-        nested: the sketch for a smaller sketch_dim is the first rows of a larger one's, but for the scale
-            (docs/numerics.md: an entry depends on its row, its column and the seed only).
-    """
-
-    name: str
-    make: Callable[[int, int, int], sketch.Sketch]
-    nested: bool = False
-
-
-def _mask_sjlt(dim: int, k: int, seed: int) -> sketch.Sketch:
-    first = sketch.Mask(dim, min(8 * k, dim), seed)
-    return sketch.Composition(first, sketch.SJLT(first.sketch_dim, k, seed, nonzeros=1))
-
-
-def _sjlt_srht(dim: int, k: int, seed: int) -> sketch.Sketch:
-    first = sketch.SJLT(dim, 4 * k, seed, nonzeros=1)
-    return sketch.Composition(first, sketch.SRHT(4 * k, k, seed))
-
-
-KINDS = (
-    Kind("SRHT", sketch.SRHT),
-    Kind("SJLT, 1 nonzero", lambda dim, k, seed: sketch.SJLT(dim, k, seed, nonzeros=1)),
-    Kind("SJLT, 4 nonzeros", lambda dim, k, seed: sketch.SJLT(dim, k, seed, nonzeros=4)),
-    Kind("SJLT to 4k, SRHT", _sjlt_srht),
-    Kind("Rademacher", sketch.Rademacher, nested=True),
-    Kind("Gaussian", sketch.Gaussian, nested=True),
-    Kind("Mask of 8k, SJLT", _mask_sjlt),
-    Kind("Mask", sketch.Mask),
-)
 
 
 @dataclass
@@ -83,10 +45,8 @@ class Truth:
     """Inner products of all queries and training examples in float64, [n_queries, n_train]."""
 
     def __init__(self, gradients: Gradients) -> None:
-        parts = zip(gradients.queries.split(4096, dim=1), gradients.train.split(4096, dim=1), strict=True)
-        self.scores = sum(queries.double() @ train.double().T for queries, train in parts)
-        norms = [part.double().norm(dim=1) for part in (gradients.queries, gradients.train)]
-        self.norms = norms[0][:, None] * norms[1]
+        self.scores = gradients.queries.inner(gradients.train)
+        self.norms = gradients.queries.norms()[:, None] * gradients.train.norms()
         self.best = self.scores.topk(TOP, dim=1).indices
 
     def compare(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -112,7 +72,7 @@ def quality(
     shares = {kind.name: max(sketch_dims) if kind.nested else 50 * len(sketch_dims) for kind in kinds}
     results = []
     for kind in kinds:
-        found: dict[int, list] = {k: [] for k in sketch_dims}
+        found: dict[int, list[tuple[Tensor, ...]]] = {k: [] for k in sketch_dims}
         for seed in seeds:
             for k, scores in _scores(gradients, kind, sketch_dims, seed):
                 found[k].append(truth.compare(scores))
@@ -133,20 +93,16 @@ def quality(
     return results
 
 
-def _scores(gradients: Gradients, kind: Kind, sketch_dims: Sequence[int], seed: int):
+def _scores(gradients: Gradients, kind: Kind, sketch_dims: Sequence[int], seed: int) -> Iterator[tuple[int, Tensor]]:
     """(sketch_dim, inner products of sketches [n_queries, n_train]) for each size."""
-    dim = gradients.train.shape[1]
     if not kind.nested:
         for k in sketch_dims:
-            made = kind.make(dim, k, seed)
-            yield k, _inner(ops.project(gradients.queries, made), ops.project(gradients.train, made))
+            yield k, _inner(*(part.sketch(kind, k, seed) for part in (gradients.queries, gradients.train)))
         return
-    largest = max(sketch_dims)
-    made = kind.make(dim, largest, seed)
-    queries, train = ops.project(gradients.queries, made), ops.project(gradients.train, made)
-    smallest = ops.project(gradients.queries[:1], kind.make(dim, min(sketch_dims), seed))
-    scale = (largest / min(sketch_dims)) ** 0.5
-    torch.testing.assert_close(queries[:1, : min(sketch_dims)] * scale, smallest, rtol=1e-3, atol=1e-4)
+    largest, least = max(sketch_dims), min(sketch_dims)
+    queries, train = (part.sketch(kind, largest, seed) for part in (gradients.queries, gradients.train))
+    check = gradients.queries.sketch(kind, least, seed)
+    torch.testing.assert_close(queries[:, :least] * (largest / least) ** 0.5, check, rtol=1e-3, atol=1e-4)
     for k in sketch_dims:
         yield k, _inner(queries[:, :k], train[:, :k]) * (largest / k)
 
@@ -164,18 +120,17 @@ def time_all(
 ) -> float:
     """Adds seconds for 1000 gradients to the results; returns those of reading the numbers once (their sum in torch).
 
-    Kinds take turns, so that all see the same machine; the minimum counts. What takes long gets three turns.
+    Kinds take turns, so that all see the same machine; the minimum counts. What takes long gets two turns.
     """
-    batch = gradients.train[:BATCH].contiguous()
-    made = {kind.name: kind.make for kind in kinds}
-    calls: list[Callable[[], object]] = [batch.sum]
+    batch = gradients.train.first(BATCH)
+    made = {kind.name: kind for kind in kinds}
+    calls: list[Callable[[], object]] = [batch.read]
     for result in results:
-        one = made[result.kind](batch.shape[1], result.sketch_dim, 0)
-        calls.append(lambda one=one: ops.project(batch, one))
+        calls.append(functools.partial(batch.sketch, made[result.kind], result.sketch_dim, 0))
     best = [float("inf")] * len(calls)
     for turn in range(rounds):
         for i, call in enumerate(calls):
-            if turn < 3 or best[i] < 0.1:
+            if turn < 2 or best[i] < 0.1:
                 start = time.perf_counter()
                 call()
                 best[i] = min(best[i], time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""Real per-example gradients: a convolutional network on CIFAR-10 and a transformer on SST-2, both trained here."""
+"""Models to take gradients of: a convolutional network on CIFAR-10 and a transformer on SST-2, both trained here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from fimo_fast import Problem
-from fimo_fast.gradients import check_finite, per_example_gradients
 from fimo_fast.tasks import cross_entropy, fit
 
 Examples = tuple[Tensor, Tensor]
@@ -22,23 +21,24 @@ PADDING, UNKNOWN = 0, 1
 
 
 @dataclass(frozen=True)
-class Gradients:
-    """Gradients of training examples and queries by all parameters, float32.
+class Trained:
+    """A trained model and the examples whose gradients are wanted.
 
     Attributes:
         title: for people.
         facts: what was trained on what, and how well it does.
-        train: [n_train, parameters].
-        queries: [n_queries, parameters].
+        problem: the model with its loss.
+        train, queries: inputs and targets; the model has not seen the queries.
     """
 
     title: str
     facts: str
-    train: Tensor
-    queries: Tensor
+    problem: Problem
+    train: Examples
+    queries: Examples
 
 
-def cifar(path: Path, n_train: int, n_queries: int, epochs: int, advance: Callable[[float], None]) -> Gradients:
+def cifar(path: Path, n_train: int, n_queries: int, epochs: int, advance: Callable[[float], None]) -> Trained:
     """A network of three convolutions on the images of an .npz file with x_train, y_train, x_test and y_test."""
     with np.load(path) as data:
         sets = tuple(
@@ -54,12 +54,12 @@ def cifar(path: Path, n_train: int, n_queries: int, epochs: int, advance: Callab
         nn.Flatten(), nn.Linear(128 * side * side, 10),
     )  # fmt: skip
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
-    return _gradients("CIFAR-10, CNN", model, optimizer, sets, (n_train, n_queries), epochs, advance)
+    return _train("CIFAR-10, CNN", model, optimizer, sets, (n_train, n_queries), epochs, advance)
 
 
 def sst2(
     train: Path, test: Path, n_train: int, n_queries: int, epochs: int, advance: Callable[[float], None]
-) -> Gradients:
+) -> Trained:
     """A transformer of two layers on the sentences and labels of two tab-separated files."""
     tables = [_sentences(path) for path in (train, test)]
     counts = Counter(word for words, _ in tables[0] for word in words)
@@ -70,14 +70,7 @@ def sst2(
     torch.manual_seed(0)
     model = Transformer(len(numbers) + UNKNOWN + 1)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    return _gradients("SST-2, transformer", model, optimizer, sets, (n_train, n_queries), epochs, advance)
-
-
-def noise(n_train: int, n_queries: int, dim: int) -> Gradients:
-    """Independent normal numbers: no structure for a sketch to suffer from, and no scores to find."""
-    generator = torch.Generator().manual_seed(0)
-    train, queries = (torch.randn(n, dim, generator=generator) for n in (n_train, n_queries))
-    return Gradients("Gaussian noise", f"independent normal numbers, {dim:,} an example", train, queries)
+    return _train("SST-2, transformer", model, optimizer, sets, (n_train, n_queries), epochs, advance)
 
 
 class Transformer(nn.Module):
@@ -119,7 +112,7 @@ class Layer(nn.Module):
         return x + self.perceptron(self.norms[1](x))
 
 
-def _gradients(
+def _train(
     title: str,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -127,29 +120,22 @@ def _gradients(
     sizes: tuple[int, int],
     epochs: int,
     advance: Callable[[float], None],
-) -> Gradients:
-    """Trains on all of the first set; gradients of its first examples and, as queries, of the second's."""
+) -> Trained:
+    """Trains on all of the first set; keeps its first examples, and the first ones of the second as queries."""
     for name, (inputs, _), size in zip(("training examples", "queries"), sets, sizes, strict=True):
         if len(inputs) < size:
             raise ValueError(f"{title}: expected at least {size} {name}, got {len(inputs)}")
     for epoch in range(epochs):
         fit(model, cross_entropy, sets[0], optimizer, epochs=1, batch_size=64, seed=epoch)
-        advance(0.5 / epochs)
+        advance(1 / epochs)
     right = [_accuracy(model, *examples) for examples in sets]
     problem = Problem(model.eval(), cross_entropy)
-    parts = []
-    for (inputs, targets), size in zip(sets, sizes, strict=True):
-        rows = torch.empty(size, problem.numel)
-        for batch in torch.arange(size).split(50):
-            found = per_example_gradients(problem, inputs[batch], targets[batch])
-            rows[batch] = check_finite(problem.ravel(found), f"gradients of {title}")
-            advance(0.5 * len(batch) / sum(sizes))
-        parts.append(rows)
     facts = (
         f"{problem.numel:,} parameters, {epochs} epoch{'' if epochs == 1 else 's'} on {len(sets[0][0]):,} examples; "
         f"{right[0]:.0%} of the training labels and {right[1]:.0%} of the others right"
     )
-    return Gradients(title, facts, *parts)
+    train, queries = ((inputs[:size], targets[:size]) for (inputs, targets), size in zip(sets, sizes, strict=True))
+    return Trained(title, facts, problem, train, queries)
 
 
 @torch.no_grad()

@@ -1,5 +1,7 @@
 """benchmarks/quality.py on tiny made-up data: it runs from one command, and its numbers are those of the sketches."""
 
+import dataclasses
+import importlib
 import json
 import subprocess
 import sys
@@ -9,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
+from fimo_fast import reference
+
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture
-def measure(monkeypatch):
-    """The module benchmarks/quality_measure.py."""
+def module(monkeypatch):
+    """Imports a module of benchmarks/ by its name."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    import quality_measure
-
-    return quality_measure
+    return importlib.import_module
 
 
 def write_data(folder):
@@ -51,12 +53,10 @@ def test_the_whole_script(tmp_path):
     subprocess.run([str(part) for part in command], check=True, capture_output=True, timeout=300)
     found = json.loads((tmp_path / "out" / "quality.json").read_text())
     assert found["machine"]["threads"] == 2 and found["machine"]["train"] == 60
-    assert [problem["title"] for problem in found["problems"]] == [
-        "CIFAR-10, CNN", "SST-2, transformer", "Gaussian noise",
-    ]  # fmt: skip
-    for problem in found["problems"]:
-        signed = [r for r in problem["results"] if not r["kind"].startswith("Mask")]
-        assert len(signed) in (6, 12)
+    assert list(found["problems"]) == ["CIFAR-10", "SST-2", "layers", "noise"]
+    for problem in found["problems"].values():
+        signed = [r for r in problem["results"] if not ("Mask" in r["kind"] or "factors" in r["kind"])]
+        assert len(signed) >= 6
         for r in problem["results"]:
             assert 0 <= r["recall"] <= r["recall_within"] <= 1 and r["seconds"] > 0
         for r in signed:
@@ -64,43 +64,54 @@ def test_the_whole_script(tmp_path):
             assert 0.3 < r["error"] * r["sketch_dim"] ** 0.5 < 2.5, r
     table = (tmp_path / "out" / "quality.md").read_text()
     assert "120 examples" in table and "| SRHT | 256 |" in table
-    assert (tmp_path / "out" / "quality.png").read_bytes().startswith(b"\x89PNG")
-    assert "<svg" in (tmp_path / "out" / "quality.svg").read_text()
+    for name in ("quality", "quality-layers"):
+        assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (tmp_path / "out" / f"{name}.svg").read_text()
 
 
-def test_measures_against_a_hand_made_case(measure):
-    """Scores that are too large by 1 for one example of 60: error, spread and recall by hand."""
-    rows = torch.eye(60)
-    train, queries = rows * torch.arange(60.0)[:, None], torch.ones(1, 60)
-    truth = measure.Truth(measure.Gradients("", "", train, queries))
+def test_measures_against_a_hand_made_case(module):
+    """Scores that are wrong for one example of 60, and scores that are all too large: error, spread, recall by hand."""
+    measure, gradients = module("quality_measure"), module("quality_gradients")
+    rows = torch.eye(60) * torch.arange(60.0)[:, None]
+    truth = measure.Truth(gradients.Gradients("", "", gradients.Rows(rows), gradients.Rows(torch.ones(1, 60))))
     scores = torch.arange(60.0, dtype=torch.float64)[None]
     torch.testing.assert_close(truth.scores, scores)
     wrong = scores.clone()
     wrong[0, 0] = 1000.0  # takes the place of example 50 among the ten best
-    relative, of_spread, recall, within = truth.compare(wrong)
+    _, of_spread, recall, within = truth.compare(wrong)
     assert recall == 0.9 and within == 1
     assert of_spread.item() == pytest.approx(1000**2 / 60 / scores.var(unbiased=False).item())
-    wrong = scores * 1.1
-    relative, _, recall, _ = truth.compare(wrong)
+    relative, _, recall, _ = truth.compare(scores * 1.1)
     assert recall == 1
     # |x| = i, |y| = sqrt(60): an error of i / 10 is 0.1 / sqrt(60), except for the example that is zero.
     assert relative.item() == pytest.approx(0.01 / 60 * 59 / 60)
 
 
-def test_kinds_called_nested_are(measure):
+def test_kinds_called_nested_are(module):
     """What saves a projection for each size: smaller sketches are the first rows of the largest."""
-    from fimo_fast import reference
-
-    nested = [kind for kind in measure.KINDS if kind.nested]
+    nested = [kind for kind in module("quality_kinds").VECTOR if kind.nested]
     assert {kind.name for kind in nested} == {"Rademacher", "Gaussian"}
     for kind in nested:
         large, small = (reference.sketch_matrix(kind.make(50, k, 3), 0, 50) * k**0.5 for k in (400, 130))
         torch.testing.assert_close(large[:130], small)
 
 
-def test_data_that_is_too_small_is_refused(tmp_path, measure):
-    import quality_problems
+def test_layers_have_the_inner_products_of_their_rows(module, tmp_path):
+    """The same gradients by factors and by torch.func, restricted to the linear layers."""
+    problems, gradients = module("quality_problems"), module("quality_gradients")
+    write_data(tmp_path)
+    trained = problems.sst2(tmp_path / "train.tsv", tmp_path / "validation.tsv", 7, 3, 1, lambda share: None)
+    factors = gradients.layers(trained, "layers.")
+    names = [name for name in trained.problem.shapes if name.startswith("layers.") and "norms" not in name]
+    trained = dataclasses.replace(trained, problem=trained.problem.restricted(names))
+    rows = gradients.rows(trained, lambda share: None)
+    torch.testing.assert_close(
+        factors.queries.inner(factors.train), rows.queries.inner(rows.train), rtol=1e-4, atol=1e-6
+    )
+    torch.testing.assert_close(factors.train.norms(), rows.train.norms(), rtol=1e-4, atol=1e-6)
 
+
+def test_data_that_is_too_small_is_refused(module, tmp_path):
     write_data(tmp_path)
     with pytest.raises(ValueError, match="CIFAR-10, CNN: expected at least 100 queries, got 40"):
-        quality_problems.cifar(tmp_path / "images.npz", 50, 100, 1, lambda share: None)
+        module("quality_problems").cifar(tmp_path / "images.npz", 50, 100, 1, lambda share: None)
