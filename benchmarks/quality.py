@@ -48,7 +48,7 @@ def main(
     out: Annotated[Path, typer.Option(help="folder for what is written")] = Path("quality"),
     train: Annotated[int, typer.Option(min=50, help="training examples whose gradients are taken")] = 1000,
     queries: Annotated[int, typer.Option(min=1)] = 100,
-    seeds: Annotated[int, typer.Option(min=1, help="of each sketch")] = 2,
+    seeds: Annotated[int, typer.Option(min=1, help="of each sketch; two at most of dense ones")] = 5,
     threads: Annotated[int, typer.Option(min=1)] = 2,
     quick: Annotated[bool, typer.Option(help="two sizes, one seed, one epoch of training")] = False,
 ) -> None:

@@ -119,7 +119,7 @@ def layers(trained: Trained, pattern: str) -> Gradients:
     train = captured(trained.train)
     entries = sum(f.a.shape[2] * f.delta.shape[2] for f in train.factors)
     tokens = train.factors[0].a.shape[1]
-    facts = f"{len(chosen)} linear layers of {entries:,} parameters, {tokens} tokens; gradients not formed"
+    facts = f"{len(chosen)} linear layers of {entries:,} parameters; {tokens} tokens, given as factors"
     return Gradients(f"{trained.title}’s linear layers", facts, train, captured(trained.queries))
 
 
