@@ -62,7 +62,7 @@ def apply(sketch) -> Tensor:
     if isinstance(first, VectorSketch):
         return ops.project(VECTORS, sketch)
     a, delta = (rows[:, None] for rows in FACTORS)
-    return reference.outer_project(a, delta, sketch)
+    return ops.outer_project(a, delta, sketch)
 
 
 @dataclass(frozen=True)
