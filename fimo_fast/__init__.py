@@ -10,7 +10,7 @@ from . import evaluate, ops
 from ._native import build_info
 from .gradients import per_example_gradients
 from .methods import TRAK, FiniteHorizon, GradCos, GradDot, InfluenceFunction
-from .ops import outer_dot, outer_norm2, project, topk
+from .ops import outer_dot, outer_norm2, project, quantize, scores, topk
 from .oracle import FurtherTraining, FurtherTrainingResult, UnrolledDerivative, UnrolledResponse
 from .problem import Problem
 from .sketch import SJLT, SRHT, Rademacher
@@ -42,5 +42,7 @@ __all__ = [
     "outer_norm2",
     "per_example_gradients",
     "project",
+    "quantize",
+    "scores",
     "topk",
 ]

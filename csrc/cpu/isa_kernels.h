@@ -5,6 +5,7 @@
 /// library: its inline functions would be merged with those of the rest of the program.
 #pragma once
 
+#include "dot_kernel.h"
 #include "gram_kernel.h"
 #include "kernels.h"
 #include "rademacher_kernel.h"
@@ -23,14 +24,21 @@ const Kernels kKernels = {
     {rademacher<float>, rademacher<double>, rademacher<BFloat16>, rademacher<Float16>},
     {sjlt<float>, sjlt<double>, sjlt<BFloat16>, sjlt<Float16>},
     {srht<float>, srht<double>, srht<BFloat16>, srht<Float16>},
-    {pack<float>, pack<double>, pack<BFloat16>, pack<Float16>},
-    {gram<float>, gram<double>, gram<BFloat16>, gram<Float16>},
+    {pack<float>, pack<double>, pack<BFloat16>, pack<Float16>, pack<std::int8_t>},
+    {gram<float>, gram<double>, gram<BFloat16>, gram<Float16>, gram<std::int8_t>},
+    {dot_prepare<float>, dot_prepare<double>, dot_prepare<BFloat16>, dot_prepare<Float16>, dot_prepare<std::int8_t>},
+    {dot<float>, dot<double>, dot<BFloat16>, dot<Float16>, dot<std::int8_t>},
     {sum_squares<float>, sum_squares<double>, sum_squares<BFloat16>, sum_squares<Float16>},
-    {sum_products<float>, sum_products<double>, nullptr, nullptr},
-    {multiply<float>, multiply<double>, nullptr, nullptr},
-    {topk<float>, topk<double>, nullptr, nullptr},
-    {Simd<float>::kLanes, Simd<double>::kLanes, Simd<float>::kLanes, Simd<float>::kLanes},
-    {kPanel<float>, kPanel<double>, kPanel<float>, kPanel<float>},
+    scale,
+    {sum_products<float>, sum_products<double>},
+    {multiply<float>, multiply<double>},
+    {topk<float>, topk<double>},
+    {Simd<float>::kLanes, Simd<double>::kLanes, Simd<float>::kLanes, Simd<float>::kLanes, Simd<std::int32_t>::kLanes},
+    {kPanel<float>, kPanel<double>, kPanel<float>, kPanel<float>, kPanel<std::int32_t>},
+    {kDotGroup<float>, kDotGroup<double>, kDotGroup<BFloat16>, kDotGroup<Float16>, kDotGroup<std::int8_t>},
+    {DotSimd<float>::kStep, DotSimd<double>::kStep, DotSimd<BFloat16>::kStep, DotSimd<Float16>::kStep,
+     DotSimd<std::int8_t>::kStep},
+    kInt8RowBias,
 };
 
 }  // namespace fimo::FIMO_ISA
