@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The SIMD wrapper (see simd_scalar.h) on AVX-512 F, BW, DQ and VL: 32 registers of 512 bits.
+/// The SIMD wrapper (see simd_scalar.h) on AVX-512 F, BW, DQ and VL: 32 registers of 512 bits. Where the compiler may use VNNI,
+/// int8 does.
 #pragma once
 
 #include <immintrin.h>
