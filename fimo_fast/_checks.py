@@ -19,14 +19,16 @@ _DTYPES = {
 }
 
 
-def check_arrays(arrays: dict[str, Any], dims: tuple[int, ...], shapes: str) -> None:
+def check_arrays(arrays: dict[str, Any], dims: tuple[int, ...], shapes: str, *, int8: bool = False) -> None:
     """Checks that all are torch tensors or all NumPy arrays, of one dtype, device and allowed rank.
 
     Args:
         arrays: the arguments by name; the first one sets what the others must be like.
         dims: allowed ranks.
         shapes: the allowed shapes in words, for the message.
+        int8: whether int8 is allowed beside the floating-point types.
     """
+    dtypes = {**_DTYPES, "int8": torch.int8} if int8 else _DTYPES
     (first_name, first), *_ = arrays.items()
     numpy = isinstance(first, np.ndarray)
     kind: Any = np.ndarray if numpy else Tensor
@@ -34,9 +36,9 @@ def check_arrays(arrays: dict[str, Any], dims: tuple[int, ...], shapes: str) -> 
         if not isinstance(x, kind):
             like = f"a NumPy array like {first_name}" if numpy else "a torch tensor (or all NumPy)"
             raise TypeError(f"{name}: expected {like}, got {type(x).__name__}")
-        dtype = _DTYPES.get(x.dtype.name) if numpy else x.dtype
-        if dtype not in _DTYPES.values():
-            raise TypeError(f"{name}: expected {', '.join(_DTYPES)}; got {x.dtype}")
+        dtype = dtypes.get(x.dtype.name) if numpy else x.dtype
+        if dtype not in dtypes.values():
+            raise TypeError(f"{name}: expected {', '.join(dtypes)}; got {x.dtype}")
         if x.dtype != first.dtype:
             raise TypeError(f"{name}: expected {first.dtype} like {first_name}, got {x.dtype}")
         if x.ndim not in dims or x.ndim != first.ndim:
@@ -82,3 +84,31 @@ def check_last_dim(name: str, x: Any, like_name: str, like: Any) -> None:
     """Checks that two factors have the same features."""
     if x.shape[-1] != like.shape[-1]:
         raise ValueError(f"{name}: expected last dimension {like.shape[-1]} like {like_name}, got {list(x.shape)}")
+
+
+def check_scales(name: str, scales: Any, rows_name: str, rows: Any) -> None:
+    """Checks the scales of the rows of an int8 matrix, or that another matrix has none.
+
+    Args:
+        name: of the argument ``scales``.
+        scales: float32 [len(rows)] for int8, None otherwise.
+        rows_name: of the argument ``rows``.
+        rows: [rows, dim], already checked.
+    """
+    numpy = isinstance(rows, np.ndarray)
+    if rows.dtype not in (torch.int8, np.int8):
+        if scales is not None:
+            raise TypeError(f"{name}: expected None for {rows.dtype} {rows_name}, got {type(scales).__name__}")
+        return
+    kind: Any = np.ndarray if numpy else Tensor
+    if not isinstance(scales, kind):
+        like = f"a float32 {'NumPy array' if numpy else 'torch tensor'} for int8 {rows_name}"
+        raise TypeError(f"{name}: expected {like}, got {type(scales).__name__}")
+    if scales.dtype != (np.float32 if numpy else torch.float32):
+        raise TypeError(f"{name}: expected float32, got {scales.dtype}")
+    if tuple(scales.shape) != (rows.shape[0],):
+        expected = f"[{rows.shape[0]}], one a row of {rows_name}"
+        raise ValueError(f"{name}: expected shape {expected}, got {list(scales.shape)}")
+    if not numpy:
+        check_device(name, scales, rows_name, rows)
+        refuse_grad(name, scales)

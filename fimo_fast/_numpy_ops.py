@@ -69,10 +69,35 @@ def outer_norm2(*factors: np.ndarray) -> np.ndarray:
     return out
 
 
-def topk(queries: np.ndarray, features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def scores(
+    queries: np.ndarray,
+    features: np.ndarray,
+    query_scales: np.ndarray | None,
+    feature_scales: np.ndarray | None,
+) -> np.ndarray:
+    """All inner products, [queries, features]."""
+    out = np.empty((queries.shape[0], features.shape[0]), dtype=_accumulator(queries))
+    sides = (native_layout(queries), native_layout(features))
+    scales = (_native_scales(query_scales), _native_scales(feature_scales))
+    _C.scores(*sides, *scales, out, torch.get_num_threads())
+    return out
+
+
+def topk(
+    queries: np.ndarray,
+    features: np.ndarray,
+    k: int,
+    query_scales: np.ndarray | None,
+    feature_scales: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Values and indices, both [queries, k]."""
     values = np.empty((queries.shape[0], k), dtype=_accumulator(queries))
     indices = np.empty((queries.shape[0], k), dtype=np.int64)
-    arrays = (native_layout(queries), native_layout(features))
-    _C.topk(*arrays, k, values, indices, torch.get_num_threads())
+    sides = (native_layout(queries), native_layout(features))
+    scales = (_native_scales(query_scales), _native_scales(feature_scales))
+    _C.topk(*sides, k, *scales, values, indices, torch.get_num_threads())
     return values, indices
+
+
+def _native_scales(scales: np.ndarray | None) -> np.ndarray | None:
+    return None if scales is None else native_layout(scales)

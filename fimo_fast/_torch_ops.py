@@ -33,7 +33,9 @@ _library.define(f"outer_project(Tensor a, Tensor delta, {_OUTER_SKETCH_ARGS}) ->
 _library.define(f"outer_project_(Tensor a, Tensor delta, Tensor(a!) out, {_OUTER_SKETCH_ARGS}) -> ()")
 _library.define("outer_dot(Tensor a, Tensor delta, Tensor a2, Tensor delta2) -> Tensor")
 _library.define("outer_norm2(Tensor a, Tensor delta) -> Tensor")
-_library.define("topk(Tensor queries, Tensor features, int k) -> (Tensor, Tensor)")
+_SCALES = "Tensor? query_scales=None, Tensor? feature_scales=None"
+_library.define(f"scores(Tensor queries, Tensor features, {_SCALES}) -> Tensor")
+_library.define(f"topk(Tensor queries, Tensor features, int k, {_SCALES}) -> (Tensor, Tensor)")
 
 
 # --- CPU: allocate, call the kernel ---------------------------------------------------------------
@@ -120,11 +122,46 @@ def outer_norm2_cpu(a: Tensor, delta: Tensor) -> Tensor:
     return out
 
 
-def topk_cpu(queries: Tensor, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def scores_cpu(
+    queries: Tensor, features: Tensor, query_scales: Tensor | None = None, feature_scales: Tensor | None = None
+) -> Tensor:
+    """A new tensor [M, N]."""
+    out = _scores_fake(queries, features)
+    _C.scores(
+        _unit_stride(queries),
+        _unit_stride(features),
+        _contiguous(query_scales),
+        _contiguous(feature_scales),
+        out,
+        torch.get_num_threads(),
+    )
+    return out
+
+
+def topk_cpu(
+    queries: Tensor,
+    features: Tensor,
+    k: int,
+    query_scales: Tensor | None = None,
+    feature_scales: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """New tensors [M, k]."""
     values, indices = _topk_fake(queries, features, k)
-    _C.topk(_unit_stride(queries), _unit_stride(features), k, values, indices, torch.get_num_threads())
+    _C.topk(
+        _unit_stride(queries),
+        _unit_stride(features),
+        k,
+        _contiguous(query_scales),
+        _contiguous(feature_scales),
+        values,
+        indices,
+        torch.get_num_threads(),
+    )
     return values, indices
+
+
+def _contiguous(scales: Tensor | None) -> Tensor | None:
+    return None if scales is None else scales.contiguous()
 
 
 # --- CUDA: the reference, until kernels exist -----------------------------------------------------
@@ -189,9 +226,14 @@ def _outer_norm2_cuda(a: Tensor, delta: Tensor) -> Tensor:
     return reference.outer_norm2(a, delta)
 
 
-def _topk_cuda(queries: Tensor, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _scores_cuda(queries: Tensor, features: Tensor, *scales: Tensor | None) -> Tensor:
+    _warn_reference("scores")
+    return reference.scores(queries, features, *scales)
+
+
+def _topk_cuda(queries: Tensor, features: Tensor, k: int, *scales: Tensor | None) -> tuple[Tensor, Tensor]:
     _warn_reference("topk")
-    return reference.topk(queries, features, k)
+    return reference.topk(queries, features, k, *scales)
 
 
 # --- Fake tensors: shapes and types ---------------------------------------------------------------
@@ -221,7 +263,11 @@ def _outer_norm2_fake(a: Tensor, delta: Tensor) -> Tensor:
     return a.new_empty((a.shape[0],), dtype=accumulator(a.dtype))
 
 
-def _topk_fake(queries: Tensor, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _scores_fake(queries: Tensor, features: Tensor, *scales: Tensor | None) -> Tensor:
+    return queries.new_empty((queries.shape[0], features.shape[0]), dtype=accumulator(queries.dtype))
+
+
+def _topk_fake(queries: Tensor, features: Tensor, k: int, *scales: Tensor | None) -> tuple[Tensor, Tensor]:
     shape = (queries.shape[0], k)
     return queries.new_empty(shape, dtype=accumulator(queries.dtype)), queries.new_empty(shape, dtype=torch.int64)
 
@@ -233,6 +279,7 @@ for _name, _cpu, _cuda, _fake in (
     ("outer_project_", outer_project_into_cpu, _outer_project_into_cuda, _outer_project_into_fake),
     ("outer_dot", outer_dot_cpu, _outer_dot_cuda, _outer_dot_fake),
     ("outer_norm2", outer_norm2_cpu, _outer_norm2_cuda, _outer_norm2_fake),
+    ("scores", scores_cpu, _scores_cuda, _scores_fake),
     ("topk", topk_cpu, _topk_cuda, _topk_fake),
 ):
     _library.impl(_name, _cpu, "CPU")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Sketch, TensorSketch, VectorSketch
 
-__all__ = ["outer_dot", "outer_norm2", "outer_project", "philox", "project", "sketch_matrix", "topk"]
+__all__ = ["outer_dot", "outer_norm2", "outer_project", "philox", "project", "scores", "sketch_matrix", "topk"]
 
 (
     STREAM_RADEMACHER,
@@ -267,9 +267,25 @@ def outer_norm2(a: Tensor, delta: Tensor) -> Tensor:
     return _gradients(a, delta).square().sum(1)
 
 
-def topk(queries: Tensor, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Stable sort of all scores, see `fimo_fast.ops.topk`."""
+def scores(
+    queries: Tensor, features: Tensor, query_scales: Tensor | None = None, feature_scales: Tensor | None = None
+) -> Tensor:
+    """All inner products, see `fimo_fast.ops.scores`."""
     dtype = accumulator(queries.dtype)
-    scores = queries.to(dtype) @ features.to(dtype).T
-    values, indices = scores.sort(dim=1, descending=True, stable=True)  # NaN first; equal values keep their order
+    if query_scales is None or feature_scales is None:
+        return queries.to(dtype) @ features.to(dtype).T
+    exact = queries.double() @ features.double().T  # integers below 2^53
+    return (exact * (query_scales.double()[:, None] * feature_scales.double())).to(dtype)
+
+
+def topk(
+    queries: Tensor,
+    features: Tensor,
+    k: int,
+    query_scales: Tensor | None = None,
+    feature_scales: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Stable sort of all scores, see `fimo_fast.ops.topk`."""
+    every = scores(queries, features, query_scales, feature_scales)
+    values, indices = every.sort(dim=1, descending=True, stable=True)  # NaN first; equal values keep their order
     return values[:, :k].contiguous(), indices[:, :k].contiguous()

@@ -162,7 +162,7 @@ def test_topk_outputs_are_checked():
         (indices.view(torch.float32)[:, :2], indices, ValueError, "values: .*shared with indices"),
     ]:
         with pytest.raises(error, match=message):
-            _C.topk(queries, features, 2, bad_values, bad_indices, 1)
+            _C.topk(queries, features, 2, None, None, bad_values, bad_indices, 1)
 
 
 def test_the_gil_is_released():
@@ -209,7 +209,7 @@ def test_calls_count_kernels():
         project(GRADS)
         with pytest.raises(ValueError):
             project(GRADS[0])
-    assert calls == {"project": 2, "outer_project": 0, "outer_dot": 0, "outer_norm2": 0, "topk": 0}
+    assert calls == {"project": 2, "outer_project": 0, "outer_dot": 0, "outer_norm2": 0, "scores": 0, "topk": 0}
     _C.reset_calls()
     assert set(_C.calls().values()) == {0}
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -15,15 +16,15 @@
 #include "fimo_fast/outer.h"
 #include "fimo_fast/outer_project.h"
 #include "fimo_fast/random.h"
+#include "fimo_fast/score.h"
 #include "fimo_fast/sketch.h"
-#include "fimo_fast/topk.h"
 
 namespace fimo::bindings {
 namespace {
 
 /// How often each op ran its kernel, so that tests can tell the kernel from the reference.
-enum Op { kProject, kOuterProject, kOuterDot, kOuterNorm2, kTopk, kOpCount };
-constexpr const char* kOpNames[kOpCount] = {"project", "outer_project", "outer_dot", "outer_norm2", "topk"};
+enum Op { kProject, kOuterProject, kOuterDot, kOuterNorm2, kScores, kTopk, kOpCount };
+constexpr const char* kOpNames[kOpCount] = {"project", "outer_project", "outer_dot", "outer_norm2", "scores", "topk"};
 std::array<std::atomic<std::int64_t>, kOpCount> call_counts{};
 
 void count_call(Op op) { call_counts[op].fetch_add(1, std::memory_order_relaxed); }
@@ -151,12 +152,58 @@ void outer_norm2(py::handle a, py::handle delta, py::handle out, int num_threads
   count_call(kOuterNorm2);
 }
 
-void topk(py::handle queries, py::handle features, std::int64_t k, py::handle values, py::handle indices, int num_threads) {
+/// Scales of int8 rows: float32 [rows], or None.
+class ScalesArg {
+ public:
+  ScalesArg(py::handle object, const char* name, const TensorArg& rows) {
+    if (object.is_none()) return;
+    arg_.emplace(object, name, 1);
+    if (!is(arg_->raw_dtype(), dlpack::kFloat, 32)) {
+      throw py::type_error(arg_->name() + ": expected float32, got " + describe(arg_->raw_dtype()));
+    }
+    if (arg_->shape(0) != rows.shape(0)) {
+      throw py::value_error(arg_->name() + ": expected shape [" + std::to_string(rows.shape(0)) + "], one a row of " +
+                            rows.name() + ", got [" + std::to_string(arg_->shape(0)) + "]");
+    }
+  }
+
+  const float* data() const { return arg_ ? static_cast<const float*>(arg_->data()) : nullptr; }
+  void must_not_overlap(const TensorArg& output) const {
+    if (arg_) output.must_not_overlap(*arg_);
+  }
+
+ private:
+  std::optional<TensorArg> arg_;
+};
+
+void scores(py::handle queries, py::handle features, py::handle query_scales, py::handle feature_scales, py::handle out,
+            int num_threads) {
   const TensorArg queries_arg(queries, "queries", 2), features_arg(features, "features", 2);
+  const ScalesArg query_scales_arg(query_scales, "query_scales", queries_arg);
+  const ScalesArg feature_scales_arg(feature_scales, "feature_scales", features_arg);
+  const TensorArg out_arg(out, "out", 2, TensorArg::kWrite);
+  for (const TensorArg* input : {&queries_arg, &features_arg}) out_arg.must_not_overlap(*input);
+  for (const ScalesArg* input : {&query_scales_arg, &feature_scales_arg}) input->must_not_overlap(out_arg);
+  const ConstMatrixView queries_view = queries_arg.matrix_or_int8(), features_view = features_arg.matrix_or_int8();
+  const MatrixView out_view = out_arg.output();
+  const RowScales scales{query_scales_arg.data(), feature_scales_arg.data()};
+  checked_threads(num_threads);
+  {
+    const py::gil_scoped_release release;
+    fimo::scores(queries_view, features_view, out_view, num_threads, scales);
+  }
+  count_call(kScores);
+}
+
+void topk(py::handle queries, py::handle features, std::int64_t k, py::handle query_scales, py::handle feature_scales,
+          py::handle values, py::handle indices, int num_threads) {
+  const TensorArg queries_arg(queries, "queries", 2), features_arg(features, "features", 2);
+  const ScalesArg query_scales_arg(query_scales, "query_scales", queries_arg);
+  const ScalesArg feature_scales_arg(feature_scales, "feature_scales", features_arg);
   const TensorArg values_arg(values, "values", 2, TensorArg::kWrite), indices_arg(indices, "indices", 2, TensorArg::kWrite);
   for (const TensorArg* output : {&values_arg, &indices_arg}) {
-    output->must_not_overlap(queries_arg);
-    output->must_not_overlap(features_arg);
+    for (const TensorArg* input : {&queries_arg, &features_arg}) output->must_not_overlap(*input);
+    for (const ScalesArg* input : {&query_scales_arg, &feature_scales_arg}) input->must_not_overlap(*output);
   }
   values_arg.must_not_overlap(indices_arg);
   if (!is(indices_arg.raw_dtype(), dlpack::kInt, 64)) {
@@ -166,13 +213,14 @@ void topk(py::handle queries, py::handle features, std::int64_t k, py::handle va
       (indices_arg.shape(0) > 1 && indices_arg.stride(0) != indices_arg.shape(1))) {
     throw py::value_error("indices: expected a contiguous array of the shape of values");
   }
-  const ConstMatrixView queries_view = queries_arg.matrix(), features_view = features_arg.matrix();
+  const ConstMatrixView queries_view = queries_arg.matrix_or_int8(), features_view = features_arg.matrix_or_int8();
   const MatrixView values_view = values_arg.output();
   auto* indices_data = static_cast<std::int64_t*>(indices_arg.data());
+  const RowScales scales{query_scales_arg.data(), feature_scales_arg.data()};
   checked_threads(num_threads);
   {
     const py::gil_scoped_release release;
-    fimo::topk(queries_view, features_view, k, values_view, indices_data, num_threads);
+    fimo::topk(queries_view, features_view, k, values_view, indices_data, num_threads, scales);
   }
   count_call(kTopk);
 }
@@ -229,8 +277,10 @@ PYBIND11_MODULE(_C, m) {
   m.def("outer_dot_materialises", &fimo::outer_dot_materialises, py::arg("batch"), py::arg("tokens"), py::arg("batch2"),
         py::arg("tokens2"), py::arg("n"), py::arg("m"));
   m.def("outer_norm2", &outer_norm2, py::arg("a"), py::arg("delta"), py::arg("out"), py::arg("num_threads"));
-  m.def("topk", &topk, py::arg("queries"), py::arg("features"), py::arg("k"), py::arg("values"), py::arg("indices"),
-        py::arg("num_threads"));
+  m.def("scores", &scores, py::arg("queries"), py::arg("features"), py::arg("query_scales"), py::arg("feature_scales"),
+        py::arg("out"), py::arg("num_threads"));
+  m.def("topk", &topk, py::arg("queries"), py::arg("features"), py::arg("k"), py::arg("query_scales"),
+        py::arg("feature_scales"), py::arg("values"), py::arg("indices"), py::arg("num_threads"));
   m.def("philox", &philox_words, py::arg("counter"), py::arg("key"));
   m.def("build_info", &build_info);
   m.def("set_isa", &fimo::set_isa, py::arg("isa"));

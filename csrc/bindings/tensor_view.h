@@ -139,12 +139,13 @@ inline bool is(const dlpack::DataType& type, std::uint8_t code, int bits) {
   return type.code == code && type.bits == bits && type.lanes == 1;
 }
 
-inline DType float_dtype(const dlpack::DataType& type, const std::string& name) {
+inline DType float_dtype(const dlpack::DataType& type, const std::string& name, const std::string& or_other = "") {
   if (is(type, dlpack::kFloat, 32)) return DType::kFloat32;
   if (is(type, dlpack::kFloat, 64)) return DType::kFloat64;
   if (is(type, dlpack::kBfloat, 16)) return DType::kBFloat16;
   if (is(type, dlpack::kFloat, 16)) return DType::kFloat16;
-  throw py::type_error(name + ": expected float32, float64, bfloat16 or float16, got " + describe(type));
+  throw py::type_error(name + ": expected float32, float64, bfloat16" + (or_other.empty() ? " or " : ", ") + "float16" +
+                       or_other + ", got " + describe(type));
 }
 
 /// An argument: the view and what all arguments are checked for.
@@ -207,6 +208,11 @@ class TensorArg {
   }
 
   ConstMatrixView matrix() const { return {data(), dtype(), shape(0), shape(1), stride(0)}; }
+  /// As matrix(), with int8 among the types.
+  ConstMatrixView matrix_or_int8() const {
+    const DType type = is(raw_dtype(), dlpack::kInt, 8) ? DType::kInt8 : float_dtype(raw_dtype(), name_, " or int8");
+    return {data(), type, shape(0), shape(1), stride(0)};
+  }
   MatrixView output() const { return {data(), dtype(), shape(0), shape(1), stride(0)}; }
   /// [batch, tokens, dim], or [batch, dim] as one token.
   ConstTensor3View tensor3() const {

@@ -29,6 +29,7 @@ bool cpu_runs_avx512() {
   return cpu_runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+bool cpu_runs_avx512vnni() { return cpu_runs_avx512() && __builtin_cpu_supports("avx512vnni"); }
 #elif defined(__aarch64__)
 bool cpu_runs_neon() { return true; }  // part of the architecture
 #endif
@@ -44,7 +45,7 @@ const Candidate kCandidates[] = {
 #undef FIMO_CANDIDATE
 };
 
-const char* const kKnownNames[] = {"scalar", "avx2", "avx512", "neon"};
+const char* const kKnownNames[] = {"scalar", "avx2", "avx512", "avx512vnni", "neon"};
 
 const Kernels* find(const std::string& name, const std::string& asked_by) {
   for (const Candidate& candidate : kCandidates) {

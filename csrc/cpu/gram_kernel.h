@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// C = A B^T on packed columns: the one matrix product of this library, used by outer_dot, outer_norm2 and topk.
+/// C = A B^T on packed columns: the one matrix product of this library, used by outer_dot, outer_norm2, scores and topk.
 ///
 /// kGramRows x (kGramRegs * lanes) sums stay in registers; a step of the depth is kGramRegs loads, kGramRows broadcasts and
 /// their FMAs. The depth is cut into parts of 256, whose sums start at zero and are then added to C: that bounds the rounding
 /// error by the part, and keeps a packed panel part in the first-level cache. Every C[i, j] is the same chain of operations
 /// wherever it lies in the tile, so an example's result does not depend on its neighbours in the batch.
+///
+/// int8 runs through the same tile: its lanes are words of two or four elements, the depth counts words, and the fused
+/// multiply-add is the exact inner product of two words added to a 32-bit sum.
 #pragma once
 
 #include <cstdint>
 
+#include "dot_kernel.h"
 #include "kernels.h"
-#include "philox_kernel.h"
 
 namespace fimo::FIMO_ISA {
 namespace {
@@ -20,6 +23,8 @@ constexpr std::int64_t kGramDepth = 256;
 
 template <class T>
 constexpr int kPanel = Simd<T>::kGramRegs * Simd<T>::kLanes;
+
+constexpr std::int64_t smaller_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 /// c[r, v] (+)= sum over depth, for Rows rows and the first kRegs registers of a panel.
 template <class T, int Rows, int kRegs>
@@ -67,9 +72,33 @@ void gram_rows(std::int64_t count, const T* rows, std::int64_t row_stride, std::
   gram_tile<T, Rows, kRegs>(rows, row_stride, depth_stride, panel, depth, c, c_row_stride, accumulate);
 }
 
+/// out = the words of x[0, count) in order, converted for the left or the right side of a product.
+template <class Element, bool kRowSide>
+FIMO_FORCE_INLINE void convert(DotWord<Element>* out, const Element* x, std::int64_t count) {
+  if constexpr (!kSame<Element, std::int8_t>) {
+    using S = Simd<DotWord<Element>>;
+    std::int64_t i = 0;
+    for (; i + S::kLanes <= count; i += S::kLanes) S::store(out + i, S::load(x + i));
+    for (; i < count; ++i) out[i] = to_accumulator(x[i]);
+  } else {
+    using S = DotSimd<Element>;
+    const auto load = [](const Element* p) { return kRowSide ? S::load_row(p) : S::load_column(p); };
+    std::int64_t i = 0;
+    for (; i + S::kStep <= count; i += S::kStep) S::store(out + i / S::kGroup, load(x + i));
+    if (i == count) return;
+    Element rest[S::kStep] = {};
+    for (std::int64_t r = i; r < count; ++r) rest[r - i] = x[r];
+    DotWord<Element> words[kDotWords<Element>];
+    S::store(words, load(rest));
+    for (std::int64_t w = 0; i + w * S::kGroup < count; ++w) out[i / S::kGroup + w] = words[w];
+  }
+}
+
 template <class Element>
 void gram(const GramTask& task) {
-  using T = typename Accumulator<Element>::type;
+  using T = DotWord<Element>;
+  constexpr std::int64_t kGroup = kDotGroup<Element>;
+  const std::int64_t words = (task.depth + kGroup - 1) / kGroup;
   constexpr int kRows = Simd<T>::kGramRows;
   constexpr int kRegs = Simd<T>::kGramRegs;
   if (task.depth == 0 && !task.accumulate) {
@@ -77,24 +106,27 @@ void gram(const GramTask& task) {
       for (std::int64_t j = 0; j < task.cols; ++j) static_cast<T*>(task.c)[i * task.c_row_stride + j] = T(0);
     }
   }
-  for (std::int64_t first = 0; first < task.depth; first += kGramDepth) {
-    const std::int64_t depth = task.depth - first < kGramDepth ? task.depth - first : kGramDepth;
+  for (std::int64_t first = 0; first < words; first += kGramDepth) {
+    const std::int64_t depth = smaller_of(words - first, kGramDepth);
     const bool accumulate = task.accumulate || first > 0;
     for (std::int64_t i = 0; i < task.row_count; i += kRows) {
-      const std::int64_t count = task.row_count - i < kRows ? task.row_count - i : kRows;
-      const Element* source = static_cast<const Element*>(task.rows) + i * task.row_stride + first * task.depth_stride;
+      const std::int64_t count = smaller_of(task.row_count - i, kRows);
+      const Element* source = static_cast<const Element*>(task.rows) + i * task.row_stride + first * kGroup * task.depth_stride;
       // Rows are copied where they must be converted, or where their stride would map all of them to the same few lines of
       // the first-level cache; the copy serves all panels.
       T copied[kRows * kGramDepth];
       const T* rows = copied;
       std::int64_t row_stride = kGramDepth, depth_stride = 1;
-      if (kSame<Element, T> && (task.depth_stride != 1 || task.row_stride * sizeof(T) % 4096 != 0)) {
+      if (kSame<Element, T> && (task.depth_stride != 1 || task.row_stride * static_cast<std::int64_t>(sizeof(T)) % 4096 != 0)) {
         rows = reinterpret_cast<const T*>(source);
         row_stride = task.row_stride;
         depth_stride = task.depth_stride;
       } else if (task.depth_stride == 1) {
-        for (std::int64_t r = 0; r < count; ++r) load_scaled(copied + r * kGramDepth, source + r * task.row_stride, depth, 1.0);
-      } else {
+        const std::int64_t elements = smaller_of(depth * kGroup, task.depth - first * kGroup);
+        for (std::int64_t r = 0; r < count; ++r) {
+          convert<Element, true>(copied + r * kGramDepth, source + r * task.row_stride, elements);
+        }
+      } else if constexpr (!kSame<Element, std::int8_t>) {
         for (std::int64_t r = 0; r < count; ++r) {
           for (std::int64_t d = 0; d < depth; ++d) {
             copied[r * kGramDepth + d] = to_accumulator(source[r * task.row_stride + d * task.depth_stride]);
@@ -102,7 +134,7 @@ void gram(const GramTask& task) {
         }
       }
       for (std::int64_t j = 0; j < task.cols; j += kPanel<T>) {
-        const T* panel = static_cast<const T*>(task.packed) + j * task.depth + first * kPanel<T>;
+        const T* panel = static_cast<const T*>(task.packed) + j * words + first * kPanel<T>;
         T* c = static_cast<T*>(task.c) + i * task.c_row_stride + j;
         const std::int64_t cols = task.cols - j;
         if (cols >= kPanel<T>) {
@@ -129,28 +161,33 @@ void gram(const GramTask& task) {
 
 template <class Element>
 void pack(const PackTask& task) {
-  using T = typename Accumulator<Element>::type;
-  constexpr std::int64_t kTile = 64;  // depths at a time: the part of a panel being written stays in the first-level cache
+  using T = DotWord<Element>;
+  constexpr std::int64_t kGroup = kDotGroup<Element>;
+  const std::int64_t words = (task.depth + kGroup - 1) / kGroup;
+  constexpr std::int64_t kTile = 64;  // words at a time: the part of a panel being written stays in the first-level cache
   const Element* source = static_cast<const Element*>(task.source);
   T converted[kTile];
   for (std::int64_t j = 0; j < task.cols; j += kPanel<T>) {
-    T* panel = static_cast<T*>(task.packed) + j * task.depth;
-    const std::int64_t cols = task.cols - j < kPanel<T> ? task.cols - j : kPanel<T>;
-    if (task.col_stride == 1) {
-      for (std::int64_t d = 0; d < task.depth; ++d) {
-        load_scaled(panel + d * kPanel<T>, source + d * task.depth_stride + j, cols, 1.0);
-        for (std::int64_t v = cols; v < kPanel<T>; ++v) panel[d * kPanel<T> + v] = T(0);
+    T* panel = static_cast<T*>(task.packed) + j * words;
+    const std::int64_t cols = smaller_of(task.cols - j, kPanel<T>);
+    if constexpr (!kSame<Element, std::int8_t>) {
+      if (task.col_stride == 1) {
+        for (std::int64_t d = 0; d < task.depth; ++d) {
+          convert<Element, false>(panel + d * kPanel<T>, source + d * task.depth_stride + j, cols);
+          for (std::int64_t v = cols; v < kPanel<T>; ++v) panel[d * kPanel<T> + v] = T(0);
+        }
+        continue;
       }
-      continue;
     }
-    for (std::int64_t d = 0; d < task.depth; d += kTile) {
-      const std::int64_t count = task.depth - d < kTile ? task.depth - d : kTile;
+    for (std::int64_t w = 0; w < words; w += kTile) {
+      const std::int64_t count = smaller_of(words - w, kTile);
       for (std::int64_t v = 0; v < cols; ++v) {
-        load_scaled(converted, source + (j + v) * task.col_stride + d, count, 1.0);
-        for (std::int64_t i = 0; i < count; ++i) panel[(d + i) * kPanel<T> + v] = converted[i];
+        convert<Element, false>(converted, source + (j + v) * task.col_stride + w * kGroup,
+                                smaller_of(count * kGroup, task.depth - w * kGroup));
+        for (std::int64_t i = 0; i < count; ++i) panel[(w + i) * kPanel<T> + v] = converted[i];
       }
       for (std::int64_t i = 0; i < count; ++i) {
-        for (std::int64_t v = cols; v < kPanel<T>; ++v) panel[(d + i) * kPanel<T> + v] = T(0);
+        for (std::int64_t v = cols; v < kPanel<T>; ++v) panel[(w + i) * kPanel<T> + v] = T(0);
       }
     }
   }
@@ -191,6 +228,27 @@ double sum_squares(const void* x, std::int64_t count) {
     lane[l] += value * value;
   }
   return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
+
+/// See ScaleTask: two roundings, of the product in float64 and to float32. The product of two float32 is exact in float64.
+void scale(const ScaleTask& task) {
+  for (std::int64_t i = 0; i < task.rows; ++i) {
+    const std::int32_t* dots = task.dots + i * task.stride;
+    const double row_scale = static_cast<double>(task.row_scales[i]);
+    float* out = task.out + i * task.stride;
+    if (task.sums) {
+      double* sums = task.sums + i * task.stride;
+      for (std::int64_t j = 0; j < task.cols; ++j) {
+        sums[j] = (task.accumulate ? sums[j] : 0.0) + static_cast<double>(dots[j] - task.bias[j]);
+        out[j] = static_cast<float>(sums[j] * (row_scale * static_cast<double>(task.col_scales[j])));
+      }
+    } else {
+      for (std::int64_t j = 0; j < task.cols; ++j) {
+        const double exact = static_cast<double>(dots[j] - task.bias[j]);
+        out[j] = static_cast<float>(exact * (row_scale * static_cast<double>(task.col_scales[j])));
+      }
+    }
+  }
 }
 
 template <class T>

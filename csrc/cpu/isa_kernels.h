@@ -6,6 +6,7 @@
 #pragma once
 
 #include "dense_kernel.h"
+#include "dot_kernel.h"
 #include "gram_kernel.h"
 #include "kernels.h"
 #include "mask_kernel.h"
@@ -31,16 +32,23 @@ const Kernels kKernels = {
     {srht<float>, srht<double>, srht<BFloat16>, srht<Float16>},
     {tensor<float>, tensor<double>, tensor<BFloat16>, tensor<Float16>},
     {outer_mask<float>, outer_mask<double>, outer_mask<BFloat16>, outer_mask<Float16>},
-    {pack<float>, pack<double>, pack<BFloat16>, pack<Float16>},
-    {gram<float>, gram<double>, gram<BFloat16>, gram<Float16>},
+    {pack<float>, pack<double>, pack<BFloat16>, pack<Float16>, pack<std::int8_t>},
+    {gram<float>, gram<double>, gram<BFloat16>, gram<Float16>, gram<std::int8_t>},
+    {dot_prepare<float>, dot_prepare<double>, dot_prepare<BFloat16>, dot_prepare<Float16>, dot_prepare<std::int8_t>},
+    {dot<float>, dot<double>, dot<BFloat16>, dot<Float16>, dot<std::int8_t>},
     {sum_squares<float>, sum_squares<double>, sum_squares<BFloat16>, sum_squares<Float16>},
-    {sum_products<float>, sum_products<double>, nullptr, nullptr},
-    {multiply<float>, multiply<double>, nullptr, nullptr},
-    {count_sketch_columns<float>, count_sketch_columns<double>, nullptr, nullptr},
-    {add<float>, add<double>, nullptr, nullptr},
-    {topk<float>, topk<double>, nullptr, nullptr},
-    {Simd<float>::kLanes, Simd<double>::kLanes, Simd<float>::kLanes, Simd<float>::kLanes},
-    {kPanel<float>, kPanel<double>, kPanel<float>, kPanel<float>},
+    scale,
+    {sum_products<float>, sum_products<double>},
+    {multiply<float>, multiply<double>},
+    {count_sketch_columns<float>, count_sketch_columns<double>},
+    {add<float>, add<double>},
+    {topk<float>, topk<double>},
+    {Simd<float>::kLanes, Simd<double>::kLanes, Simd<float>::kLanes, Simd<float>::kLanes, Simd<std::int32_t>::kLanes},
+    {kPanel<float>, kPanel<double>, kPanel<float>, kPanel<float>, kPanel<std::int32_t>},
+    {kDotGroup<float>, kDotGroup<double>, kDotGroup<BFloat16>, kDotGroup<Float16>, kDotGroup<std::int8_t>},
+    {DotSimd<float>::kStep, DotSimd<double>::kStep, DotSimd<BFloat16>::kStep, DotSimd<Float16>::kStep,
+     DotSimd<std::int8_t>::kStep},
+    kInt8RowBias,
 };
 
 }  // namespace fimo::FIMO_ISA

@@ -2,8 +2,9 @@
 /// \file
 /// The table of kernels that every instruction set fills in, and the arguments of its entries.
 ///
-/// Kernels are serial, allocate nothing and check nothing: the drivers (project.cpp, outer.cpp, topk.cpp) cut the work into
-/// tasks, own the workspaces and have validated the sizes. Arrays of function pointers are indexed by DType of the input.
+/// Kernels are serial, allocate nothing and check nothing: the drivers (project.cpp, outer.cpp, scores.cpp, topk.cpp) cut the
+/// work into tasks, own the workspaces and have validated the sizes. Arrays of function pointers are indexed by DType of the
+/// input.
 #pragma once
 
 #include <cstdint>
@@ -87,14 +88,14 @@ struct SrhtTask {
   SketchInput in;
   void* out;
   std::int64_t out_row_stride;
-  std::int64_t block;        // L, a power of two
-  std::int64_t sketch_dim;   // <= L
-  const std::int32_t* rows;  // [sketch_dim] increasing rows of the transform, null where sketch_dim == L
-  std::int64_t run;          // blocks of a row handled together; sizes the signs
-  void* buffer;              // [L]
-  void* sums;                // [rows, L] where `rows` is given
-  std::uint32_t* signs_in;   // [4 * (run * L / 128 + 2)]
-  std::uint32_t* signs_out;  // [run, 4 * ceil(L / 128)]
+  std::int64_t block;            // L, a power of two
+  std::int64_t sketch_dim;       // <= L
+  const std::int32_t* rows;      // [sketch_dim] increasing rows of the transform, null where sketch_dim == L
+  std::int64_t run;              // blocks of a row handled together; sizes the signs
+  void* buffer;                  // [L]
+  void* sums;                    // [rows, L] where `rows` is given
+  std::uint32_t* signs_in;       // [4 * (run * L / 128 + 2)]
+  std::uint32_t* signs_out;      // [run, 4 * ceil(L / 128)]
   std::uint32_t* signs_columns;  // [run, 4 * ceil(sketch_dim / 128)] where `rows` is given
 };
 
@@ -162,6 +163,45 @@ struct GramTask {
   bool accumulate;
 };
 
+/// The most vectors the kernel for few vectors takes; more of them are packed.
+constexpr std::int64_t kMaxDotVectors = 8;
+
+/// Vectors for DotTask, converted: [steps, vector_count, words of a step], with dot_step elements a step.
+struct DotPrepareTask {
+  const void* source;
+  std::int64_t vector_stride;
+  std::int64_t vector_count;
+  std::int64_t depth;
+  void* prepared;
+};
+
+/// out[i, v] = sum_d rows[i, d] * vectors[v, d].
+struct DotTask {
+  const void* rows;
+  std::int64_t row_stride;
+  std::int64_t row_count;
+  std::int64_t depth;
+  const void* vectors;  // from DotPrepareTask
+  std::int64_t vector_count;
+  void* out;
+  std::int64_t out_stride;
+};
+
+/// out[i, j] = integer[i, j] * (row_scales[i] * col_scales[j]), where integer is dots[i, j] - bias[j], or sums[i, j] after that
+/// was added to it (or has replaced it). Integers are float64, exact below 2^53. All matrices have one stride.
+struct ScaleTask {
+  const std::int32_t* dots;
+  std::int64_t stride;
+  std::int64_t rows;
+  std::int64_t cols;
+  const std::int32_t* bias;  // int8_row_bias times the sums of the packed or prepared columns
+  const float* row_scales;
+  const float* col_scales;
+  double* sums;     // null if one call has the whole depth
+  bool accumulate;  // into sums
+  float* out;
+};
+
 /// Running lists of the best k scores of each query; list q is [k] at q * k.
 struct TopkTask {
   const void* scores;  // [features, score_stride], a feature's scores of all queries side by side
@@ -190,9 +230,14 @@ struct Kernels {
 
   void (*pack[kDTypeCount])(const PackTask&);
   void (*gram[kDTypeCount])(const GramTask&);
+  void (*dot_prepare[kDTypeCount])(const DotPrepareTask&);
+  void (*dot[kDTypeCount])(const DotTask&);
   double (*sum_squares[kDTypeCount])(const void* x, std::int64_t count);
 
-  // Of the accumulator type; null for the 16-bit types.
+  // int8 only. Its products are of (row + int8_row_bias) and column: int8_row_bias times the column's sum comes off.
+  void (*scale)(const ScaleTask&);
+
+  // Of the accumulator type; null for the other types.
   double (*sum_products[kDTypeCount])(const void* x, const void* y, std::int64_t stride, std::int64_t rows, std::int64_t cols);
   void (*multiply[kDTypeCount])(const void* x, const void* y, void* out, std::int64_t count);
   void (*count_sketch_columns[kDTypeCount])(std::uint64_t seed, std::int64_t sketch_dim, std::int64_t columns,
@@ -202,6 +247,11 @@ struct Kernels {
 
   std::int64_t lanes[kDTypeCount];  // of the accumulator type
   std::int64_t panel[kDTypeCount];  // columns of a packed panel
+
+  // Packed and prepared columns consist of words: of the accumulator type, or for int8 of 32 bits.
+  std::int64_t word_elements[kDTypeCount];  // elements in a word
+  std::int64_t dot_step[kDTypeCount];       // elements in a step of prepared vectors
+  std::int32_t int8_row_bias;
 };
 
 }  // namespace fimo

@@ -127,8 +127,8 @@ void project_sjlt(const ConstMatrixView& grads, const Sketch& sketch, std::int64
     const Workspace words(4 * (period * s + 8));
     const SjltEntries& to = entries[index % 2];
     table.sjlt_entries[dtype]({static_cast<std::uint64_t>(offset + begin + part.begin), part.end - part.begin, s,
-                               scale_of(sketch), sketch.seed, period, lengths.data(), starts.data(),
-                               words.as<std::uint32_t>(), 1u << column_shift, to.columns.as<std::uint32_t>() + part.begin * s,
+                               scale_of(sketch), sketch.seed, period, lengths.data(), starts.data(), words.as<std::uint32_t>(),
+                               1u << column_shift, to.columns.as<std::uint32_t>() + part.begin * s,
                                advance(to.factors.get(), part.begin * s, out.dtype)});
   };
   const auto add = [&](std::int64_t index, std::int64_t row_part, std::int64_t nonzero_part) {

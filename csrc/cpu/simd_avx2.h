@@ -152,6 +152,22 @@ struct Simd<double> {
   }
 };
 
+/// Words of two int8 as 16 bits, which one vpmaddwd multiplies and adds exactly.
+template <>
+struct Simd<std::int32_t> {
+  using Reg = __m256i;
+  static constexpr int kLanes = 8;
+  static constexpr int kGramRows = 6;  // 6 x 2 sums, 2 columns, 1 broadcast, 1 product
+  static constexpr int kGramRegs = 2;
+
+  static FIMO_FORCE_INLINE Reg zero() { return _mm256_setzero_si256(); }
+  static FIMO_FORCE_INLINE Reg set(std::int32_t x) { return _mm256_set1_epi32(x); }
+  static FIMO_FORCE_INLINE Reg load(const std::int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static FIMO_FORCE_INLINE void store(std::int32_t* p, Reg r) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), r); }
+  static FIMO_FORCE_INLINE Reg add(Reg a, Reg b) { return _mm256_add_epi32(a, b); }
+  static FIMO_FORCE_INLINE Reg fma(Reg row, Reg column, Reg c) { return _mm256_add_epi32(c, _mm256_madd_epi16(row, column)); }
+};
+
 struct SimdU32 {
   using Reg = __m256i;
   static constexpr int kLanes = 8;
@@ -193,3 +209,5 @@ struct SimdU32 {
 
 }  // namespace
 }  // namespace fimo::FIMO_ISA
+
+#include "simd_dot_x86.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The SIMD wrapper (see simd_scalar.h) on AVX-512 F, BW, DQ and VL: 32 registers of 512 bits.
+/// The SIMD wrapper (see simd_scalar.h) on AVX-512 F, BW, DQ and VL: 32 registers of 512 bits. Where the compiler may use VNNI,
+/// int8 does.
 #pragma once
 
 #include <immintrin.h>
@@ -173,6 +174,28 @@ struct Simd<double> {
   static FIMO_FORCE_INLINE std::uint32_t not_le(Reg a, Reg b) { return _mm512_cmp_pd_mask(a, b, _CMP_NLE_UQ); }
 };
 
+/// Words of two int8 as 16 bits for vpmaddwd, or with VNNI of four int8 for vpdpbusd (see simd_dot_x86.h).
+template <>
+struct Simd<std::int32_t> {
+  using Reg = __m512i;
+  static constexpr int kLanes = 16;
+  static constexpr int kGramRows = 12;
+  static constexpr int kGramRegs = 2;
+
+  static FIMO_FORCE_INLINE Reg zero() { return _mm512_setzero_si512(); }
+  static FIMO_FORCE_INLINE Reg set(std::int32_t x) { return _mm512_set1_epi32(x); }
+  static FIMO_FORCE_INLINE Reg load(const std::int32_t* p) { return _mm512_loadu_si512(p); }
+  static FIMO_FORCE_INLINE void store(std::int32_t* p, Reg r) { _mm512_storeu_si512(p, r); }
+  static FIMO_FORCE_INLINE Reg add(Reg a, Reg b) { return _mm512_add_epi32(a, b); }
+  static FIMO_FORCE_INLINE Reg fma(Reg row, Reg column, Reg c) {
+#if defined(__AVX512VNNI__)
+    return _mm512_dpbusd_epi32(c, row, column);
+#else
+    return _mm512_add_epi32(c, _mm512_madd_epi16(row, column));
+#endif
+  }
+};
+
 struct SimdU32 {
   using Reg = __m512i;
   static constexpr int kLanes = 16;
@@ -218,3 +241,5 @@ struct SimdU32 {
 
 }  // namespace
 }  // namespace fimo::FIMO_ISA
+
+#include "simd_dot_x86.h"

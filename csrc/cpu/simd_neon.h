@@ -123,6 +123,119 @@ struct Simd<double> {
   }
 };
 
+/// Words of two int8 as 16 bits: their products fit 16 bits, and pairs of products are added in 32.
+template <>
+struct Simd<std::int32_t> {
+  using Reg = int32x4_t;
+  static constexpr int kLanes = 4;
+  static constexpr int kGramRows = 8;
+  static constexpr int kGramRegs = 2;
+
+  static FIMO_FORCE_INLINE Reg zero() { return vdupq_n_s32(0); }
+  static FIMO_FORCE_INLINE Reg set(std::int32_t x) { return vdupq_n_s32(x); }
+  static FIMO_FORCE_INLINE Reg load(const std::int32_t* p) { return vld1q_s32(p); }
+  static FIMO_FORCE_INLINE void store(std::int32_t* p, Reg r) { vst1q_s32(p, r); }
+  static FIMO_FORCE_INLINE Reg add(Reg a, Reg b) { return vaddq_s32(a, b); }
+  static FIMO_FORCE_INLINE Reg fma(Reg row, Reg column, Reg c) {
+    return vpadalq_s16(c, vmulq_s16(vreinterpretq_s16_s32(row), vreinterpretq_s16_s32(column)));
+  }
+};
+
+template <class Element>
+struct DotSimd {  // float, BFloat16, Float16: eight partial sums in two registers
+  struct Sum {
+    float32x4_t low, high;
+  };
+  using Side = Sum;
+  using Word = float;
+  static constexpr int kGroup = 1;
+  static constexpr int kStep = 8;
+  static constexpr int kRows = 2;  // 2 x 4 sums, 2 rows, 1 vector, each of two registers
+  static constexpr int kVectors = 4;
+
+  static FIMO_FORCE_INLINE Sum zero() { return {vdupq_n_f32(0.f), vdupq_n_f32(0.f)}; }
+  static FIMO_FORCE_INLINE Side load_row(const Element* p) { return {Simd<float>::load(p), Simd<float>::load(p + 4)}; }
+  static FIMO_FORCE_INLINE Side load_column(const Element* p) { return load_row(p); }
+  static FIMO_FORCE_INLINE Side load(const float* p) { return {vld1q_f32(p), vld1q_f32(p + 4)}; }
+  static FIMO_FORCE_INLINE void store(float* p, Side r) {
+    vst1q_f32(p, r.low);
+    vst1q_f32(p + 4, r.high);
+  }
+  static FIMO_FORCE_INLINE Sum dot(Side row, Side column, Sum sum) {
+    return {vfmaq_f32(sum.low, row.low, column.low), vfmaq_f32(sum.high, row.high, column.high)};
+  }
+  static FIMO_FORCE_INLINE float half_sum(float32x4_t x) {  // (0+2)+(1+3)
+    const float32x2_t pair = vadd_f32(vget_low_f32(x), vget_high_f32(x));
+    return vget_lane_f32(pair, 0) + vget_lane_f32(pair, 1);
+  }
+  static FIMO_FORCE_INLINE float sum(Sum r) { return half_sum(r.low) + half_sum(r.high); }
+  static FIMO_FORCE_INLINE void sum4(Sum a, Sum b, Sum c, Sum d, float* out) {
+    out[0] = sum(a);
+    out[1] = sum(b);
+    out[2] = sum(c);
+    out[3] = sum(d);
+  }
+};
+
+template <>
+struct DotSimd<double> {  // four partial sums in two registers
+  struct Sum {
+    float64x2_t low, high;
+  };
+  using Side = Sum;
+  using Word = double;
+  static constexpr int kGroup = 1;
+  static constexpr int kStep = 4;
+  static constexpr int kRows = 2;
+  static constexpr int kVectors = 4;
+
+  static FIMO_FORCE_INLINE Sum zero() { return {vdupq_n_f64(0.), vdupq_n_f64(0.)}; }
+  static FIMO_FORCE_INLINE Side load(const double* p) { return {vld1q_f64(p), vld1q_f64(p + 2)}; }
+  static FIMO_FORCE_INLINE Side load_row(const double* p) { return load(p); }
+  static FIMO_FORCE_INLINE Side load_column(const double* p) { return load(p); }
+  static FIMO_FORCE_INLINE void store(double* p, Side r) {
+    vst1q_f64(p, r.low);
+    vst1q_f64(p + 2, r.high);
+  }
+  static FIMO_FORCE_INLINE Sum dot(Side row, Side column, Sum sum) {
+    return {vfmaq_f64(sum.low, row.low, column.low), vfmaq_f64(sum.high, row.high, column.high)};
+  }
+  static FIMO_FORCE_INLINE double sum(Sum r) {
+    const float64x2_t half = vaddq_f64(r.low, r.high);  // 0+2, 1+3
+    return vgetq_lane_f64(half, 0) + vgetq_lane_f64(half, 1);
+  }
+  static FIMO_FORCE_INLINE void sum4(Sum a, Sum b, Sum c, Sum d, double* out) {
+    out[0] = sum(a);
+    out[1] = sum(b);
+    out[2] = sum(c);
+    out[3] = sum(d);
+  }
+};
+
+template <>
+struct DotSimd<std::int8_t> {
+  using Side = int32x4_t;
+  using Sum = int32x4_t;
+  using Word = std::int32_t;
+  static constexpr int kGroup = 2;
+  static constexpr int kStep = 8;
+  static constexpr int kRows = 4;
+  static constexpr int kVectors = 4;
+
+  static FIMO_FORCE_INLINE Sum zero() { return vdupq_n_s32(0); }
+  static FIMO_FORCE_INLINE Side load_row(const std::int8_t* p) { return vreinterpretq_s32_s16(vmovl_s8(vld1_s8(p))); }
+  static FIMO_FORCE_INLINE Side load_column(const std::int8_t* p) { return load_row(p); }
+  static FIMO_FORCE_INLINE Side load(const std::int32_t* p) { return vld1q_s32(p); }
+  static FIMO_FORCE_INLINE void store(std::int32_t* p, Side r) { vst1q_s32(p, r); }
+  static FIMO_FORCE_INLINE Sum dot(Side row, Side column, Sum sum) { return Simd<std::int32_t>::fma(row, column, sum); }
+  static FIMO_FORCE_INLINE std::int32_t sum(Sum r) { return vaddvq_s32(r); }
+  static FIMO_FORCE_INLINE void sum4(Sum a, Sum b, Sum c, Sum d, std::int32_t* out) {
+    vst1q_s32(out, vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)));
+  }
+};
+
+constexpr std::int32_t kInt8RowBias = 0;
+
 struct SimdU32 {
   using Reg = uint32x4_t;
   static constexpr int kLanes = 4;

@@ -17,6 +17,17 @@
 ///     not_le(a, b)          bit i set where not (a[i] <= b[i]): greater, or one is NaN
 ///     kGramRows, kGramRegs  rows and registers of the tile of the A B^T kernel
 ///     sqrt(x)               for float only
+///   Simd<int32_t>: zero, set, load, store, add, kGramRows, kGramRegs; fma(row, column, c) adds to each lane of c the inner
+///     product of the int8 elements in the words of `row` and `column`
+///   DotSimd<Element>, registers along the depth of an inner product: `Side` holds kStep elements in words of type `Word`,
+///   which
+///     are float, double, or int32_t with kGroup int8 in it; `Sum` holds eight partial sums of floats, or four of doubles
+///     load_row(pointer), load_column(pointer)   kStep elements, converted for the left or the right side of `dot`
+///     load(pointer), store(pointer, side)       words
+///     dot(row, column, sum)  adds the products to the partial sums
+///     sum(r)                 ((0+2)+(1+3)) + ((4+6)+(5+7)), of doubles (0+2)+(1+3); sum4(a, b, c, d, out) of four
+///     kRows, kVectors        rows and vectors of the tile of the kernel for few vectors
+///   kInt8RowBias: what load_row<int8_t> adds to each element
 ///   SimdU32, with the lanes of Simd<float>: set(x), iota(), add, bit_and, bit_xor, shift_left<N>, shift_right<N>, and
 ///     multiply(a, m, &high, &low)
 ///     store_blocks(out, w0, w1, w2, w3)   out[4*i + p] = wp[i]
@@ -140,6 +151,86 @@ struct Simd<float> : ArraySimd<float, std::uint32_t, 4> {
 };
 template <>
 struct Simd<double> : ArraySimd<double, std::uint64_t, 2> {};
+
+template <>
+struct Simd<std::int32_t> {
+  using Reg = Lanes<std::int32_t, 4>;
+  static constexpr int kLanes = 4;
+  static constexpr int kGramRows = 4;
+  static constexpr int kGramRegs = 1;
+
+  static FIMO_FORCE_INLINE Reg set(std::int32_t x) { return {{x, x, x, x}}; }
+  static FIMO_FORCE_INLINE Reg zero() { return set(0); }
+  static FIMO_FORCE_INLINE Reg load(const std::int32_t* p) { return {{p[0], p[1], p[2], p[3]}}; }
+  static FIMO_FORCE_INLINE void store(std::int32_t* p, Reg r) {
+    for (int i = 0; i < 4; ++i) p[i] = r.v[i];
+  }
+  static FIMO_FORCE_INLINE Reg add(Reg a, Reg b) {
+    for (int i = 0; i < 4; ++i) a.v[i] += b.v[i];
+    return a;
+  }
+  static FIMO_FORCE_INLINE Reg fma(Reg row, Reg column, Reg c) {
+    for (int i = 0; i < 4; ++i) c.v[i] += row.v[i] * column.v[i];
+    return c;
+  }
+};
+
+FIMO_FORCE_INLINE std::int32_t to_word(std::int8_t x) { return x; }
+FIMO_FORCE_INLINE float to_word(float x) { return x; }
+FIMO_FORCE_INLINE double to_word(double x) { return x; }
+FIMO_FORCE_INLINE float to_word(BFloat16 x) { return to_accumulator(x); }
+FIMO_FORCE_INLINE float to_word(Float16 x) { return to_accumulator(x); }
+
+template <class Element, class T, int N>
+struct ArrayDot {
+  using Side = Lanes<T, N>;
+  using Sum = Lanes<T, N>;
+  using Word = T;
+  static constexpr int kGroup = 1;
+  static constexpr int kStep = N;
+  static constexpr int kRows = 1;
+  static constexpr int kVectors = 2;
+
+  static FIMO_FORCE_INLINE Sum zero() { return Sum{}; }
+  static FIMO_FORCE_INLINE Side load_row(const Element* p) {
+    Side r;
+    for (int i = 0; i < N; ++i) r.v[i] = to_word(p[i]);
+    return r;
+  }
+  static FIMO_FORCE_INLINE Side load_column(const Element* p) { return load_row(p); }
+  static FIMO_FORCE_INLINE Side load(const T* p) {
+    Side r;
+    for (int i = 0; i < N; ++i) r.v[i] = p[i];
+    return r;
+  }
+  static FIMO_FORCE_INLINE void store(T* p, Side r) {
+    for (int i = 0; i < N; ++i) p[i] = r.v[i];
+  }
+  static FIMO_FORCE_INLINE Sum dot(Side row, Side column, Sum sum) {
+    for (int i = 0; i < N; ++i) sum.v[i] = sum.v[i] + row.v[i] * column.v[i];
+    return sum;
+  }
+  static FIMO_FORCE_INLINE T sum(Sum r) {
+    T total = (r.v[0] + r.v[2]) + (r.v[1] + r.v[3]);
+    if constexpr (N == 8) total = total + ((r.v[4] + r.v[6]) + (r.v[5] + r.v[7]));
+    return total;
+  }
+  static FIMO_FORCE_INLINE void sum4(Sum a, Sum b, Sum c, Sum d, T* out) {
+    out[0] = sum(a);
+    out[1] = sum(b);
+    out[2] = sum(c);
+    out[3] = sum(d);
+  }
+};
+
+template <class Element>
+struct DotSimd : ArrayDot<Element, float, 8> {};
+template <>
+struct DotSimd<double> : ArrayDot<double, double, 4> {};
+template <>
+struct DotSimd<std::int8_t> : ArrayDot<std::int8_t, std::int32_t, 8> {};
+
+constexpr std::int32_t kInt8RowBias = 0;
 
 struct SimdU32 {
   using Reg = Lanes<std::uint32_t, 4>;

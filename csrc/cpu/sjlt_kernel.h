@@ -56,9 +56,9 @@ void sjlt_copy_sums(const SjltTask& task, T* sums) {
     T* out = static_cast<T*>(task.out) + col;
     FIMO_UNROLL
     for (int i = 0; i < kLanes; ++i) {
-      square[i] = kStore              ? S::load(sums + (col + i) * kLanes)
+      square[i] = kStore             ? S::load(sums + (col + i) * kLanes)
                   : i < task.in.rows ? S::load(out + i * task.out_row_stride)
-                                      : S::zero();
+                                     : S::zero();
     }
     S::transpose(square);
     FIMO_UNROLL

@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // topk: tiles of queries against blocks of features; a task owns one tile of queries and one range of features.
-#include "fimo_fast/topk.h"
-
 #include <algorithm>
 #include <vector>
 
-#include "dispatch.h"
 #include "fimo_fast/parallel.h"
-#include "workspace.h"
+#include "score_tile.h"
 
 namespace fimo {
 namespace {
-
-constexpr std::int64_t kTileQueries = 128;
-constexpr std::int64_t kBlockFeatures = 240;  // a multiple of every kGramRows; scores of a block: 240 x 128
-constexpr std::int64_t kMaxPackedBytes = std::int64_t{4} << 20;
 
 template <class T>
 struct Entry {
@@ -37,31 +30,30 @@ struct Lists {
   std::vector<std::int64_t> indices;
 };
 
-Lists select(const Kernels& table, const ConstMatrixView& queries, Range tile, const ConstMatrixView& features, Range range,
-             std::int64_t k) {
-  const DType acc = accumulator_dtype(queries.dtype);
-  const int dtype = static_cast<int>(queries.dtype);
-  const std::int64_t count = tile.end - tile.begin, padded = round_up(count, table.panel[dtype]);
-  const std::int64_t element = dtype_size(acc), depth = queries.cols;
+Lists select(const ScoreSide& queries, const ScoreSide& features, Range range, const ScoreCut& cut, std::int64_t k) {
+  const Kernels& table = kernels();
+  const DType acc = accumulator_dtype(queries.x.dtype);
+  const std::int64_t count = queries.x.rows, element = dtype_size(acc);
 
   Lists lists;
   lists.k = smaller(k, range.end - range.begin);
   lists.values.resize(static_cast<std::size_t>(count * lists.k * element));
   lists.indices.resize(static_cast<std::size_t>(count * lists.k));
 
-  const Workspace packed(padded * depth * element), scores(kBlockFeatures * padded * element), thresholds(padded * element);
-  // The padding lanes are compared too: zeros never pass.
-  std::memset(scores.get(), 0, static_cast<std::size_t>(kBlockFeatures * padded * element));
+  const ScoreTile tile(cut.swapped ? features : queries, cut.few);
+  const std::int64_t padded = cut.swapped ? round_up(count, table.lanes[static_cast<int>(acc)]) : tile.stride();
+  const Workspace thresholds(padded * element), transposed(cut.swapped ? features.x.rows * padded * element : 0);
   std::memset(thresholds.get(), 0, static_cast<std::size_t>(padded * element));
-  table.pack[dtype]({advance(queries.data, tile.begin * queries.row_stride, queries.dtype), queries.row_stride, 1, count, depth,
-                     packed.get()});
-  for (std::int64_t first = range.begin; first < range.end; first += kBlockFeatures) {
-    const std::int64_t block = smaller(kBlockFeatures, range.end - first);
-    table.gram[dtype]({advance(features.data, first * features.row_stride, features.dtype), features.row_stride, 1, block,
-                       depth, packed.get(), count, scores.get(), padded, false});
-    table.topk[static_cast<int>(acc)]({scores.get(), padded, count, block, first, lists.k,
-                                       smaller(first - range.begin, lists.k), lists.values.data(), lists.indices.data(),
-                                       thresholds.get()});
+  if (cut.swapped) std::memset(transposed.get(), 0, static_cast<std::size_t>(features.x.rows * padded * element));
+  for (std::int64_t first = range.begin; first < range.end; first += kBlockRows) {
+    const std::int64_t block = smaller(kBlockRows, range.end - first);
+    const void* scores = tile.scores(cut.swapped ? queries : features.part({first, first + block}));
+    if (cut.swapped) {  // all features are one block: a tile of queries against them
+      transpose(acc, scores, tile.stride(), count, block, transposed.get(), padded);
+      scores = transposed.get();
+    }
+    table.topk[static_cast<int>(acc)]({scores, padded, count, block, first, lists.k, smaller(first - range.begin, lists.k),
+                                       lists.values.data(), lists.indices.data(), thresholds.get()});
   }
   return lists;
 }
@@ -87,10 +79,8 @@ void merge(const std::vector<const Lists*>& parts, std::int64_t query, std::int6
 }  // namespace
 
 void topk(const ConstMatrixView& queries, const ConstMatrixView& features, std::int64_t k, const MatrixView& values,
-          std::int64_t* indices, int num_threads) {
-  require(features.dtype == queries.dtype, "features: expected ", dtype_name(queries.dtype), " like queries, got ",
-          dtype_name(features.dtype));
-  require(features.cols == queries.cols, "features: expected ", queries.cols, " columns like queries, got ", features.cols);
+          std::int64_t* indices, int num_threads, const RowScales& scales) {
+  check_score_inputs(queries, features, scales);
   require(k >= 1 && k <= features.rows, "k: expected 1 to the number of features = ", features.rows, ", got ", k);
   const DType acc = accumulator_dtype(queries.dtype);
   require(values.rows == queries.rows && values.cols == k, "values: expected shape [", queries.rows, ", ", k, "], got [",
@@ -98,29 +88,24 @@ void topk(const ConstMatrixView& queries, const ConstMatrixView& features, std::
   require(values.dtype == acc, "values: expected ", dtype_name(acc), ", got ", dtype_name(values.dtype));
   if (queries.rows == 0) return;
 
-  const Kernels& table = kernels();
-  const std::int64_t panel = table.panel[static_cast<int>(queries.dtype)];
-  const std::int64_t fitting = kMaxPackedBytes / ((queries.cols + 1) * dtype_size(acc)) / panel * panel;
-  const std::int64_t tile = smaller(kTileQueries, larger(panel, fitting));
-  const std::int64_t tiles = ceil_div(queries.rows, tile);
-  // Features are cut only as far as the threads need it: each cut costs lists of k entries a query and their merge.
-  const std::int64_t most_parts = larger(1, features.rows / larger(k, kBlockFeatures));
-  const std::int64_t parts = larger(1, smaller(most_parts, ceil_div(num_threads, tiles)));
-  std::vector<Lists> lists(static_cast<std::size_t>(tiles * parts));
-  parallel_for(tiles * parts, num_threads, [&](std::int64_t task) {
-    const std::int64_t first = task / parts * tile;
-    const Range part = part_of(features.rows, parts, task % parts, 1);
-    lists[static_cast<std::size_t>(task)] =
-        select(table, queries, {first, smaller(first + tile, queries.rows)}, features, part, k);
+  const ScoreSide query_side{queries, scales.queries}, feature_side{features, scales.features};
+  // Each part of the features costs lists of k entries a query and their merge.
+  const ScoreCut cut = cut_scores(queries, features, features.rows / larger(k, kBlockRows), num_threads);
+  const auto tile_range = [&](std::int64_t t) { return Range{t * cut.tile, smaller((t + 1) * cut.tile, queries.rows)}; };
+  std::vector<Lists> lists(static_cast<std::size_t>(cut.tiles * cut.parts));
+  parallel_for(cut.tiles * cut.parts, num_threads, [&](std::int64_t task) {
+    const Range part = part_of(features.rows, cut.parts, task % cut.parts, 1);
+    lists[static_cast<std::size_t>(task)] = select(query_side.part(tile_range(task / cut.parts)), feature_side, part, cut, k);
   });
-  parallel_for(ceil_div(queries.rows, tile), num_threads, [&](std::int64_t t) {
+  parallel_for(cut.tiles, num_threads, [&](std::int64_t t) {
     std::vector<const Lists*> of_tile;
-    for (std::int64_t p = 0; p < parts; ++p) of_tile.push_back(&lists[static_cast<std::size_t>(t * parts + p)]);
-    for (std::int64_t q = t * tile; q < smaller((t + 1) * tile, queries.rows); ++q) {
+    for (std::int64_t p = 0; p < cut.parts; ++p) of_tile.push_back(&lists[static_cast<std::size_t>(t * cut.parts + p)]);
+    const Range range = tile_range(t);
+    for (std::int64_t q = range.begin; q < range.end; ++q) {
       if (acc == DType::kFloat64) {
-        merge(of_tile, q - t * tile, k, static_cast<double*>(values.data) + q * values.row_stride, indices + q * k);
+        merge(of_tile, q - range.begin, k, static_cast<double*>(values.data) + q * values.row_stride, indices + q * k);
       } else {
-        merge(of_tile, q - t * tile, k, static_cast<float*>(values.data) + q * values.row_stride, indices + q * k);
+        merge(of_tile, q - range.begin, k, static_cast<float*>(values.data) + q * values.row_stride, indices + q * k);
       }
     }
   });

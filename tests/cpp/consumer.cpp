@@ -11,8 +11,8 @@
 #include "fimo_fast/outer.h"
 #include "fimo_fast/parallel.h"
 #include "fimo_fast/random.h"
+#include "fimo_fast/score.h"
 #include "fimo_fast/sketch.h"
-#include "fimo_fast/topk.h"
 
 namespace {
 

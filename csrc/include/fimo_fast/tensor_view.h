@@ -10,8 +10,8 @@
 namespace fimo {
 
 /// Element types, in the order of the kernel tables.
-enum class DType : int { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2, kFloat16 = 3 };
-constexpr int kDTypeCount = 4;
+enum class DType : int { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2, kFloat16 = 3, kInt8 = 4 };
+constexpr int kDTypeCount = 5;
 
 constexpr const char* dtype_name(DType dtype) {
   switch (dtype) {
@@ -19,13 +19,22 @@ constexpr const char* dtype_name(DType dtype) {
     case DType::kFloat64: return "float64";
     case DType::kBFloat16: return "bfloat16";
     case DType::kFloat16: return "float16";
+    case DType::kInt8: return "int8";
   }
   return "unknown";
 }
 
-constexpr std::int64_t dtype_size(DType dtype) { return dtype == DType::kFloat64 ? 8 : dtype == DType::kFloat32 ? 4 : 2; }
+constexpr std::int64_t dtype_size(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat64: return 8;
+    case DType::kFloat32: return 4;
+    case DType::kInt8: return 1;
+    default: return 2;
+  }
+}
 
-/// The type in which an operation adds, and in which it returns: float64 for float64, float32 for all others.
+/// The type in which an operation adds floating-point numbers, and in which it returns: float64 for float64, float32 for all
+/// others. int8 is added in integers and returned as float32; only scores and topk take it.
 constexpr DType accumulator_dtype(DType dtype) { return dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32; }
 
 /// A matrix to read, [rows, cols].
