@@ -19,9 +19,10 @@ from . import reference
 from ._native import _C
 from ._sketch_args import from_args, sketch_dim
 from .reference import accumulator
-from .sketch import SJLT, VectorSketch, from_spec
 
-_ACCUMULATOR = {dtype: accumulator(dtype) for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)}
+_ACCUMULATOR = {
+    dtype: accumulator(dtype) for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int8)
+}
 _UNSIGNED = 2**64 - 1
 
 _library = torch.library.Library("fimo_fast", "DEF")
@@ -85,7 +86,8 @@ def project_cpu(
 ) -> Tensor:
     """A new tensor [batch, sketch_dim]."""
     out = grads.new_zeros(grads.shape[0], sketch_dim, dtype=_ACCUMULATOR[grads.dtype])
-    project_into_cpu(grads, out, kind, input_dim, sketch_dim, seed, nonzeros, offset)
+    threads = torch.get_num_threads()
+    _C.project(_unit_stride(grads), kind, input_dim, sketch_dim, seed & _UNSIGNED, nonzeros, offset, out, threads)
     return out
 
 
@@ -103,7 +105,7 @@ def outer_project_cpu(a: Tensor, delta: Tensor, kinds: str, numbers: list[int]) 
 
 def outer_dot_cpu(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
     """A new tensor [B, B2]."""
-    out = a.new_empty((a.shape[0], a2.shape[0]), dtype=_ACCUMULATOR[a.dtype])
+    out = a.new_empty(a.shape[0], a2.shape[0], dtype=_ACCUMULATOR[a.dtype])
     _C.outer_dot(
         _unit_stride(a),
         _unit_stride(delta),
@@ -117,7 +119,7 @@ def outer_dot_cpu(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tenso
 
 def outer_norm2_cpu(a: Tensor, delta: Tensor) -> Tensor:
     """A new tensor [B]."""
-    out = a.new_empty((a.shape[0],), dtype=_ACCUMULATOR[a.dtype])
+    out = a.new_empty(a.shape[0], dtype=_ACCUMULATOR[a.dtype])
     _C.outer_norm2(_unit_stride(a), _unit_stride(delta), out, torch.get_num_threads())
     return out
 
@@ -126,7 +128,7 @@ def scores_cpu(
     queries: Tensor, features: Tensor, query_scales: Tensor | None = None, feature_scales: Tensor | None = None
 ) -> Tensor:
     """A new tensor [M, N]."""
-    out = _scores_fake(queries, features)
+    out = queries.new_empty(queries.shape[0], features.shape[0], dtype=_ACCUMULATOR[queries.dtype])
     _C.scores(
         _unit_stride(queries),
         _unit_stride(features),
@@ -146,7 +148,8 @@ def topk_cpu(
     feature_scales: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """New tensors [M, k]."""
-    values, indices = _topk_fake(queries, features, k)
+    values = queries.new_empty(queries.shape[0], k, dtype=_ACCUMULATOR[queries.dtype])
+    indices = queries.new_empty(queries.shape[0], k, dtype=torch.int64)
     _C.topk(
         _unit_stride(queries),
         _unit_stride(features),
@@ -164,6 +167,16 @@ def _contiguous(scales: Tensor | None) -> Tensor | None:
     return None if scales is None else scales.contiguous()
 
 
+CPU = {
+    "project": project_cpu,
+    "outer_project": outer_project_cpu,
+    "outer_dot": outer_dot_cpu,
+    "outer_norm2": outer_norm2_cpu,
+    "scores": scores_cpu,
+    "topk": topk_cpu,
+}
+
+
 # --- CUDA: the reference, until kernels exist -----------------------------------------------------
 
 _warned: set[str] = set()
@@ -179,17 +192,11 @@ def _warn_reference(op: str) -> None:
         )
 
 
-def _sketch(kind: str, input_dim: int, sketch_dim: int, seed: int, nonzeros: int) -> VectorSketch:
-    spec = {"kind": kind, "input_dim": input_dim, "sketch_dim": sketch_dim, "seed": seed & _UNSIGNED}
-    sketch: VectorSketch = from_spec(spec | ({"nonzeros": nonzeros} if kind == SJLT.kind else {}))
-    return sketch
-
-
 def _project_cuda(
     grads: Tensor, kind: str, input_dim: int, sketch_dim: int, seed: int, nonzeros: int, offset: int
 ) -> Tensor:
     _warn_reference("project")
-    return reference.project(grads, _sketch(kind, input_dim, sketch_dim, seed, nonzeros), offset)
+    return reference.project(grads, from_args(kind, [input_dim, sketch_dim, seed, nonzeros]), offset)
 
 
 def _project_into_cuda(
@@ -203,7 +210,7 @@ def _project_into_cuda(
     offset: int,
 ) -> None:
     _warn_reference("project")
-    reference.project(grads, _sketch(kind, input_dim, sketch_dim, seed, nonzeros), offset, out)
+    reference.project(grads, from_args(kind, [input_dim, sketch_dim, seed, nonzeros]), offset, out)
 
 
 def _outer_project_cuda(a: Tensor, delta: Tensor, kinds: str, numbers: list[int]) -> Tensor:

@@ -41,7 +41,34 @@ Array = TypeVar("Array", Tensor, np.ndarray)
 # What the compiled module raises. A direct call that fails is repeated by the checked way, which says what is wrong in
 # the caller's terms, copies strided inputs, and reaches other devices and torch's transforms.
 _REFUSED = (TypeError, ValueError, RuntimeError, BufferError, AttributeError, IndexError, KeyError)
-_cpu: Any = _torch_ops  # untyped: mypy cannot see that `direct` has ruled NumPy arrays out
+
+
+def _direct(op: str, arrays: tuple[Any, ...], *rest: Any) -> Any:
+    """The result of ``op`` by the short way: all NumPy, or all torch where `_torch_ops.direct` allows it; else None."""
+    try:
+        if type(arrays[0]) is np.ndarray:
+            if _all_numpy(arrays):
+                return getattr(_numpy_ops, op)(*arrays, *rest)
+        elif _torch_ops.direct(*arrays):
+            return _torch_ops.CPU[op](*arrays, *rest)
+    except _REFUSED:
+        pass
+    return None
+
+
+def _all_numpy(arrays: tuple[Any, ...]) -> bool:
+    for x in arrays:  # noqa: SIM110  (a generator costs half a microsecond)
+        if type(x) is not np.ndarray:
+            return False
+    return True
+
+
+def _width(x: Any) -> int | None:
+    try:
+        width: int = x.shape[1]
+        return width
+    except (AttributeError, IndexError):
+        return None
 
 
 def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array | None = None) -> Array:
@@ -81,18 +108,14 @@ def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array 
         hint = "; outer_project applies it to factors" if isinstance(sketch, (Factored, TensorSketch)) else ""
         raise TypeError(f"sketch: expected a sketch of vectors, got {type(sketch).__name__}{hint}")
     native: tuple[str, int, int, int, int] = sketch.native
-    try:
-        # Without offset and out the width must be input_dim; the compiled module checks all else.
-        if out is None and (offset is not None or grads.shape[1] == native[1]):
-            if _cpu.direct(grads):
-                return _cpu.project_cpu(grads, *native, offset or 0)
-            if type(grads) is np.ndarray:
-                return _numpy_ops.project(grads, (*native, offset or 0))
-    except _REFUSED:
-        pass
+    # Without offset and out the width must be input_dim; the compiled module checks all else.
+    if out is None and (offset is not None or _width(grads) == native[1]):
+        done = _direct("project", (grads,), *native, offset or 0)
+        if done is not None:
+            return done
     start = _check_slice(grads, sketch, offset, out)
     if isinstance(grads, np.ndarray):
-        return _numpy_ops.project(_numpy_ops.native_layout(grads), (*native, start), out)
+        return _numpy_ops.project(_numpy_ops.native_layout(grads), *native, start, out)
     kind, input_dim, sketch_dim, seed, nonzeros = native
     seed = seed if seed < 2**63 else seed - 2**64  # schemas have int64 only
     args = (kind, input_dim, sketch_dim, seed, nonzeros, start)
@@ -169,19 +192,18 @@ def outer_project(a: Array, delta: Array, sketch: Sketch, out: Array | None = No
     >>> outer_project(torch.ones(5, 7, 300), torch.ones(5, 7, 100), sketch).shape
     torch.Size([5, 128])
     """
-    if out is None and _cpu.direct(a, delta):
-        try:
-            return _cpu.outer_project_cpu(a, delta, *to_args(sketch))
-        except _REFUSED:
-            pass
     if not isinstance(sketch, (VectorSketch, Composition, Factored, TensorSketch)):
         raise TypeError(f"sketch: expected a sketch of fimo_fast.sketch, got {type(sketch).__name__}")
+    kinds, numbers = to_args(sketch)
+    done = _direct("outer_project", (a, delta), kinds, numbers) if out is None else None
+    if done is not None:
+        return done
     check_arrays({"a": a, "delta": delta}, (2, 3), "[batch, tokens, dim] or [batch, dim], the same rank for both")
     check_factors(("a", "delta"), a, delta)
     _check_outer_sketch(sketch, a.shape[-1], delta.shape[-1])
-    kinds, numbers = to_args(sketch)
     if isinstance(a, np.ndarray):
-        return _numpy_ops.outer_project(a, delta, kinds, numbers, out)
+        factors = (_numpy_ops.native_layout(a), _numpy_ops.native_layout(delta))
+        return _numpy_ops.outer_project(*factors, kinds, numbers, out)
     if out is None:
         result: Tensor = torch.ops.fimo_fast.outer_project(a, delta, kinds, numbers)
         return result
@@ -237,11 +259,9 @@ def outer_dot(a: Array, delta: Array, a2: Array, delta2: Array) -> Array:
         ValueError: shapes that do not match.
         RuntimeError: an input requires grad while gradients are recorded.
     """
-    if _cpu.direct(a, delta, a2, delta2):
-        try:
-            return _cpu.outer_dot_cpu(a, delta, a2, delta2)
-        except _REFUSED:
-            pass
+    done = _direct("outer_dot", (a, delta, a2, delta2))
+    if done is not None:
+        return done
     arrays = {"a": a, "delta": delta, "a2": a2, "delta2": delta2}
     check_arrays(arrays, (2, 3), "[batch, tokens, dim] or [batch, dim], the same rank for all")
     check_factors(("a", "delta"), a, delta)
@@ -249,7 +269,7 @@ def outer_dot(a: Array, delta: Array, a2: Array, delta2: Array) -> Array:
     check_last_dim("a2", a2, "a", a)
     check_last_dim("delta2", delta2, "delta", delta)
     if isinstance(a, np.ndarray):
-        return _numpy_ops.outer_dot(a, delta, a2, delta2)
+        return _numpy_ops.outer_dot(*map(_numpy_ops.native_layout, (a, delta, a2, delta2)))
     result: Tensor = torch.ops.fimo_fast.outer_dot(a, delta, a2, delta2)
     return result
 
@@ -269,16 +289,14 @@ def outer_norm2(a: Array, delta: Array) -> Array:
         ValueError: shapes that do not match.
         RuntimeError: an input requires grad while gradients are recorded.
     """
-    if _cpu.direct(a, delta):
-        try:
-            return _cpu.outer_norm2_cpu(a, delta)
-        except _REFUSED:
-            pass
+    done = _direct("outer_norm2", (a, delta))
+    if done is not None:
+        return done
     arrays = {"a": a, "delta": delta}
     check_arrays(arrays, (2, 3), "[batch, tokens, dim] or [batch, dim], the same rank for both")
     check_factors(("a", "delta"), a, delta)
     if isinstance(a, np.ndarray):
-        return _numpy_ops.outer_norm2(a, delta)
+        return _numpy_ops.outer_norm2(*map(_numpy_ops.native_layout, (a, delta)))
     result: Tensor = torch.ops.fimo_fast.outer_norm2(a, delta)
     return result
 
@@ -309,9 +327,13 @@ def scores(
         ValueError: shapes that do not match.
         RuntimeError: an input requires grad while gradients are recorded.
     """
+    if query_scales is feature_scales is None:
+        done = _direct("scores", (queries, features))
+        if done is not None:
+            return done
     _check_scored(queries, features, query_scales, feature_scales)
     if isinstance(queries, np.ndarray):
-        return _numpy_ops.scores(queries, features, query_scales, feature_scales)
+        return _numpy_ops.scores(*map(_numpy_ops.native_layout, (queries, features, query_scales, feature_scales)))
     result: Tensor = torch.ops.fimo_fast.scores(queries, features, query_scales, feature_scales)
     return result
 
@@ -344,11 +366,16 @@ def topk(
         ValueError: shapes that do not match, or k out of range.
         RuntimeError: an input requires grad while gradients are recorded.
     """
+    if query_scales is feature_scales is None:
+        done = _direct("topk", (queries, features), k)
+        if done is not None:
+            return done
     _check_scored(queries, features, query_scales, feature_scales)
     if not 1 <= k <= features.shape[0]:
         raise ValueError(f"k: expected 1 to the number of features = {features.shape[0]}, got {k}")
     if isinstance(queries, np.ndarray):
-        return _numpy_ops.topk(queries, features, k, query_scales, feature_scales)
+        native = map(_numpy_ops.native_layout, (queries, features, query_scales, feature_scales))
+        return _numpy_ops.topk(next(native), next(native), k, *native)
     result: tuple[Tensor, Tensor] = torch.ops.fimo_fast.topk(queries, features, k, query_scales, feature_scales)
     return result
 
