@@ -74,7 +74,7 @@ struct SjltTask {
   std::int64_t last_nonzero;
   std::int64_t first_col;
   std::int64_t last_col;
-  int column_shift;              // log2 of the step of the columns
+  std::int64_t column_step;      // what columns are multiplied by, a power of two
   const std::uint32_t* columns;  // [in.dim, nonzeros], see SjltEntriesTask
   const void* factors;           // [in.dim, nonzeros]
   void* sums;                    // [sketch_dim, lanes] for a group of at most `lanes` rows, or null: rows go one by one
@@ -87,14 +87,14 @@ struct SrhtTask {
   SketchInput in;
   void* out;
   std::int64_t out_row_stride;
-  std::int64_t block;        // L, a power of two
-  std::int64_t sketch_dim;   // <= L
-  const std::int32_t* rows;  // [sketch_dim] increasing rows of the transform, null where sketch_dim == L
-  std::int64_t run;          // blocks of a row handled together; sizes the signs
-  void* buffer;              // [L]
-  void* sums;                // [rows, L] where `rows` is given
-  std::uint32_t* signs_in;   // [4 * (run * L / 128 + 2)]
-  std::uint32_t* signs_out;  // [run, 4 * ceil(L / 128)]
+  std::int64_t block;            // L, a power of two
+  std::int64_t sketch_dim;       // <= L
+  const std::int32_t* rows;      // [sketch_dim] increasing rows of the transform, null where sketch_dim == L
+  std::int64_t run;              // blocks of a row handled together; sizes the signs
+  void* buffer;                  // [L]
+  void* sums;                    // [rows, L] where `rows` is given
+  std::uint32_t* signs_in;       // [4 * (run * L / 128 + 2)]
+  std::uint32_t* signs_out;      // [run, 4 * ceil(L / 128)]
   std::uint32_t* signs_columns;  // [run, 4 * ceil(sketch_dim / 128)] where `rows` is given
 };
 

@@ -10,8 +10,8 @@
 namespace fimo::FIMO_ISA {
 namespace {
 
-/// The rounds of Philox on N vectors of counters; c[i][w] becomes word w. A round is a chain of seven or eight cycles with little
-/// to do beside it: two vectors at once take hardly longer than one.
+/// The rounds of Philox on N vectors of counters; c[i][w] becomes word w. A round is a chain of seven or eight cycles with
+/// little to do beside it: two vectors at once take hardly longer than one.
 template <int N>
 FIMO_FORCE_INLINE void philox_rounds(SimdU32::Reg (&c)[N][4], std::uint64_t seed) {
   using U = SimdU32;
