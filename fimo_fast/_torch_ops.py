@@ -167,7 +167,7 @@ def _contiguous(scales: Tensor | None) -> Tensor | None:
     return None if scales is None else scales.contiguous()
 
 
-CPU = {
+CPU: dict[str, Callable[..., Any]] = {
     "project": project_cpu,
     "outer_project": outer_project_cpu,
     "outer_dot": outer_dot_cpu,

@@ -75,7 +75,7 @@ struct SjltTask {
   std::int64_t last_nonzero;
   std::int64_t first_col;
   std::int64_t last_col;
-  int column_shift;              // log2 of the step of the columns
+  std::int64_t column_step;      // what columns are multiplied by, a power of two
   const std::uint32_t* columns;  // [in.dim, nonzeros], see SjltEntriesTask
   const void* factors;           // [in.dim, nonzeros]
   void* sums;                    // [sketch_dim, lanes] for a group of at most `lanes` rows, or null: rows go one by one

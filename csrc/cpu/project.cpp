@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sketching: checks, the cut into tasks, and the workspaces. No cut changes the order in which an output is summed.
+#include <atomic>
 #include <cmath>
 #include <numeric>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "fimo_fast/random.h"
 #include "fimo_fast/sketch.h"
 #include "mask.h"
+#include "task_queue.h"
 #include "workspace.h"
 
 namespace fimo {
@@ -18,12 +20,11 @@ namespace {
 // Above this the transposed sums of a group of rows would leave the second-level cache.
 constexpr std::int64_t kMaxGroupBytes = std::int64_t{1} << 20;
 
-// Nonzeros of an SJLT generated at a time: for one thread they stay in the second-level cache; threads meet after each chunk.
-constexpr std::int64_t kEntries = std::int64_t{1} << 14;
-constexpr std::int64_t kSharedEntries = std::int64_t{1} << 18;
-constexpr std::int64_t kPeriod = 1024;
+// Nonzeros of an SJLT generated ahead of their use, and in one go.
+constexpr std::int64_t kSjltChunk = std::int64_t{1} << 16;
+constexpr std::int64_t kSjltPeriod = 1024;
 // Fewer nonzeros than this are added before a second thread would have started.
-constexpr std::int64_t kMinParallel = std::int64_t{1} << 15;
+constexpr std::int64_t kMinParallel = std::int64_t{1} << 16;
 
 // Coordinates of a row that an SRHT reads in one go: long enough for the hardware to read ahead, short enough for the signs of
 // all of them to stay in the first-level cache.
@@ -80,83 +81,112 @@ void project_mask(const ConstMatrixView& grads, const Sketch& sketch, std::int64
   });
 }
 
-/// The nonzeros of a chunk of coordinates: columns[count, nonzeros] and factors[count, nonzeros].
-struct SjltEntries {
-  SjltEntries(std::int64_t entries, std::int64_t element) : columns(4 * entries), factors(element * entries) {}
-  Workspace columns, factors;
+/// How an SJLT is cut. Chunk after chunk of coordinates: `pieces` generate the nonzeros of one, then its parts, rows by
+/// nonzeros, are added while the nonzeros of the next chunk are generated. Two chunks have room.
+struct SjltPlan {
+  std::int64_t chunk, chunks, pieces;
+  std::int64_t groups;         // of `lanes` rows; the rows after them go one by one
+  std::int64_t row_parts;      // groups and single rows
+  std::int64_t nonzero_parts;  // the nonzeros of a column write disjoint outputs
+  std::int64_t lanes, column_step, period;
 };
 
-/// Chunk after chunk of coordinates: groups of rows add one while the nonzeros of the next are generated.
+SjltPlan plan_sjlt(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t lanes, std::int64_t element, int threads) {
+  SjltPlan plan{};
+  const std::int64_t s = sketch.nonzeros;
+  // Rows in groups of one register, unless the last ones would fill less than a quarter of it or the sums do not fit.
+  const bool grouped = sketch.sketch_dim * lanes * element <= kMaxGroupBytes;
+  plan.lanes = lanes;
+  plan.column_step = grouped ? lanes : 1;
+  plan.groups = grouped ? grads.rows / lanes + (4 * (grads.rows % lanes) >= lanes) : 0;
+  plan.row_parts = plan.groups + larger(0, grads.rows - plan.groups * lanes);
+  plan.nonzero_parts = smaller(s, ceil_div(threads, plan.row_parts));
+  plan.period = larger(1, kSjltPeriod / s);
+  plan.chunk = smaller(grads.cols, round_up(larger(1, kSjltChunk / s), plan.period));
+  plan.chunks = ceil_div(grads.cols, plan.chunk);
+  plan.pieces = threads == 1 ? 1 : smaller(4 * std::int64_t{threads}, ceil_div(plan.chunk, plan.period));
+  return plan;
+}
+
 void project_sjlt(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out,
                   int num_threads) {
   const int dtype = static_cast<int>(grads.dtype);
   const Kernels& table = kernels();
   const std::int64_t s = sketch.nonzeros, k = sketch.sketch_dim, element = dtype_size(out.dtype);
-  const int threads = grads.rows * grads.cols * s < kMinParallel ? 1 : num_threads;
+  const int threads = grads.rows * grads.cols < kMinParallel / s ? 1 : num_threads;
+  const SjltPlan plan = plan_sjlt(grads, sketch, table.lanes[dtype], element, threads);
 
-  // Rows in groups of one register, unless the last ones would fill less than a quarter of it or the sums do not fit.
-  const std::int64_t lanes = table.lanes[dtype];
-  const bool grouped = k * lanes * element <= kMaxGroupBytes;
-  std::int64_t groups = grouped ? grads.rows / lanes : 0;
-  if (grouped && 4 * (grads.rows % lanes) >= lanes) ++groups;
-  const std::int64_t single_rows = larger(0, grads.rows - groups * lanes);
-  std::vector<Workspace> sums(static_cast<std::size_t>(groups));
-  for (Workspace& sum : sums) sum = Workspace(k * lanes * element);
-  int column_shift = 0;
-  while (grouped && (std::int64_t{1} << column_shift) < lanes) ++column_shift;
-
-  // The nonzeros of a column write disjoint outputs, so they are the second way to cut.
-  const std::int64_t row_parts = groups + single_rows;
-  const std::int64_t nonzero_parts = smaller(s, ceil_div(threads, row_parts));
-  const std::int64_t period = larger(1, kPeriod / s);
-  std::vector<std::uint32_t> lengths(static_cast<std::size_t>(period * s)), starts(lengths.size());
-  for (std::int64_t i = 0; i < period * s; ++i) {
+  std::vector<std::uint32_t> lengths(static_cast<std::size_t>(plan.period * s)), starts(lengths.size());
+  for (std::int64_t i = 0; i < plan.period * s; ++i) {
     const std::int64_t r = i % s, start = r * k / s;
     starts[static_cast<std::size_t>(i)] = static_cast<std::uint32_t>(start);
     lengths[static_cast<std::size_t>(i)] = static_cast<std::uint32_t>((r + 1) * k / s - start);
   }
+  const std::int64_t room = smaller(2, plan.chunks) * plan.chunk * s, words_per_piece = plan.period * s + 8;
+  const Workspace columns(4 * room), factors(element * room), words(4 * plan.pieces * words_per_piece);
+  const Workspace sums(plan.groups * k * plan.lanes * element);
 
-  const std::int64_t chunk = smaller(grads.cols, round_up((threads == 1 ? kEntries : kSharedEntries) / s + 1, period));
-  const std::int64_t chunks = ceil_div(grads.cols, chunk);
-  const std::int64_t pieces = threads == 1 ? 1 : 4 * threads;
-  SjltEntries entries[2] = {{chunk * s, element}, {chunks > 1 ? chunk * s : 0, element}};
-  const auto generate = [&](std::int64_t index, std::int64_t piece) {
-    const std::int64_t begin = index * chunk;
-    const Range part = part_of(smaller(chunk, grads.cols - begin), pieces, piece, period);
-    if (part.begin >= part.end) return;
-    const Workspace words(4 * (period * s + 8));
-    const SjltEntries& to = entries[index % 2];
+  const auto generate = [&](std::int64_t chunk, std::int64_t piece) {
+    const std::int64_t begin = chunk * plan.chunk;
+    const Range part = part_of(smaller(plan.chunk, grads.cols - begin), plan.pieces, piece, plan.period);
+    const std::int64_t at = (chunk % 2 * plan.chunk + part.begin) * s;
     table.sjlt_entries[dtype]({static_cast<std::uint64_t>(offset + begin + part.begin), part.end - part.begin, s,
-                               scale_of(sketch), sketch.seed, period, lengths.data(), starts.data(), words.as<std::uint32_t>(),
-                               1u << column_shift, to.columns.as<std::uint32_t>() + part.begin * s,
-                               advance(to.factors.get(), part.begin * s, out.dtype)});
+                               scale_of(sketch), sketch.seed, plan.period, lengths.data(), starts.data(),
+                               words.as<std::uint32_t>() + piece * words_per_piece,
+                               static_cast<std::uint32_t>(plan.column_step), columns.as<std::uint32_t>() + at,
+                               advance(factors.get(), at, out.dtype)});
   };
-  const auto add = [&](std::int64_t index, std::int64_t row_part, std::int64_t nonzero_part) {
-    const std::int64_t begin = index * chunk;
-    const bool group = row_part < groups;
-    const std::int64_t first_row = group ? row_part * lanes : groups * lanes + (row_part - groups);
-    const Range rows{first_row, group ? smaller(first_row + lanes, grads.rows) : first_row + 1};
-    const Range nonzeros = part_of(s, nonzero_parts, nonzero_part, 1);
-    const SjltEntries& from = entries[index % 2];
+  const auto add = [&](std::int64_t chunk, std::int64_t part) {
+    const std::int64_t row_part = part / plan.nonzero_parts, alone = row_part - plan.groups, grouped = plan.groups * plan.lanes;
+    const Range rows = alone < 0 ? Range{row_part * plan.lanes, smaller((row_part + 1) * plan.lanes, grads.rows)}
+                                 : Range{grouped + alone, grouped + alone + 1};
+    const Range nonzeros = part_of(s, plan.nonzero_parts, part % plan.nonzero_parts, 1);
+    const std::int64_t begin = chunk * plan.chunk, at = chunk % 2 * plan.chunk * s;
     SketchInput in = input_rows(grads, sketch, offset, rows);
     in.grads = advance(in.grads, begin, grads.dtype);
-    in.dim = smaller(chunk, grads.cols - begin);
+    in.dim = smaller(plan.chunk, grads.cols - begin);
     table.sjlt[dtype]({in, output_rows(out, rows), out.row_stride, s, nonzeros.begin, nonzeros.end, nonzeros.begin * k / s,
-                       nonzeros.end * k / s, column_shift, from.columns.as<std::uint32_t>(), from.factors.get(),
-                       group ? sums[static_cast<std::size_t>(row_part)].get() : nullptr, index == 0, index == chunks - 1});
+                       nonzeros.end * k / s, plan.column_step, columns.as<std::uint32_t>() + at,
+                       advance(factors.get(), at, out.dtype),
+                       alone < 0 ? advance(sums.get(), row_part * k * plan.lanes, out.dtype) : nullptr, chunk == 0,
+                       chunk == plan.chunks - 1});
   };
-  parallel_for(pieces, threads, [&](std::int64_t piece) { generate(0, piece); });
-  for (std::int64_t index = 0; index < chunks; ++index) {
-    const std::int64_t adds = row_parts * nonzero_parts;
-    // The long tasks first: the short ones even out the end.
-    parallel_for(adds + (index + 1 < chunks ? pieces : 0), threads, [&](std::int64_t task) {
-      if (task < adds) {
-        add(index, task / nonzero_parts, task % nonzero_parts);
-      } else {
-        generate(index + 1, task - adds);
-      }
-    });
-  }
+
+  // Tasks in the order: pieces of chunk 0; parts of chunk 0, pieces of chunk 1; parts of chunk 1, pieces of chunk 2; ...
+  const std::int64_t parts = plan.row_parts * plan.nonzero_parts, step = parts + plan.pieces;
+  std::atomic<std::int64_t> generated{0};                                         // pieces
+  std::vector<std::atomic<std::int64_t>> added(static_cast<std::size_t>(parts));  // chunks, by part
+  for (auto& chunks : added) chunks.store(0, std::memory_order_relaxed);
+  struct Task {
+    std::int64_t chunk, part, piece;  // one of the latter is -1
+  };
+  const auto task_of = [&](std::int64_t index) {
+    const std::int64_t chunk = (index + parts) / step, at = (index + parts) % step;
+    return at < parts ? Task{chunk - 1, at, -1} : Task{chunk, -1, at - parts};
+  };
+  const auto ready = [&](std::int64_t index) {
+    const Task task = task_of(index);
+    const std::int64_t pieces_done = generated.load(std::memory_order_acquire);
+    if (task.part >= 0) {
+      const std::int64_t chunks_done = added[static_cast<std::size_t>(task.part)].load(std::memory_order_acquire);
+      return chunks_done == task.chunk && pieces_done >= (task.chunk + 1) * plan.pieces;
+    }
+    if (pieces_done < task.chunk * plan.pieces) return false;
+    for (const auto& chunks : added) {
+      if (chunks.load(std::memory_order_acquire) < task.chunk - 1) return false;  // reads what would be overwritten
+    }
+    return true;
+  };
+  run_in_order(plan.chunks * step, threads, ready, [&](std::int64_t index) {
+    const Task task = task_of(index);
+    if (task.part >= 0) {
+      add(task.chunk, task.part);
+      added[static_cast<std::size_t>(task.part)].fetch_add(1, std::memory_order_release);
+    } else {
+      generate(task.chunk, task.piece);
+      generated.fetch_add(1, std::memory_order_release);
+    }
+  });
 }
 
 /// The rows of the transform an SRHT keeps: a partial Fisher-Yates shuffle, sorted. Step i exchanges entry i with entry

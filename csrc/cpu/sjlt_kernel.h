@@ -8,6 +8,12 @@
 /// scale, which is a vector along the coordinates; with more it is a factor of a fused multiply-add, exact for 1 and -1. Row
 /// by row only where a group would be mostly padding, or where its sums would not fit the caches. All ways add in the same
 /// order, so they give the same bits.
+///
+/// Cost on AVX2, for 8 rows of float32 and one coordinate: 32 bytes from memory; 10 instructions with one nonzero (24 shuffles
+/// for 8 coordinates, a load and multiplication, then column, addition and store), 8 more for each further one. Generating a
+/// nonzero takes 10, once for all rows. With one nonzero and many rows reading bounds it; with several, loads and stores: two
+/// loads of a vector and a store for each nonzero, half of them beyond the first-level cache once the sums (cols * 32 bytes)
+/// are larger. With few rows it is the generation.
 #pragma once
 
 #include <cstdint>
@@ -82,8 +88,8 @@ void sjlt_copy_sums(const SjltTask& task, T* sums) {
   }
 }
 
-/// Adds nonzeros of one coordinate of a group of rows: x[lane] to sums[columns[i] + lane], without their signs if there are
-/// several (factors[i]).
+/// Adds `count` nonzeros of one coordinate of a group of rows: x[lane] times factors[i] to sums[columns[i] + lane]. If the
+/// sketch has one nonzero a coordinate (kOne), x contains the factor.
 template <bool kOne, class T>
 FIMO_FORCE_INLINE void sjlt_add(T* sums, const std::uint32_t* columns, const T* factors, std::int64_t count,
                                 typename Simd<T>::Reg x) {
@@ -150,16 +156,18 @@ void sjlt_rows(const SjltTask& task) {
   using T = typename Accumulator<Element>::type;
   const T scale = static_cast<T>(task.in.scale);
   const T* factors = static_cast<const T*>(task.factors);
+  int shift = 0;
+  while ((std::int64_t{1} << shift) < task.column_step) ++shift;
   for (std::int64_t row = 0; row < task.in.rows; ++row) {
     const Element* source = static_cast<const Element*>(task.in.grads) + row * task.in.row_stride;
     T* out = static_cast<T*>(task.out) + row * task.out_row_stride;
     for (std::int64_t j = 0; j < task.in.dim; ++j) {
       if constexpr (kOne) {
-        out[task.columns[j] >> task.column_shift] += to_accumulator(source[j]) * factors[j];
+        out[task.columns[j] >> shift] += to_accumulator(source[j]) * factors[j];
       } else {
         const T x = to_accumulator(source[j]) * scale;
         for (std::int64_t i = j * task.nonzeros + task.first_nonzero; i < j * task.nonzeros + task.last_nonzero; ++i) {
-          out[task.columns[i] >> task.column_shift] += x * factors[i];
+          out[task.columns[i] >> shift] += x * factors[i];
         }
       }
     }

@@ -5,6 +5,13 @@
 /// The transform is the in-place one with strides 1, 2, 4, ..., L/2. Its bits are those of that tree of additions, however the
 /// stages are fused: the first six or so happen in registers while the block is loaded, scaled and signed, later ones three at
 /// a time (radix 8), and the last ones while the result is signed and added to the sums.
+///
+/// A row is read in runs of several blocks, the signs of which are generated once for all rows. A sketch that keeps only some
+/// rows of the transform adds all of them up and selects at the end: gathering for every block costs more.
+///
+/// Cost on AVX2, for 8 elements of float32 at L = 2048: 32 bytes from memory; 30 instructions, of which 11 are the additions
+/// that the definition asks for, 3 shuffles, 3 loads and 3 stores for three passes, 8 for the two signs and the scale. The
+/// first pass is bound by the two units that share shuffles and multiplications, the others by additions, loads and stores.
 #pragma once
 
 #include <cstdint>

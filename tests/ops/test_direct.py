@@ -6,7 +6,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fimo_fast import _torch_ops
-from fimo_fast.ops import outer_dot, outer_norm2, outer_project, project
+from fimo_fast.ops import outer_dot, outer_norm2, outer_project, project, scores, topk
 from fimo_fast.sketch import SRHT
 from fimo_fast.testing import assert_same_bits, count_kernel_calls
 
@@ -16,6 +16,8 @@ CALLS = {
     "outer_project": lambda x: outer_project(x, x, SRHT(400, 8)),
     "outer_dot": lambda x: outer_dot(x, x, x, x),
     "outer_norm2": lambda x: outer_norm2(x, x),
+    "scores": lambda x: scores(x, x),
+    "topk": lambda x: topk(x, x, 2)[0],
 }
 
 

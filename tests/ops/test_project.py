@@ -108,7 +108,9 @@ def sequential(grads, sketch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("sketch", sketches(150, 20) + sketches(300, 64), ids=repr)
+@pytest.mark.parametrize(
+    "sketch", [*sketches(150, 20), *sketches(300, 64), SJLT(300, 64, nonzeros=1), SJLT(300, 64, nonzeros=4)], ids=repr
+)
 def test_bits_are_those_of_the_definition(isa, sketch, dtype):
     grads = torch.randn(3, sketch.input_dim, dtype=dtype) * torch.logspace(-6, 6, sketch.input_dim)
     grads = grads.to(dtype)
@@ -141,6 +143,10 @@ def test_bits_are_pinned(isa, sketch, pinned):
         *sketches(3000, 300),
         SRHT(5000, 4096),
         SRHT(9000, 8000),  # blocks longer than the part that is transformed in cache
+        SRHT(140000, 70000),
+        SRHT(70000, 300),  # more than one run of blocks
+        SJLT(150000, 300, nonzeros=1),  # more than two chunks of nonzeros, which threads generate for each other
+        SJLT(90000, 300, nonzeros=4),
         SJLT(2000, 40000, nonzeros=2),  # sums too large for groups of rows
     ],
     ids=repr,
