@@ -83,20 +83,19 @@ void gram(const GramTask& task) {
     for (std::int64_t i = 0; i < task.row_count; i += kRows) {
       const std::int64_t count = task.row_count - i < kRows ? task.row_count - i : kRows;
       const Element* source = static_cast<const Element*>(task.rows) + i * task.row_stride + first * task.depth_stride;
-      // Rows are copied where they must be converted, or where their stride would map all of them to the same few lines of
-      // the first-level cache; the copy serves all panels.
+      // Rows are copied where they must be converted, or where their stride would map them (or, across the depth, their parts)
+      // to the same few lines of the first-level cache; the copy serves all panels.
       T copied[kRows * kGramDepth];
       const T* rows = copied;
       std::int64_t row_stride = kGramDepth, depth_stride = 1;
-      if (kSame<Element, T> && (task.depth_stride != 1 || task.row_stride * sizeof(T) % 4096 != 0)) {
+      if (kSame<Element, T> && task.depth_stride == 1 && task.row_stride * sizeof(T) % 4096 != 0) {
         rows = reinterpret_cast<const T*>(source);
         row_stride = task.row_stride;
-        depth_stride = task.depth_stride;
       } else if (task.depth_stride == 1) {
         for (std::int64_t r = 0; r < count; ++r) load_scaled(copied + r * kGramDepth, source + r * task.row_stride, depth, 1.0);
       } else {
-        for (std::int64_t r = 0; r < count; ++r) {
-          for (std::int64_t d = 0; d < depth; ++d) {
+        for (std::int64_t d = 0; d < depth; ++d) {
+          for (std::int64_t r = 0; r < count; ++r) {
             copied[r * kGramDepth + d] = to_accumulator(source[r * task.row_stride + d * task.depth_stride]);
           }
         }

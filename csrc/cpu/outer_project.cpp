@@ -18,6 +18,11 @@ constexpr std::int64_t kMaxTileBytes = std::int64_t{64} << 20;
 constexpr std::int64_t kMaxMaskDim = std::int64_t{1} << 32;  // positions are held in 32 bits
 constexpr std::int64_t kPartTokens = 256;                    // packed at a time; a matrix product starts new sums after as many
 
+/// Rows that fit a few MiB, or a few lanes full of them, or one.
+std::int64_t rows_at_once(std::int64_t row_bytes) {
+  return larger(larger(1, smaller(16, kMaxTileBytes / row_bytes)), (std::int64_t{8} << 20) / row_bytes);
+}
+
 std::int64_t sketch_dim(const OuterSketch& sketch) {
   if (const auto* factored = std::get_if<FactoredSketch>(&sketch)) return factored->a.sketch_dim * factored->delta.sketch_dim;
   if (const auto* tensor = std::get_if<TensorSketch>(&sketch)) return tensor->sketch_dim;
@@ -139,9 +144,10 @@ void project_formed(const ConstTensor3View& a, const ConstTensor3View& delta, co
   const bool dense = sketch.kind == SketchKind::kRademacher || sketch.kind == SketchKind::kGaussian;
   // Tiles are cut at multiples of an SRHT's block, and so give the bits of one piece.
   const std::int64_t unit = sketch.kind == SketchKind::kSrht ? srht_block(sketch) : 1;
-  const std::int64_t wanted = dense ? 8192 : larger(32768, 8 * sketch.sketch_dim);
-  const std::int64_t tile = smaller(round_up(wanted, unit), sketch.input_dim);
-  const std::int64_t group = larger(1, smaller(dense ? 512 : 64, kMaxTileBytes / (tile * element)));
+  // Long tiles: projecting one reads and writes its rows of out. For dense sketches many rows share the generated entries.
+  const std::int64_t wanted = dense ? 16384 : larger(131072, 8 * sketch.sketch_dim);
+  const std::int64_t tile = smaller(round_up(wanted, unit), sketch.input_dim), tile_bytes = tile * element;
+  const std::int64_t group = dense ? larger(1, smaller(512, kMaxTileBytes / tile_bytes)) : rows_at_once(tile_bytes);
   const std::int64_t groups = ceil_div(a.batch, group);
   const Workspace formed(smaller(group, a.batch) * tile * element);
   for (std::int64_t g = 0; g < groups; ++g) {
@@ -212,7 +218,7 @@ void outer_project(const ConstTensor3View& a, const ConstTensor3View& delta, con
 
   // Sketches between the first and the last live in two workspaces, for some examples at a time.
   const std::int64_t row_bytes = widest * dtype_size(acc);
-  const std::int64_t group = larger(smaller(64, kMaxTileBytes / row_bytes), larger(1, (std::int64_t{8} << 20) / row_bytes));
+  const std::int64_t group = rows_at_once(row_bytes);
   const std::int64_t groups = ceil_div(a.batch, group), rows = smaller(group, a.batch);
   Workspace from(rows * row_bytes), to(then.size() > 1 ? rows * row_bytes : 0);
   for (std::int64_t g = 0; g < groups; ++g) {

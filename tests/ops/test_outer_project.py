@@ -101,10 +101,11 @@ def test_sketches_of_vectors_have_the_bits_of_the_formed_gradient(isa, name, siz
 
 
 def test_tiles_are_cut_at_the_blocks_of_an_srht(isa):
-    # A block longer than a tile would be, and rows that no multiple of it ends.
-    a, delta = (torch.randint(-3, 4, x.shape).float() for x in factors(2, 1, 331, 700))
+    # Several tiles, whose borders are inside rows.
+    n, m = 601, 1103
+    a, delta = (torch.randint(-3, 4, x.shape).float() for x in factors(2, 1, n, m))
     for k in (3000, 40000):
-        sketch = SRHT(331 * 700, k, seed=1)
+        sketch = SRHT(n * m, k, seed=1)
         assert_same_bits(outer_project(a, delta, sketch), project(formed(a, delta), sketch))
 
 
