@@ -43,13 +43,13 @@ def project(grads: np.ndarray, sketch_args: tuple[Any, ...], out: Any = None) ->
     return result
 
 
-def outer_project(a: np.ndarray, delta: np.ndarray, kinds: str, numbers: list[int], out: Any) -> np.ndarray:
+def outer_project(a: np.ndarray, delta: np.ndarray, kinds: str, numbers: list[int], out: Any = None) -> np.ndarray:
     """Factors [batch, tokens, dim] or [batch, dim]; the sketch as in `_sketch_args`."""
     shape = (a.shape[0], sketch_dim(kinds, numbers))
     result = np.zeros(shape, dtype=_accumulator(a)) if out is None else out
     if out is not None:
         check_out(out, np.ndarray, shape, _accumulator(a), "a")
-    _C.outer_project(native_layout(a), native_layout(delta), kinds, numbers, result, torch.get_num_threads())
+    _C.outer_project(a, delta, kinds, numbers, result, torch.get_num_threads())
     return result
 
 

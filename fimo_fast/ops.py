@@ -168,11 +168,14 @@ def outer_project(a: Array, delta: Array, sketch: Sketch, out: Array | None = No
     >>> outer_project(torch.ones(5, 7, 300), torch.ones(5, 7, 100), sketch).shape
     torch.Size([5, 128])
     """
-    if out is None and _cpu.direct(a, delta):
-        try:
-            return _cpu.outer_project_cpu(a, delta, *to_args(sketch))
-        except _REFUSED:
-            pass
+    try:
+        if out is None:
+            if _cpu.direct(a, delta):
+                return _cpu.outer_project_cpu(a, delta, *to_args(sketch))
+            if type(a) is type(delta) is np.ndarray:
+                return _numpy_ops.outer_project(a, delta, *to_args(sketch))
+    except _REFUSED:
+        pass
     if not isinstance(sketch, (VectorSketch, Composition, Factored, TensorSketch)):
         raise TypeError(f"sketch: expected a sketch of fimo_fast.sketch, got {type(sketch).__name__}")
     check_arrays({"a": a, "delta": delta}, (2, 3), "[batch, tokens, dim] or [batch, dim], the same rank for both")
@@ -180,6 +183,7 @@ def outer_project(a: Array, delta: Array, sketch: Sketch, out: Array | None = No
     _check_outer_sketch(sketch, a.shape[-1], delta.shape[-1])
     kinds, numbers = to_args(sketch)
     if isinstance(a, np.ndarray):
+        a, delta = _numpy_ops.native_layout(a), _numpy_ops.native_layout(delta)
         return _numpy_ops.outer_project(a, delta, kinds, numbers, out)
     if out is None:
         result: Tensor = torch.ops.fimo_fast.outer_project(a, delta, kinds, numbers)
