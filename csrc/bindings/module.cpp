@@ -3,11 +3,11 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -80,7 +80,7 @@ class SketchArgs {
   }
 
   Sketch vector() {
-    if (done()) throw py::value_error("kinds: expected another sketch at the end of '" + kinds_.str() + "'");
+    if (done()) throw py::value_error("kinds: expected another sketch at the end of '" + kinds_ + "'");
     const SketchKind kind = sketch_kind(kind_);
     next();
     const std::int64_t* number = four();
@@ -89,16 +89,19 @@ class SketchArgs {
 
  private:
   void next() {
-    if (!(kinds_ >> kind_)) kind_.clear();
+    const std::size_t end = std::min(kinds_.find(' ', at_), kinds_.size());
+    kind_ = kinds_.substr(at_, end - at_);
+    at_ = std::min(end + 1, kinds_.size());
   }
   const std::int64_t* four() {
-    if (numbers_.size() - used_ < 4) throw py::value_error("numbers: expected four for each sketch of '" + kinds_.str() + "'");
+    if (numbers_.size() - used_ < 4) throw py::value_error("numbers: expected four for each sketch of '" + kinds_ + "'");
     used_ += 4;
     return numbers_.data() + used_ - 4;
   }
 
-  std::istringstream kinds_;
-  std::string kind_;  // the next one; empty at the end
+  const std::string& kinds_;
+  std::string kind_;    // the next one; empty at the end
+  std::size_t at_ = 0;  // of the one after it
   const std::vector<std::int64_t>& numbers_;
   std::size_t used_ = 0;
 };
