@@ -2,15 +2,13 @@
 // Sketching: checks, the cut into tasks, and the workspaces. No cut changes the order in which an output is summed.
 #include <atomic>
 #include <cmath>
-#include <numeric>
-#include <utility>
 #include <vector>
 
 #include "dispatch.h"
 #include "fimo_fast/parallel.h"
-#include "fimo_fast/random.h"
 #include "fimo_fast/sketch.h"
 #include "mask.h"
+#include "srht_rows.h"
 #include "task_queue.h"
 #include "workspace.h"
 
@@ -189,26 +187,6 @@ void project_sjlt(const ConstMatrixView& grads, const Sketch& sketch, std::int64
   });
 }
 
-/// The rows of the transform an SRHT keeps: a partial Fisher-Yates shuffle, sorted. Step i exchanges entry i with entry
-/// i + floor(u (L - i) / 2^64), u the first two words of philox(i, 0, kStreamSrhtRows).
-std::vector<std::int32_t> srht_rows(const Sketch& sketch, std::int64_t block) {
-  std::vector<std::int32_t> rows(static_cast<std::size_t>(block));
-  std::iota(rows.begin(), rows.end(), 0);
-  std::vector<bool> kept(static_cast<std::size_t>(block), false);
-  for (std::int64_t i = 0; i < sketch.sketch_dim; ++i) {
-    const PhiloxBlock bits = philox(static_cast<std::uint64_t>(i), 0, kStreamSrhtRows, sketch.seed);
-    const std::uint64_t u = bits.word[0] | static_cast<std::uint64_t>(bits.word[1]) << 32;
-    const std::uint64_t pick = multiply_high(u, static_cast<std::uint64_t>(block - i));
-    std::swap(rows[static_cast<std::size_t>(i)], rows[static_cast<std::size_t>(i) + pick]);
-    kept[static_cast<std::size_t>(rows[static_cast<std::size_t>(i)])] = true;
-  }
-  rows.clear();
-  for (std::int64_t row = 0; row < block; ++row) {
-    if (kept[static_cast<std::size_t>(row)]) rows.push_back(static_cast<std::int32_t>(row));
-  }
-  return rows;
-}
-
 void project_srht(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out,
                   int num_threads) {
   const auto kernel = kernels().srht[static_cast<int>(grads.dtype)];
@@ -216,17 +194,28 @@ void project_srht(const ConstMatrixView& grads, const Sketch& sketch, std::int64
   while (block < sketch.sketch_dim) block *= 2;
   const std::vector<std::int32_t> rows_kept =
       block > sketch.sketch_dim ? srht_rows(sketch, block) : std::vector<std::int32_t>();
+  const SpreadTables spread = spread_to(rows_kept, rows_kept.empty() ? 0 : block);
   const std::int64_t parts = larger(1, smaller(num_threads, grads.rows));
   parallel_for(parts, num_threads, [&](std::int64_t part) {
     const Range rows = part_of(grads.rows, parts, part, 1);
     const Workspace buffer(block * dtype_size(out.dtype));
     const std::int64_t run = larger(1, kRunLength / block);
     const Workspace signs_in(16 * (run * block / 128 + 2)), signs_out(run * ceil_div(block, 128) * 16);
-    const Workspace signs_columns(rows_kept.empty() ? 0 : run * ceil_div(sketch.sketch_dim, 128) * 16);
+    const Workspace signs_columns(rows_kept.empty() ? 0 : run * ceil_div(sketch.sketch_dim, 128) * 16 + 4);
     const Workspace sums(rows_kept.empty() ? 0 : (rows.end - rows.begin) * block * dtype_size(out.dtype));
-    kernel({input_rows(grads, sketch, offset, rows), output_rows(out, rows), out.row_stride, block, sketch.sketch_dim,
-            rows_kept.empty() ? nullptr : rows_kept.data(), run, buffer.get(), sums.get(), signs_in.as<std::uint32_t>(),
-            signs_out.as<std::uint32_t>(), signs_columns.as<std::uint32_t>()});
+    kernel({input_rows(grads, sketch, offset, rows),
+            output_rows(out, rows),
+            out.row_stride,
+            block,
+            sketch.sketch_dim,
+            rows_kept.empty() ? nullptr : rows_kept.data(),
+            {spread.first.data(), spread.moved.data()},
+            run,
+            buffer.get(),
+            sums.get(),
+            signs_in.as<std::uint32_t>(),
+            signs_out.as<std::uint32_t>(),
+            signs_columns.as<std::uint32_t>()});
   });
 }
 

@@ -190,13 +190,20 @@ void srht_signs(const SrhtTask& task, std::int64_t first, std::int64_t count) {
   philox_fill(columns, static_cast<std::uint64_t>(first * blocks), count * blocks, 0, kStreamSrhtOut, task.in.seed);
   if (!task.rows) return;
   const std::int64_t words = 4 * ((L + 127) / 128);
-  for (std::int64_t i = 0; i < count * words; ++i) task.signs_out[i] = 0;
+  columns[count * 4 * blocks] = 0;  // read below, but not used
   for (std::int64_t block = 0; block < count; ++block) {
     std::uint32_t* out = task.signs_out + block * words;
     const std::uint32_t* in = columns + block * 4 * blocks;
-    for (std::int64_t c = 0; c < task.sketch_dim; ++c) {
-      const std::int32_t row = task.rows[c];
-      out[row / 32] |= (in[c / 32] >> (c % 32) & 1u) << (row % 32);
+    for (std::int64_t w = 0; w < (L + 31) / 32; ++w) {
+      const std::int32_t c = task.spread.first[w];
+      const std::uint64_t window = in[c / 32] | static_cast<std::uint64_t>(in[c / 32 + 1]) << 32;
+      std::uint32_t bits = static_cast<std::uint32_t>(window >> (c % 32));
+      FIMO_UNROLL
+      for (int digit = 4; digit >= 0; --digit) {
+        const std::uint32_t moved = task.spread.moved[5 * w + digit];
+        bits = (bits & ~moved) | ((bits << (1 << digit)) & moved);
+      }
+      out[w] = bits;
     }
   }
 }
