@@ -10,10 +10,10 @@ from . import evaluate, ops
 from ._native import build_info
 from .gradients import per_example_gradients
 from .methods import TRAK, FiniteHorizon, GradCos, GradDot, InfluenceFunction
-from .ops import outer_dot, outer_norm2, project, quantize, scores, topk
+from .ops import outer_dot, outer_norm2, outer_project, project, quantize, scores, topk
 from .oracle import FurtherTraining, FurtherTrainingResult, UnrolledDerivative, UnrolledResponse
 from .problem import Problem
-from .sketch import SJLT, SRHT, Rademacher
+from .sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch
 
 try:
     __version__ = version("fimo_fast")
@@ -24,14 +24,19 @@ __all__ = [
     "SJLT",
     "SRHT",
     "TRAK",
+    "Composition",
+    "Factored",
     "FiniteHorizon",
     "FurtherTraining",
     "FurtherTrainingResult",
     "GradCos",
     "GradDot",
+    "Gaussian",
     "InfluenceFunction",
+    "Mask",
     "Problem",
     "Rademacher",
+    "TensorSketch",
     "UnrolledDerivative",
     "UnrolledResponse",
     "__version__",
@@ -40,6 +45,7 @@ __all__ = [
     "ops",
     "outer_dot",
     "outer_norm2",
+    "outer_project",
     "per_example_gradients",
     "project",
     "quantize",

@@ -63,10 +63,10 @@ def refuse_grad(name: str, x: Tensor) -> None:
         )
 
 
-def check_out(out: Any, kind: Any, shape: tuple[int, int], dtype: Any) -> None:
+def check_out(out: Any, kind: Any, shape: tuple[int, int], dtype: Any, like_name: str = "grads") -> None:
     """Checks the array that a result is added into."""
     if not isinstance(out, kind):
-        raise TypeError(f"out: expected {kind.__name__} like grads, got {type(out).__name__}")
+        raise TypeError(f"out: expected {kind.__name__} like {like_name}, got {type(out).__name__}")
     if tuple(out.shape) != shape:
         raise ValueError(f"out: expected shape {list(shape)}, got {list(out.shape)}")
     if out.dtype != dtype:

@@ -1,4 +1,4 @@
-"""The ops for NumPy arrays: allocate the result, call the compiled kernel. Checks are in `ops`."""
+"""The ops for NumPy arrays: allocate the result, call the compiled kernel. Checks and copies are in `ops`."""
 
 from __future__ import annotations
 
@@ -9,35 +9,62 @@ import torch
 
 from ._checks import check_out
 from ._native import _C
+from ._sketch_args import sketch_dim
+
+_ACCUMULATOR: dict[Any, np.dtype[Any]] = {
+    np.dtype(np.float64): np.dtype(np.float64),
+    np.dtype(np.float32): np.dtype(np.float32),
+    np.dtype(np.float16): np.dtype(np.float32),
+}
 
 
 def _accumulator(x: np.ndarray) -> np.dtype[Any]:
-    return np.dtype(np.float64 if x.dtype.itemsize == 8 else np.float32)
+    # Types that NumPy knows through others (bfloat16) have two bytes, too.
+    return _ACCUMULATOR.get(x.dtype) or np.dtype(np.float64 if x.dtype.itemsize == 8 else np.float32)
 
 
-def _native_layout(x: np.ndarray) -> np.ndarray:
-    """``x``, copied if its last dimension is strided or its bytes are swapped."""
+def native_layout(x: Any) -> Any:
+    """``x``, copied if its last dimension is strided or its bytes are swapped; None stays."""
+    if x is None:
+        return None
     strided = x.shape[-1] > 1 and x.strides[-1] != x.itemsize
     # DLPack counts strides in elements: those of packed records may be no whole number of them.
     broken = not x.dtype.isnative or any(stride % x.itemsize for stride in x.strides)
     return np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")) if strided or broken else x
 
 
-def project(grads: np.ndarray, sketch_args: tuple[Any, ...], out: Any) -> np.ndarray:
-    """``sketch_args``: kind, input_dim, sketch_dim, seed, nonzeros, offset."""
-    shape = (grads.shape[0], sketch_args[2])
-    result = np.zeros(shape, dtype=_accumulator(grads)) if out is None else out
-    check_out(result, np.ndarray, shape, _accumulator(grads))
-    kind, input_dim, sketch_dim, seed, nonzeros, offset = sketch_args
+def project(
+    grads: np.ndarray,
+    kind: str,
+    input_dim: int,
+    sketch_dim: int,
+    seed: int,
+    nonzeros: int,
+    offset: int,
+    out: Any = None,
+) -> np.ndarray:
+    """A new array [batch, sketch_dim], or ``out``."""
+    result = np.zeros((grads.shape[0], sketch_dim), dtype=_accumulator(grads)) if out is None else out
+    if out is not None:
+        check_out(out, np.ndarray, (grads.shape[0], sketch_dim), _accumulator(grads))
     threads = torch.get_num_threads()
-    grads = _native_layout(grads)
-    _C.project(grads, kind, input_dim, sketch_dim, seed, nonzeros, offset, result, num_threads=threads)
+    _C.project(grads, kind, input_dim, sketch_dim, seed, nonzeros, offset, result, threads)
+    return result
+
+
+def outer_project(a: np.ndarray, delta: np.ndarray, kinds: str, numbers: list[int], out: Any = None) -> np.ndarray:
+    """Factors [batch, tokens, dim] or [batch, dim]; the sketch as in `_sketch_args`."""
+    shape = (a.shape[0], sketch_dim(kinds, numbers))
+    result = np.zeros(shape, dtype=_accumulator(a)) if out is None else out
+    if out is not None:
+        check_out(out, np.ndarray, shape, _accumulator(a), "a")
+    _C.outer_project(a, delta, kinds, numbers, result, torch.get_num_threads())
     return result
 
 
 def outer_dot(*factors: np.ndarray) -> np.ndarray:
     """Factors a, delta, a2, delta2, all [batch, tokens, dim]."""
-    a, delta, a2, delta2 = map(_native_layout, factors)
+    a, delta, a2, delta2 = factors
     out = np.empty((a.shape[0], a2.shape[0]), dtype=_accumulator(a))
     _C.outer_dot(a, delta, a2, delta2, out, torch.get_num_threads())
     return out
@@ -45,7 +72,7 @@ def outer_dot(*factors: np.ndarray) -> np.ndarray:
 
 def outer_norm2(*factors: np.ndarray) -> np.ndarray:
     """Factors a and delta, both [batch, tokens, dim]."""
-    a, delta = map(_native_layout, factors)
+    a, delta = factors
     out = np.empty((a.shape[0],), dtype=_accumulator(a))
     _C.outer_norm2(a, delta, out, torch.get_num_threads())
     return out
@@ -54,14 +81,12 @@ def outer_norm2(*factors: np.ndarray) -> np.ndarray:
 def scores(
     queries: np.ndarray,
     features: np.ndarray,
-    query_scales: np.ndarray | None,
-    feature_scales: np.ndarray | None,
+    query_scales: np.ndarray | None = None,
+    feature_scales: np.ndarray | None = None,
 ) -> np.ndarray:
     """All inner products, [queries, features]."""
     out = np.empty((queries.shape[0], features.shape[0]), dtype=_accumulator(queries))
-    sides = (_native_layout(queries), _native_layout(features))
-    scales = (_native_scales(query_scales), _native_scales(feature_scales))
-    _C.scores(*sides, *scales, out, torch.get_num_threads())
+    _C.scores(queries, features, query_scales, feature_scales, out, torch.get_num_threads())
     return out
 
 
@@ -69,17 +94,11 @@ def topk(
     queries: np.ndarray,
     features: np.ndarray,
     k: int,
-    query_scales: np.ndarray | None,
-    feature_scales: np.ndarray | None,
+    query_scales: np.ndarray | None = None,
+    feature_scales: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values and indices, both [queries, k]."""
     values = np.empty((queries.shape[0], k), dtype=_accumulator(queries))
     indices = np.empty((queries.shape[0], k), dtype=np.int64)
-    sides = (_native_layout(queries), _native_layout(features))
-    scales = (_native_scales(query_scales), _native_scales(feature_scales))
-    _C.topk(*sides, k, *scales, values, indices, torch.get_num_threads())
+    _C.topk(queries, features, k, query_scales, feature_scales, values, indices, torch.get_num_threads())
     return values, indices
-
-
-def _native_scales(scales: np.ndarray | None) -> np.ndarray | None:
-    return None if scales is None else _native_layout(scales)

@@ -7,22 +7,31 @@ costs 14. Arguments are checked by `fimo_fast.ops`, memory by the compiled modul
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
+from torch.jit import is_tracing
 
 from . import reference
 from ._native import _C
+from ._sketch_args import from_args, sketch_dim
 from .reference import accumulator
-from .sketch import SJLT, SRHT, Rademacher, Sketch
 
-_SKETCHES: dict[str, Any] = {"rademacher": Rademacher, "sjlt": SJLT, "srht": SRHT}
+_ACCUMULATOR = {
+    dtype: accumulator(dtype) for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int8)
+}
+_UNSIGNED = 2**64 - 1
 
 _library = torch.library.Library("fimo_fast", "DEF")
 _SKETCH_ARGS = "str kind, int input_dim, int sketch_dim, int seed, int nonzeros, int offset"
 _library.define(f"project(Tensor grads, {_SKETCH_ARGS}) -> Tensor")
 _library.define(f"project_(Tensor grads, Tensor(a!) out, {_SKETCH_ARGS}) -> ()")
+_OUTER_SKETCH_ARGS = "str kinds, int[] numbers"
+_library.define(f"outer_project(Tensor a, Tensor delta, {_OUTER_SKETCH_ARGS}) -> Tensor")
+_library.define(f"outer_project_(Tensor a, Tensor delta, Tensor(a!) out, {_OUTER_SKETCH_ARGS}) -> ()")
 _library.define("outer_dot(Tensor a, Tensor delta, Tensor a2, Tensor delta2) -> Tensor")
 _library.define("outer_norm2(Tensor a, Tensor delta) -> Tensor")
 _SCALES = "Tensor? query_scales=None, Tensor? feature_scales=None"
@@ -32,13 +41,31 @@ _library.define(f"topk(Tensor queries, Tensor features, int k, {_SCALES}) -> (Te
 
 # --- CPU: allocate, call the kernel ---------------------------------------------------------------
 
+# How many modes stand between a call and its kernel (fake tensors, tracing, profilers of operators); private to torch,
+# so every call goes through the dispatcher where it is missing.
+_active_modes: Callable[[], int] = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
+
+
+def direct(*tensors: Any) -> bool:
+    """Whether the ``_cpu`` functions may be called without torch's dispatcher, which costs a call 3 us.
+
+    They may for plain CPU tensors while nothing compiles, traces or records gradients. What hides in a plain tensor (a
+    transform of torch.func) has no memory to show and makes the compiled module raise.
+    """
+    if is_compiling() or is_tracing():
+        return False
+    for x in tensors:
+        if type(x) is not Tensor or not x.is_cpu or x.requires_grad:
+            return False
+    return not _active_modes()
+
 
 def _unit_stride(x: Tensor) -> Tensor:
     """``x``, copied if its last dimension is strided."""
-    return x if x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
+    return x if x.is_contiguous() or x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
 
 
-def _project_into_cpu(
+def project_into_cpu(
     grads: Tensor,
     out: Tensor,
     kind: str,
@@ -48,19 +75,37 @@ def _project_into_cpu(
     nonzeros: int,
     offset: int,
 ) -> None:
-    seed &= 2**64 - 1  # the schema's integers are signed
-    grads = _unit_stride(grads)
-    _C.project(grads, kind, input_dim, sketch_dim, seed, nonzeros, offset, out, torch.get_num_threads())
+    """Adds into ``out``."""
+    seed &= _UNSIGNED  # the schema's integers are signed
+    threads = torch.get_num_threads()
+    _C.project(_unit_stride(grads), kind, input_dim, sketch_dim, seed, nonzeros, offset, out, threads)
 
 
-def _project_cpu(grads: Tensor, kind: str, input_dim: int, sketch_dim: int, *rest: int) -> Tensor:
-    out = grads.new_zeros((grads.shape[0], sketch_dim), dtype=accumulator(grads.dtype))
-    _project_into_cpu(grads, out, kind, input_dim, sketch_dim, *rest)
+def project_cpu(
+    grads: Tensor, kind: str, input_dim: int, sketch_dim: int, seed: int, nonzeros: int, offset: int
+) -> Tensor:
+    """A new tensor [batch, sketch_dim]."""
+    out = grads.new_zeros(grads.shape[0], sketch_dim, dtype=_ACCUMULATOR[grads.dtype])
+    threads = torch.get_num_threads()
+    _C.project(_unit_stride(grads), kind, input_dim, sketch_dim, seed & _UNSIGNED, nonzeros, offset, out, threads)
     return out
 
 
-def _outer_dot_cpu(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
-    out = a.new_empty((a.shape[0], a2.shape[0]), dtype=accumulator(a.dtype))
+def outer_project_into_cpu(a: Tensor, delta: Tensor, out: Tensor, kinds: str, numbers: list[int]) -> None:
+    """Adds into ``out``."""
+    _C.outer_project(_unit_stride(a), _unit_stride(delta), kinds, numbers, out, torch.get_num_threads())
+
+
+def outer_project_cpu(a: Tensor, delta: Tensor, kinds: str, numbers: list[int]) -> Tensor:
+    """A new tensor [batch, sketch_dim]."""
+    out = a.new_zeros(a.shape[0], sketch_dim(kinds, numbers), dtype=_ACCUMULATOR[a.dtype])
+    outer_project_into_cpu(a, delta, out, kinds, numbers)
+    return out
+
+
+def outer_dot_cpu(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
+    """A new tensor [B, B2]."""
+    out = a.new_empty(a.shape[0], a2.shape[0], dtype=_ACCUMULATOR[a.dtype])
     _C.outer_dot(
         _unit_stride(a),
         _unit_stride(delta),
@@ -72,16 +117,18 @@ def _outer_dot_cpu(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tens
     return out
 
 
-def _outer_norm2_cpu(a: Tensor, delta: Tensor) -> Tensor:
-    out = a.new_empty((a.shape[0],), dtype=accumulator(a.dtype))
+def outer_norm2_cpu(a: Tensor, delta: Tensor) -> Tensor:
+    """A new tensor [B]."""
+    out = a.new_empty(a.shape[0], dtype=_ACCUMULATOR[a.dtype])
     _C.outer_norm2(_unit_stride(a), _unit_stride(delta), out, torch.get_num_threads())
     return out
 
 
-def _scores_cpu(
+def scores_cpu(
     queries: Tensor, features: Tensor, query_scales: Tensor | None = None, feature_scales: Tensor | None = None
 ) -> Tensor:
-    out = _scores_fake(queries, features)
+    """A new tensor [M, N]."""
+    out = queries.new_empty(queries.shape[0], features.shape[0], dtype=_ACCUMULATOR[queries.dtype])
     _C.scores(
         _unit_stride(queries),
         _unit_stride(features),
@@ -93,14 +140,16 @@ def _scores_cpu(
     return out
 
 
-def _topk_cpu(
+def topk_cpu(
     queries: Tensor,
     features: Tensor,
     k: int,
     query_scales: Tensor | None = None,
     feature_scales: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    values, indices = _topk_fake(queries, features, k)
+    """New tensors [M, k]."""
+    values = queries.new_empty(queries.shape[0], k, dtype=_ACCUMULATOR[queries.dtype])
+    indices = queries.new_empty(queries.shape[0], k, dtype=torch.int64)
     _C.topk(
         _unit_stride(queries),
         _unit_stride(features),
@@ -118,6 +167,16 @@ def _contiguous(scales: Tensor | None) -> Tensor | None:
     return None if scales is None else scales.contiguous()
 
 
+CPU: dict[str, Callable[..., Any]] = {
+    "project": project_cpu,
+    "outer_project": outer_project_cpu,
+    "outer_dot": outer_dot_cpu,
+    "outer_norm2": outer_norm2_cpu,
+    "scores": scores_cpu,
+    "topk": topk_cpu,
+}
+
+
 # --- CUDA: the reference, until kernels exist -----------------------------------------------------
 
 _warned: set[str] = set()
@@ -133,17 +192,11 @@ def _warn_reference(op: str) -> None:
         )
 
 
-def _sketch(kind: str, input_dim: int, sketch_dim: int, seed: int, nonzeros: int) -> Sketch:
-    options = {"nonzeros": nonzeros} if kind == "sjlt" else {}
-    sketch: Sketch = _SKETCHES[kind](input_dim, sketch_dim, seed=seed & (2**64 - 1), **options)
-    return sketch
-
-
 def _project_cuda(
     grads: Tensor, kind: str, input_dim: int, sketch_dim: int, seed: int, nonzeros: int, offset: int
 ) -> Tensor:
     _warn_reference("project")
-    return reference.project(grads, _sketch(kind, input_dim, sketch_dim, seed, nonzeros), offset)
+    return reference.project(grads, from_args(kind, [input_dim, sketch_dim, seed, nonzeros]), offset)
 
 
 def _project_into_cuda(
@@ -157,7 +210,17 @@ def _project_into_cuda(
     offset: int,
 ) -> None:
     _warn_reference("project")
-    reference.project(grads, _sketch(kind, input_dim, sketch_dim, seed, nonzeros), offset, out)
+    reference.project(grads, from_args(kind, [input_dim, sketch_dim, seed, nonzeros]), offset, out)
+
+
+def _outer_project_cuda(a: Tensor, delta: Tensor, kinds: str, numbers: list[int]) -> Tensor:
+    _warn_reference("outer_project")
+    return reference.outer_project(a, delta, from_args(kinds, numbers))
+
+
+def _outer_project_into_cuda(a: Tensor, delta: Tensor, out: Tensor, kinds: str, numbers: list[int]) -> None:
+    _warn_reference("outer_project")
+    out += reference.outer_project(a, delta, from_args(kinds, numbers))
 
 
 def _outer_dot_cuda(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
@@ -191,6 +254,14 @@ def _project_into_fake(grads: Tensor, out: Tensor, *rest: Any) -> None:
     return None
 
 
+def _outer_project_fake(a: Tensor, delta: Tensor, kinds: str, numbers: list[int]) -> Tensor:
+    return a.new_empty((a.shape[0], sketch_dim(kinds, numbers)), dtype=accumulator(a.dtype))
+
+
+def _outer_project_into_fake(a: Tensor, delta: Tensor, out: Tensor, kinds: str, numbers: list[int]) -> None:
+    return None
+
+
 def _outer_dot_fake(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
     return a.new_empty((a.shape[0], a2.shape[0]), dtype=accumulator(a.dtype))
 
@@ -209,12 +280,14 @@ def _topk_fake(queries: Tensor, features: Tensor, k: int, *scales: Tensor | None
 
 
 for _name, _cpu, _cuda, _fake in (
-    ("project", _project_cpu, _project_cuda, _project_fake),
-    ("project_", _project_into_cpu, _project_into_cuda, _project_into_fake),
-    ("outer_dot", _outer_dot_cpu, _outer_dot_cuda, _outer_dot_fake),
-    ("outer_norm2", _outer_norm2_cpu, _outer_norm2_cuda, _outer_norm2_fake),
-    ("scores", _scores_cpu, _scores_cuda, _scores_fake),
-    ("topk", _topk_cpu, _topk_cuda, _topk_fake),
+    ("project", project_cpu, _project_cuda, _project_fake),
+    ("project_", project_into_cpu, _project_into_cuda, _project_into_fake),
+    ("outer_project", outer_project_cpu, _outer_project_cuda, _outer_project_fake),
+    ("outer_project_", outer_project_into_cpu, _outer_project_into_cuda, _outer_project_into_fake),
+    ("outer_dot", outer_dot_cpu, _outer_dot_cuda, _outer_dot_fake),
+    ("outer_norm2", outer_norm2_cpu, _outer_norm2_cuda, _outer_norm2_fake),
+    ("scores", scores_cpu, _scores_cuda, _scores_fake),
+    ("topk", topk_cpu, _topk_cuda, _topk_fake),
 ):
     _library.impl(_name, _cpu, "CPU")
     _library.impl(_name, _cuda, "CUDA")

@@ -1,4 +1,4 @@
-"""The command line: ``fimo-fast demo`` and ``fimo-fast reproduce``."""
+"""The command line: ``fimo-fast demo``, ``fimo-fast reproduce`` and ``fimo-fast bench``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ import typer
 from rich.console import Console
 
 from . import __version__, build_info, experiment, report, tasks
+from .bench.command import bench
 from .files import replacing
 from .progress import Plan
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_show_locals=False)
 _console = Console()
+
+app.command()(bench)
 
 
 class Table(str, Enum):

@@ -30,12 +30,45 @@ from ._checks import (
     check_scales,
     refuse_grad,
 )
+from ._sketch_args import to_args
 from .reference import accumulator
-from .sketch import SJLT, SRHT, Rademacher, Sketch
+from .sketch import Composition, Factored, Mask, Sketch, TensorSketch, VectorSketch
 
-__all__ = ["outer_dot", "outer_norm2", "project", "quantize", "scores", "topk"]
+__all__ = ["outer_dot", "outer_norm2", "outer_project", "project", "quantize", "scores", "topk"]
 
 Array = TypeVar("Array", Tensor, np.ndarray)
+
+# What the compiled module raises. A direct call that fails is repeated by the checked way, which says what is wrong in
+# the caller's terms, copies strided inputs, and reaches other devices and torch's transforms.
+_REFUSED = (TypeError, ValueError, RuntimeError, BufferError, AttributeError, IndexError, KeyError)
+
+
+def _direct(op: str, arrays: tuple[Any, ...], *rest: Any) -> Any:
+    """The result of ``op`` by the short way: all NumPy, or all torch where `_torch_ops.direct` allows it; else None."""
+    try:
+        if type(arrays[0]) is np.ndarray:
+            if _all_numpy(arrays):
+                return getattr(_numpy_ops, op)(*arrays, *rest)
+        elif _torch_ops.direct(*arrays):
+            return _torch_ops.CPU[op](*arrays, *rest)
+    except _REFUSED:
+        pass
+    return None
+
+
+def _all_numpy(arrays: tuple[Any, ...]) -> bool:
+    for x in arrays:  # noqa: SIM110  (a generator costs half a microsecond)
+        if type(x) is not np.ndarray:
+            return False
+    return True
+
+
+def _width(x: Any) -> int | None:
+    try:
+        width: int = x.shape[1]
+        return width
+    except (AttributeError, IndexError):
+        return None
 
 
 def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array | None = None) -> Array:
@@ -43,13 +76,13 @@ def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array 
 
     The bits of the result depend on the sketch and on the row only. To sketch a long vector in
     slices, add them into one ``out`` in increasing order of offset: that gives the bits of one call
-    (with `SRHT`, if slices are cut at multiples of ``sketch.block``; cut elsewhere, the result is
-    the same up to rounding).
+    (with `SRHT`, if slices are cut at multiples of ``sketch.block``; cut elsewhere, or with a
+    `Composition` that does not start with a `Mask`, the result is the same up to rounding).
 
     Args:
         grads: [batch, dim]. Without ``offset`` and ``out``, dim must be ``sketch.input_dim``; with
             either, a slice is meant and dim + offset may be at most that.
-        sketch: a `Rademacher`, `SJLT` or `SRHT`.
+        sketch: a sketch of vectors, or a `Composition` of them.
         offset: position of the slice in the sketch's input; default 0.
         out: [batch, sketch_dim] of the result's type, unit stride in its rows; the sketch is added
             to it.
@@ -58,7 +91,8 @@ def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array 
         [batch, sketch_dim], ``out`` if it was given; E<project(x), project(y)> = <x, y> over seeds.
 
     Raises:
-        TypeError: a wrong dtype, or NumPy and torch mixed.
+        TypeError: a wrong dtype, NumPy and torch mixed, or a sketch of outer products
+            (`outer_project` applies those).
         ValueError: a wrong shape or offset, or an ``out`` that is read-only or shares memory with
             ``grads``.
         RuntimeError: ``grads`` or ``out`` requires grad while gradients are recorded.
@@ -68,8 +102,35 @@ def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array 
     >>> project(torch.ones(3, 1000), SRHT(1000, 64)).shape
     torch.Size([3, 64])
     """
-    if not isinstance(sketch, (Rademacher, SJLT, SRHT)):
-        raise TypeError(f"sketch: expected Rademacher, SJLT or SRHT, got {type(sketch).__name__}")
+    if isinstance(sketch, Composition):
+        return _project_composition(grads, sketch, offset, out)
+    if not isinstance(sketch, VectorSketch):
+        hint = "; outer_project applies it to factors" if isinstance(sketch, (Factored, TensorSketch)) else ""
+        raise TypeError(f"sketch: expected a sketch of vectors, got {type(sketch).__name__}{hint}")
+    native: tuple[str, int, int, int, int] = sketch.native
+    # Without offset and out the width must be input_dim; the compiled module checks all else.
+    if out is None and (offset is not None or _width(grads) == native[1]):
+        done = _direct("project", (grads,), *native, offset or 0)
+        if done is not None:
+            return done
+    start = _check_slice(grads, sketch, offset, out)
+    if isinstance(grads, np.ndarray):
+        return _numpy_ops.project(_numpy_ops.native_layout(grads), *native, start, out)
+    kind, input_dim, sketch_dim, seed, nonzeros = native
+    seed = seed if seed < 2**63 else seed - 2**64  # schemas have int64 only
+    args = (kind, input_dim, sketch_dim, seed, nonzeros, start)
+    if out is None:
+        result: Tensor = torch.ops.fimo_fast.project(grads, *args)
+        return result
+    check_out(out, Tensor, (grads.shape[0], sketch_dim), accumulator(grads.dtype))
+    check_device("out", out, "grads", grads)
+    refuse_grad("out", out)
+    torch.ops.fimo_fast.project_(grads, out, *args)
+    return out
+
+
+def _check_slice(grads: Any, sketch: VectorSketch | Composition, offset: int | None, out: Any) -> int:
+    """The offset of ``grads`` in the input of ``sketch``, once it fits there."""
     check_arrays({"grads": grads}, (2,), "[batch, dim]")
     dim = grads.shape[1]
     start = 0 if offset is None else offset
@@ -82,20 +143,98 @@ def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array 
         )
     if dim > sketch.input_dim - start:
         raise ValueError(f"grads: expected at most input_dim - offset = {sketch.input_dim - start} columns, got {dim}")
-    nonzeros = sketch.nonzeros if isinstance(sketch, SJLT) else 0
-    if isinstance(grads, np.ndarray):
-        sizes = (sketch.kind, sketch.input_dim, sketch.sketch_dim, sketch.seed, nonzeros, start)
-        return _numpy_ops.project(grads, sizes, out)
-    seed = sketch.seed if sketch.seed < 2**63 else sketch.seed - 2**64  # schemas have int64 only
-    args = (sketch.kind, sketch.input_dim, sketch.sketch_dim, seed, nonzeros, start)
+    return start
+
+
+def _project_composition(grads: Array, sketch: Composition, offset: int | None, out: Array | None) -> Array:
+    start = _check_slice(grads, sketch, offset, out)
+    between = project(grads, sketch.first, start)
+    # A slice reaches a few outputs of a mask only; the rest of `between` is zero.
+    first = sketch.first
+    reached = first.outputs(start, start + grads.shape[1]) if isinstance(first, Mask) else range(first.sketch_dim)
+    return project(between[:, reached.start : reached.stop], sketch.second, reached.start, out)
+
+
+def outer_project(a: Array, delta: Array, sketch: Sketch, out: Array | None = None) -> Array:
+    """Sketches of per-example gradients of a linear layer, from their factors.
+
+    With ``G_b = sum_t delta[b, t] a[b, t]^T`` (inputs a and output gradients delta of the layer),
+    flattened row by row, returns ``out + project(G, sketch)``. What is formed depends on the sketch:
+
+    - `Factored`: the sketches of a_t and delta_t, whose outer products are summed.
+    - `TensorSketch`: CountSketches of a_t and delta_t, and their Walsh-Hadamard transforms.
+    - `Mask`: only the entries of G that are kept.
+    - other sketches of vectors: G, a tile of some examples at a time; the dearest way.
+    - `Composition`: the first stage as above, for some examples at a time, then the second.
+
+    A result depends on its own example and the sizes only, to the bit: not on the batch, strides or
+    threads.
+
+    Args:
+        a: [B, T, n]; or [B, n], meaning T = 1 (both arguments then).
+        delta: [B, T, m].
+        sketch: of m * n numbers; a `Factored` or `TensorSketch` of n (a) and m (delta).
+        out: [B, sketch_dim] of the result's type, unit stride in its rows; the sketches are added to
+            it, so that those of several layers can be summed.
+
+    Returns:
+        [B, sketch_dim], ``out`` if it was given.
+
+    Raises:
+        TypeError: a wrong or mixed dtype, NumPy and torch mixed, or no sketch.
+        ValueError: shapes that do not match, or an ``out`` that is read-only or shares memory with
+            an input.
+        RuntimeError: an input or ``out`` requires grad while gradients are recorded.
+
+    >>> import torch
+    >>> from fimo_fast.sketch import SRHT, Factored
+    >>> sketch = Factored(a=SRHT(300, 8, seed=1), delta=SRHT(100, 16, seed=2))
+    >>> outer_project(torch.ones(5, 7, 300), torch.ones(5, 7, 100), sketch).shape
+    torch.Size([5, 128])
+    """
+    if not isinstance(sketch, (VectorSketch, Composition, Factored, TensorSketch)):
+        raise TypeError(f"sketch: expected a sketch of fimo_fast.sketch, got {type(sketch).__name__}")
+    kinds, numbers = to_args(sketch)
+    done = _direct("outer_project", (a, delta), kinds, numbers) if out is None else None
+    if done is not None:
+        return done
+    check_arrays({"a": a, "delta": delta}, (2, 3), "[batch, tokens, dim] or [batch, dim], the same rank for both")
+    check_factors(("a", "delta"), a, delta)
+    _check_outer_sketch(sketch, a.shape[-1], delta.shape[-1])
+    if isinstance(a, np.ndarray):
+        factors = (_numpy_ops.native_layout(a), _numpy_ops.native_layout(delta))
+        return _numpy_ops.outer_project(*factors, kinds, numbers, out)
     if out is None:
-        result: Tensor = torch.ops.fimo_fast.project(grads, *args)
+        result: Tensor = torch.ops.fimo_fast.outer_project(a, delta, kinds, numbers)
         return result
-    check_out(out, Tensor, (grads.shape[0], sketch.sketch_dim), accumulator(grads.dtype))
-    check_device("out", out, "grads", grads)
+    check_out(out, Tensor, (a.shape[0], sketch.sketch_dim), accumulator(a.dtype), "a")
+    check_device("out", out, "a", a)
     refuse_grad("out", out)
-    torch.ops.fimo_fast.project_(grads, out, *args)
+    torch.ops.fimo_fast.outer_project_(a, delta, out, kinds, numbers)
     return out
+
+
+def _check_outer_sketch(sketch: Sketch, n: int, m: int) -> None:
+    """Checks that ``sketch`` applies to outer products of m and n numbers."""
+    if isinstance(sketch, Composition):
+        return _check_outer_sketch(sketch.first, n, m)
+    if isinstance(sketch, VectorSketch):
+        if sketch.input_dim != m * n:
+            raise ValueError(
+                f"sketch: expected input_dim {m} * {n} = {m * n} (the last dimensions of delta and a), "
+                f"got {sketch.input_dim}"
+            )
+        return None
+    if isinstance(sketch, Factored):
+        dims = (sketch.a.input_dim, sketch.delta.input_dim)
+    else:
+        dims = (sketch.a_dim, sketch.delta_dim)
+    if dims != (n, m):
+        raise ValueError(
+            f"sketch: expected one of {n} (a) and {m} (delta) numbers, like the last dimensions, "
+            f"got {dims[0]} and {dims[1]}"
+        )
+    return None
 
 
 def outer_dot(a: Array, delta: Array, a2: Array, delta2: Array) -> Array:
@@ -120,16 +259,18 @@ def outer_dot(a: Array, delta: Array, a2: Array, delta2: Array) -> Array:
         ValueError: shapes that do not match.
         RuntimeError: an input requires grad while gradients are recorded.
     """
+    done = _direct("outer_dot", (a, delta, a2, delta2))
+    if done is not None:
+        return done
     arrays = {"a": a, "delta": delta, "a2": a2, "delta2": delta2}
     check_arrays(arrays, (2, 3), "[batch, tokens, dim] or [batch, dim], the same rank for all")
     check_factors(("a", "delta"), a, delta)
     check_factors(("a2", "delta2"), a2, delta2)
     check_last_dim("a2", a2, "a", a)
     check_last_dim("delta2", delta2, "delta", delta)
-    factors = [x if x.ndim == 3 else x[:, None] for x in (a, delta, a2, delta2)]
     if isinstance(a, np.ndarray):
-        return _numpy_ops.outer_dot(*factors)
-    result: Tensor = torch.ops.fimo_fast.outer_dot(*factors)
+        return _numpy_ops.outer_dot(*map(_numpy_ops.native_layout, (a, delta, a2, delta2)))
+    result: Tensor = torch.ops.fimo_fast.outer_dot(a, delta, a2, delta2)
     return result
 
 
@@ -148,13 +289,15 @@ def outer_norm2(a: Array, delta: Array) -> Array:
         ValueError: shapes that do not match.
         RuntimeError: an input requires grad while gradients are recorded.
     """
+    done = _direct("outer_norm2", (a, delta))
+    if done is not None:
+        return done
     arrays = {"a": a, "delta": delta}
     check_arrays(arrays, (2, 3), "[batch, tokens, dim] or [batch, dim], the same rank for both")
     check_factors(("a", "delta"), a, delta)
-    factors = [x if x.ndim == 3 else x[:, None] for x in (a, delta)]
     if isinstance(a, np.ndarray):
-        return _numpy_ops.outer_norm2(*factors)
-    result: Tensor = torch.ops.fimo_fast.outer_norm2(*factors)
+        return _numpy_ops.outer_norm2(*map(_numpy_ops.native_layout, (a, delta)))
+    result: Tensor = torch.ops.fimo_fast.outer_norm2(a, delta)
     return result
 
 
@@ -184,9 +327,13 @@ def scores(
         ValueError: shapes that do not match.
         RuntimeError: an input requires grad while gradients are recorded.
     """
+    if query_scales is feature_scales is None:
+        done = _direct("scores", (queries, features))
+        if done is not None:
+            return done
     _check_scored(queries, features, query_scales, feature_scales)
     if isinstance(queries, np.ndarray):
-        return _numpy_ops.scores(queries, features, query_scales, feature_scales)
+        return _numpy_ops.scores(*map(_numpy_ops.native_layout, (queries, features, query_scales, feature_scales)))
     result: Tensor = torch.ops.fimo_fast.scores(queries, features, query_scales, feature_scales)
     return result
 
@@ -219,11 +366,16 @@ def topk(
         ValueError: shapes that do not match, or k out of range.
         RuntimeError: an input requires grad while gradients are recorded.
     """
+    if query_scales is feature_scales is None:
+        done = _direct("topk", (queries, features), k)
+        if done is not None:
+            return done
     _check_scored(queries, features, query_scales, feature_scales)
     if not 1 <= k <= features.shape[0]:
         raise ValueError(f"k: expected 1 to the number of features = {features.shape[0]}, got {k}")
     if isinstance(queries, np.ndarray):
-        return _numpy_ops.topk(queries, features, k, query_scales, feature_scales)
+        native = map(_numpy_ops.native_layout, (queries, features, query_scales, feature_scales))
+        return _numpy_ops.topk(next(native), next(native), k, *native)
     result: tuple[Tensor, Tensor] = torch.ops.fimo_fast.topk(queries, features, k, query_scales, feature_scales)
     return result
 

@@ -11,11 +11,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .sketch import SJLT, SRHT, Sketch
+from .sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Sketch, TensorSketch, VectorSketch
 
-__all__ = ["outer_dot", "outer_norm2", "philox", "project", "scores", "sketch_matrix", "topk"]
+__all__ = ["outer_dot", "outer_norm2", "outer_project", "philox", "project", "scores", "sketch_matrix", "topk"]
 
-STREAM_RADEMACHER, STREAM_SJLT, STREAM_SRHT_IN, STREAM_SRHT_OUT, STREAM_SRHT_ROWS = range(5)
+(
+    STREAM_RADEMACHER,
+    STREAM_SJLT,
+    STREAM_SRHT_IN,
+    STREAM_SRHT_OUT,
+    STREAM_SRHT_ROWS,
+    STREAM_GAUSSIAN,
+    STREAM_MASK,
+) = range(7)
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -67,12 +75,86 @@ def _signs(bits: Tensor) -> Tensor:
     return 1 - 2 * bits
 
 
-def _rademacher_entries(sketch: Sketch, j: Tensor) -> Tensor:
+def _rademacher_entries(sketch: VectorSketch, j: Tensor) -> Tensor:
     parts = [
         _signs(_bits(philox(j, part, STREAM_RADEMACHER, sketch.seed)))
         for part in range((sketch.sketch_dim + 127) // 128)
     ]
     return torch.cat(parts, dim=1)[:, : sketch.sketch_dim].T
+
+
+# Box-Muller by polynomials, lowest power first: -2 ln(1 + f) / f on [sqrt(1/2) - 1, sqrt(2) - 1] in f, relative error
+# 1.1e-6; sin(pi x / 2) / x and (cos(pi x / 2) - 1) / x^2 on [0, 1] in x^2, absolute errors 6e-7 and 6e-8.
+_MINUS_2_LOG = (-2.000002, 1.0000223, -0.66629016, 0.49819487, -0.40992656, 0.3733571, -0.23792227)
+_SINE = (1.570791, -0.64589286, 0.07943434, -0.004333095)
+_COSINE = (-1.2336988, 0.2536532, -0.020813966, 0.0008596901)
+_MINUS_2_LN_2 = -1.3862944
+_SQRT_HALF_BITS = 0x3F3504F3
+_ONE_BITS = 0x3F800000
+
+
+def _polynomial(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
+    """Horner's rule in float32, every product and sum rounded."""
+    result = torch.full_like(x, coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        result = result * x + coefficient
+    return result
+
+
+def normal_pairs(words: Tensor) -> tuple[Tensor, Tensor]:
+    """Two standard normal float32 numbers from each word, int64 in [0, 2^32); see docs/numerics.md."""
+    y = (2 * (words >> 16) + 1).float()
+    bits = y.view(torch.int32) + (_ONE_BITS - _SQRT_HALF_BITS)
+    exponent = ((bits >> 23) - (127 + 17)).float()
+    f = ((bits & 0x007FFFFF) + _SQRT_HALF_BITS).view(torch.float32) - 1
+    # Torch's float32 square root may be off by a bit; by way of float64 it is rounded correctly.
+    radius = (exponent * _MINUS_2_LN_2 + _polynomial(_MINUS_2_LOG, f) * f).double().sqrt().float()
+    x = (2 * ((words & 0xFFFF) >> 2) + 1).float() * 2.0**-15
+    z = x * x
+    cosine = _polynomial(_COSINE, z) * z + 1
+    sine = _polynomial(_SINE, z) * x
+    return radius * cosine * _signs(words & 1), radius * sine * _signs(words >> 1 & 1)
+
+
+def _gaussian_entries(sketch: Gaussian, j: Tensor) -> Tensor:
+    tiles = []
+    for tile in range((sketch.sketch_dim + 127) // 128):
+        # Column c of a tile: part c % 16, word c // 32, the cosine where c // 16 is even.
+        part = 16 * tile + torch.arange(16, device=j.device)
+        words = philox(j.repeat_interleave(16), part.repeat(len(j)), STREAM_GAUSSIAN, sketch.seed)
+        pairs = torch.stack(normal_pairs(words), dim=-1)  # [j * part, word, 2]
+        tiles.append(pairs.reshape(len(j), 16, 8).transpose(1, 2).reshape(len(j), 128))
+    return torch.cat(tiles, dim=1)[:, : sketch.sketch_dim].T
+
+
+def mask_coordinates(sketch: Mask) -> tuple[list[int], list[int]]:
+    """The coordinate that each output keeps, and the length of its stratum."""
+    words = philox(torch.arange(sketch.sketch_dim), 0, STREAM_MASK, sketch.seed).tolist()
+    d, k = sketch.input_dim, sketch.sketch_dim
+    starts = [c * d // k for c in range(k + 1)]
+    lengths = [end - start for start, end in zip(starts, starts[1:], strict=False)]
+    coordinates = [
+        start + ((low | high << 32) * length >> 64)
+        for start, length, (low, high, *_) in zip(starts, lengths, words, strict=False)
+    ]
+    return coordinates, lengths
+
+
+def _mask_matrix(sketch: Mask, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+    matrix = torch.zeros(sketch.sketch_dim, stop - start, dtype=dtype)
+    for c, (coordinate, length) in enumerate(zip(*mask_coordinates(sketch), strict=True)):
+        if start <= coordinate < stop:
+            matrix[c, coordinate - start] = length**0.5
+    return matrix
+
+
+def _tensor_sketch_matrix(sketch: TensorSketch, j: Tensor, dtype: torch.dtype) -> Tensor:
+    a, delta = (sketch_matrix(factor, 0, factor.input_dim, torch.float64) for factor in sketch.factors)
+    column_a, column_delta = j % sketch.a_dim, j // sketch.a_dim
+    bucket = a.abs().argmax(0)[column_a] ^ delta.abs().argmax(0)[column_delta]
+    matrix = torch.zeros(sketch.sketch_dim, len(j), dtype=dtype)
+    matrix[bucket, torch.arange(len(j))] = (a.sum(0)[column_a] * delta.sum(0)[column_delta]).to(dtype)
+    return matrix
 
 
 def _sjlt_entries(sketch: SJLT, j: Tensor) -> Tensor:
@@ -127,10 +209,25 @@ def sketch_matrix(
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Columns [start, stop) of S as a dense matrix [sketch_dim, stop - start]."""
+    if isinstance(sketch, Composition):
+        second = sketch_matrix(sketch.second, 0, sketch.second.input_dim, dtype, device)
+        return second @ sketch_matrix(sketch.first, start, stop, dtype, device)
+    if isinstance(sketch, Factored):
+        parts = (sketch_matrix(part, 0, part.input_dim, dtype, device) for part in (sketch.delta, sketch.a))
+        return torch.kron(*(part.contiguous() for part in parts))[:, start:stop]  # it fails on some transposed ones
+    if isinstance(sketch, Mask):
+        return _mask_matrix(sketch, start, stop, dtype).to(device)
     j = torch.arange(start, stop, dtype=torch.int64, device=device)
+    if isinstance(sketch, TensorSketch):
+        return _tensor_sketch_matrix(sketch, j.cpu(), dtype).to(device)
     if isinstance(sketch, SJLT):
         return _sjlt_entries(sketch, j).to(dtype) * sketch.nonzeros**-0.5
-    entries = _srht_entries(sketch, j) if isinstance(sketch, SRHT) else _rademacher_entries(sketch, j)
+    if isinstance(sketch, SRHT):
+        entries = _srht_entries(sketch, j)
+    elif isinstance(sketch, Gaussian):
+        entries = _gaussian_entries(sketch, j)
+    else:
+        entries = _rademacher_entries(sketch, j)
     return entries.to(dtype) * sketch.sketch_dim**-0.5
 
 
@@ -148,9 +245,16 @@ def project(grads: Tensor, sketch: Sketch, offset: int = 0, out: Tensor | None =
 
 
 def _gradients(a: Tensor, delta: Tensor) -> Tensor:
-    """[B, T, n], [B, T, m] to sum_t delta_t a_t^T, flattened to [B, m * n]."""
+    """[B, T, n], [B, T, m] (or without T) to sum_t delta_t a_t^T, flattened to [B, m * n]."""
     dtype = accumulator(a.dtype)
+    if a.ndim == 2:
+        a, delta = a[:, None], delta[:, None]
     return torch.einsum("btm,btn->bmn", delta.to(dtype), a.to(dtype)).flatten(1)
+
+
+def outer_project(a: Tensor, delta: Tensor, sketch: Sketch) -> Tensor:
+    """Sketches of the formed gradients, see `fimo_fast.ops.outer_project`."""
+    return project(_gradients(a, delta), sketch)
 
 
 def outer_dot(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:

@@ -136,7 +136,8 @@ def test_read_only_outputs_are_refused_and_read_only_inputs_read():
 def test_wrong_numbers_are_refused():
     out = torch.zeros(2, 4)
     for args, message in [
-        (("gaussian", 10, 4, 0, 0, 0, out, 1), "kind: .*'gaussian'"),
+        (("walsh", 10, 4, 0, 0, 0, out, 1), "kind: .*'walsh'"),
+        (("mask", 10, 11, 0, 0, 0, torch.zeros(2, 11), 1), "sketch_dim: .*at most input_dim = 10 for a mask, got 11"),
         (("sjlt", 10, 4, 0, 0, 0, out, 1), "nonzeros: .*got 0"),
         (("srht", 10, 4, 0, 2, 0, out, 1), "nonzeros: .*got 2"),
         (("srht", 2**49, 4, 0, 0, 0, out, 1), "input_dim: "),
@@ -208,7 +209,7 @@ def test_calls_count_kernels():
         project(GRADS)
         with pytest.raises(ValueError):
             project(GRADS[0])
-    assert calls == {"project": 2, "outer_dot": 0, "outer_norm2": 0, "scores": 0, "topk": 0}
+    assert calls == {"project": 2, "outer_project": 0, "outer_dot": 0, "outer_norm2": 0, "scores": 0, "topk": 0}
     _C.reset_calls()
     assert set(_C.calls().values()) == {0}
 

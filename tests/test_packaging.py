@@ -103,7 +103,7 @@ def test_cmake_package_serves_a_cpp_project(unpacked, tmp_path):
     assert installed == sorted(p.name for p in (ROOT / "csrc" / "include" / "fimo_fast").iterdir())
     consumer = tmp_path / "consumer"
     run("cmake", "-S", ROOT / "tests" / "cpp", "-B", consumer, f"-DCMAKE_PREFIX_PATH={prefix}")
-    run("cmake", "--build", consumer)
+    run("cmake", "--build", consumer, "--target", "consumer")
     assert f"fimo_fast {VERSION}: 0 failures" in run(consumer / "consumer")
 
 

@@ -3,15 +3,18 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "bindings/tensor_view.h"
 #include "fimo_fast/build_info.h"
 #include "fimo_fast/outer.h"
+#include "fimo_fast/outer_project.h"
 #include "fimo_fast/random.h"
 #include "fimo_fast/score.h"
 #include "fimo_fast/sketch.h"
@@ -20,8 +23,8 @@ namespace fimo::bindings {
 namespace {
 
 /// How often each op ran its kernel, so that tests can tell the kernel from the reference.
-enum Op { kProject, kOuterDot, kOuterNorm2, kScores, kTopk, kOpCount };
-constexpr const char* kOpNames[kOpCount] = {"project", "outer_dot", "outer_norm2", "scores", "topk"};
+enum Op { kProject, kOuterProject, kOuterDot, kOuterNorm2, kScores, kTopk, kOpCount };
+constexpr const char* kOpNames[kOpCount] = {"project", "outer_project", "outer_dot", "outer_norm2", "scores", "topk"};
 std::array<std::atomic<std::int64_t>, kOpCount> call_counts{};
 
 void count_call(Op op) { call_counts[op].fetch_add(1, std::memory_order_relaxed); }
@@ -33,9 +36,11 @@ int checked_threads(int num_threads) {
 
 SketchKind sketch_kind(const std::string& kind) {
   if (kind == "rademacher") return SketchKind::kRademacher;
+  if (kind == "gaussian") return SketchKind::kGaussian;
   if (kind == "sjlt") return SketchKind::kSjlt;
   if (kind == "srht") return SketchKind::kSrht;
-  throw py::value_error("kind: expected rademacher, sjlt or srht, got '" + kind + "'");
+  if (kind == "mask") return SketchKind::kMask;
+  throw py::value_error("kind: expected rademacher, gaussian, sjlt, srht or mask, got '" + kind + "'");
 }
 
 void project(py::handle grads, const std::string& kind, std::int64_t input_dim, std::int64_t sketch_dim, std::uint64_t seed,
@@ -53,8 +58,76 @@ void project(py::handle grads, const std::string& kind, std::int64_t input_dim, 
   count_call(kProject);
 }
 
+/// Reads the flat form of a sketch, see fimo_fast/_sketch_args.py.
+class SketchArgs {
+ public:
+  SketchArgs(const std::string& kinds, const std::vector<std::int64_t>& numbers) : kinds_(kinds), numbers_(numbers) { next(); }
+
+  bool done() const { return kind_.empty(); }
+
+  OuterSketch outer() {
+    if (kind_ == "factored") {
+      next();
+      const Sketch of_a = vector();
+      return FactoredSketch{of_a, vector()};
+    }
+    if (kind_ == "tensorsketch") {
+      next();
+      const std::int64_t* number = four();
+      return TensorSketch{number[0], number[1], number[2], static_cast<std::uint64_t>(number[3])};
+    }
+    return vector();
+  }
+
+  Sketch vector() {
+    if (done()) throw py::value_error("kinds: expected another sketch at the end of '" + kinds_ + "'");
+    const SketchKind kind = sketch_kind(kind_);
+    next();
+    const std::int64_t* number = four();
+    return {kind, number[0], number[1], static_cast<std::uint64_t>(number[2]), number[3]};
+  }
+
+ private:
+  void next() {
+    const std::size_t end = std::min(kinds_.find(' ', at_), kinds_.size());
+    kind_ = kinds_.substr(at_, end - at_);
+    at_ = std::min(end + 1, kinds_.size());
+  }
+  const std::int64_t* four() {
+    if (numbers_.size() - used_ < 4) throw py::value_error("numbers: expected four for each sketch of '" + kinds_ + "'");
+    used_ += 4;
+    return numbers_.data() + used_ - 4;
+  }
+
+  const std::string& kinds_;
+  std::string kind_;    // the next one; empty at the end
+  std::size_t at_ = 0;  // of the one after it
+  const std::vector<std::int64_t>& numbers_;
+  std::size_t used_ = 0;
+};
+
+void outer_project(py::handle a, py::handle delta, const std::string& kinds, const std::vector<std::int64_t>& numbers,
+                   py::handle out, int num_threads) {
+  const TensorArg a_arg(a, "a", {2, 3}), delta_arg(delta, "delta", a_arg.ndim()), out_arg(out, "out", 2, TensorArg::kWrite);
+  out_arg.must_not_overlap(a_arg);
+  out_arg.must_not_overlap(delta_arg);
+  SketchArgs args(kinds, numbers);
+  const OuterSketch sketch = args.outer();
+  std::vector<Sketch> then;
+  while (!args.done()) then.push_back(args.vector());
+  const ConstTensor3View a_view = a_arg.tensor3(), delta_view = delta_arg.tensor3();
+  const MatrixView out_view = out_arg.output();
+  checked_threads(num_threads);
+  {
+    const py::gil_scoped_release release;
+    fimo::outer_project(a_view, delta_view, sketch, then, out_view, num_threads);
+  }
+  count_call(kOuterProject);
+}
+
 void outer_dot(py::handle a, py::handle delta, py::handle a2, py::handle delta2, py::handle out, int num_threads) {
-  const TensorArg a_arg(a, "a", 3), delta_arg(delta, "delta", 3), a2_arg(a2, "a2", 3), delta2_arg(delta2, "delta2", 3);
+  const TensorArg a_arg(a, "a", {2, 3}), delta_arg(delta, "delta", a_arg.ndim());
+  const TensorArg a2_arg(a2, "a2", a_arg.ndim()), delta2_arg(delta2, "delta2", a_arg.ndim());
   const TensorArg out_arg(out, "out", 2, TensorArg::kWrite);
   for (const TensorArg* input : {&a_arg, &delta_arg, &a2_arg, &delta2_arg}) out_arg.must_not_overlap(*input);
   const ConstTensor3View a_view = a_arg.tensor3(), delta_view = delta_arg.tensor3();
@@ -69,7 +142,7 @@ void outer_dot(py::handle a, py::handle delta, py::handle a2, py::handle delta2,
 }
 
 void outer_norm2(py::handle a, py::handle delta, py::handle out, int num_threads) {
-  const TensorArg a_arg(a, "a", 3), delta_arg(delta, "delta", 3), out_arg(out, "out", 1, TensorArg::kWrite);
+  const TensorArg a_arg(a, "a", {2, 3}), delta_arg(delta, "delta", a_arg.ndim()), out_arg(out, "out", 1, TensorArg::kWrite);
   out_arg.must_not_overlap(a_arg);
   out_arg.must_not_overlap(delta_arg);
   const ConstTensor3View a_view = a_arg.tensor3(), delta_view = delta_arg.tensor3();
@@ -200,6 +273,8 @@ PYBIND11_MODULE(_C, m) {
 
   m.def("project", &project, py::arg("grads"), py::arg("kind"), py::arg("input_dim"), py::arg("sketch_dim"), py::arg("seed"),
         py::arg("nonzeros"), py::arg("offset"), py::arg("out"), py::arg("num_threads"));
+  m.def("outer_project", &outer_project, py::arg("a"), py::arg("delta"), py::arg("kinds"), py::arg("numbers"), py::arg("out"),
+        py::arg("num_threads"));
   m.def("outer_dot", &outer_dot, py::arg("a"), py::arg("delta"), py::arg("a2"), py::arg("delta2"), py::arg("out"),
         py::arg("num_threads"));
   m.def("outer_dot_materialises", &fimo::outer_dot_materialises, py::arg("batch"), py::arg("tokens"), py::arg("batch2"),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// From a Python array to the views of fimo_fast/tensor_view.h, through DLPack and with every check that makes it safe.
+/// From a Python array to the views of fimo_fast/tensor_view.h, with every check that makes it safe: DLPack's exchange table
+/// for torch, the buffer protocol for NumPy, a DLPack capsule for the rest.
 ///
 /// Rules: CPU memory only; a null pointer with elements behind it (fake tensors) is refused; the innermost stride must be one;
 /// errors of the framework (sparse, meta, vmap wrappers) pass through; outputs must be writable. Every message begins with the
@@ -23,9 +24,10 @@ namespace py = pybind11;
 class Borrowed {
  public:
   Borrowed(py::handle object, const char* name) : name_(name) {
-    if (!from_exchange_api(object)) from_capsule(object);
+    if (!from_buffer(object) && !from_exchange_api(object)) from_capsule(object);  // the cheapest question first
   }
   ~Borrowed() {
+    if (buffer_.obj) PyBuffer_Release(&buffer_);
     if (legacy_ && legacy_->deleter) legacy_->deleter(legacy_);
     if (versioned_ && versioned_->deleter) versioned_->deleter(versioned_);
   }
@@ -48,6 +50,32 @@ class Borrowed {
     const auto* api = static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule, "dlpack_exchange_api"));
     if (api->version.major != dlpack::kMajorVersion || !api->tensor_from_py_object) return false;
     if (api->tensor_from_py_object(object.ptr(), &tensor_) != 0) throw py::error_already_set();
+    return true;
+  }
+
+  /// NumPy arrays, in a tenth of the time that their capsules take. False for what only __dlpack__ can describe or refuse.
+  bool from_buffer(py::handle object) {
+    if (!PyObject_CheckBuffer(object.ptr())) return false;
+    if (PyObject_GetBuffer(object.ptr(), &buffer_, PyBUF_RECORDS_RO) != 0) {
+      PyErr_Clear();
+      return false;
+    }
+    const char format = buffer_.format && buffer_.format[0] && !buffer_.format[1] ? buffer_.format[0] : '?';
+    const bool real = format == 'e' || format == 'f' || format == 'd';
+    const bool integer = format == 'b' || format == 'i' || format == 'l' || format == 'q';
+    bool usable = (real || integer) && buffer_.ndim >= 1 && buffer_.ndim <= kMaxBufferDims;
+    for (int d = 0; usable && d < buffer_.ndim; ++d) {
+      usable = buffer_.strides[d] % buffer_.itemsize == 0;
+      buffer_shape_[d] = buffer_.shape[d];
+      buffer_strides_[d] = buffer_.strides[d] / buffer_.itemsize;
+    }
+    if (!usable) {
+      PyBuffer_Release(&buffer_);  // leaves buffer_.obj null
+      return false;
+    }
+    const dlpack::DataType type{real ? dlpack::kFloat : dlpack::kInt, static_cast<std::uint8_t>(8 * buffer_.itemsize), 1};
+    tensor_ = {buffer_.buf, {dlpack::kCpu, 0}, buffer_.ndim, type, buffer_shape_, buffer_strides_, 0};
+    read_only_ = buffer_.readonly != 0;
     return true;
   }
 
@@ -83,9 +111,13 @@ class Borrowed {
     }
   }
 
+  static constexpr int kMaxBufferDims = 4;
+
   std::string name_;
   dlpack::Tensor tensor_{};
   bool read_only_ = false;
+  Py_buffer buffer_{};
+  std::int64_t buffer_shape_[kMaxBufferDims], buffer_strides_[kMaxBufferDims];
   dlpack::ManagedTensor* legacy_ = nullptr;
   dlpack::ManagedTensorVersioned* versioned_ = nullptr;
 };
@@ -121,15 +153,25 @@ class TensorArg {
  public:
   enum Access { kRead, kWrite };
 
-  TensorArg(py::handle object, const char* name, int ndim, Access access = kRead) : name_(name), borrowed_(object, name) {
+  /// Allowed numbers of dimensions.
+  struct Dims {
+    Dims(int only) : least(only), most(only) {}  // NOLINT: a number is a range
+    Dims(int least, int most) : least(least), most(most) {}
+    int least, most;
+  };
+
+  TensorArg(py::handle object, const char* name, Dims dims, Access access = kRead) : name_(name), borrowed_(object, name) {
     const dlpack::Tensor& t = borrowed_.tensor();
     if (t.device.type != dlpack::kCpu && t.device.type != dlpack::kCudaHost) {
       throw py::type_error(name_ + ": expected CPU memory, got DLPack device type " + std::to_string(t.device.type) +
                            (t.device.type == dlpack::kCuda ? " (CUDA)" : ""));
     }
-    if (t.ndim != ndim) {
-      throw py::value_error(name_ + ": expected " + std::to_string(ndim) + " dimensions, got " + std::to_string(t.ndim));
+    if (t.ndim < dims.least || t.ndim > dims.most) {
+      throw py::value_error(name_ + ": expected " + std::to_string(dims.least) +
+                            (dims.most > dims.least ? " or " + std::to_string(dims.most) : "") + " dimensions, got " +
+                            std::to_string(t.ndim));
     }
+    const int ndim = t.ndim;
     count_ = 1;
     for (int d = 0; d < ndim; ++d) count_ *= t.shape[d];
     if (!t.data && count_ > 0) {
@@ -146,6 +188,7 @@ class TensorArg {
     }
   }
 
+  int ndim() const { return borrowed_.tensor().ndim; }
   std::int64_t shape(int d) const { return borrowed_.tensor().shape[d]; }
   DType dtype() const { return float_dtype(borrowed_.tensor().dtype, name_); }
   const dlpack::DataType& raw_dtype() const { return borrowed_.tensor().dtype; }
@@ -171,7 +214,11 @@ class TensorArg {
     return {data(), type, shape(0), shape(1), stride(0)};
   }
   MatrixView output() const { return {data(), dtype(), shape(0), shape(1), stride(0)}; }
-  ConstTensor3View tensor3() const { return {data(), dtype(), shape(0), shape(1), shape(2), stride(0), stride(1)}; }
+  /// [batch, tokens, dim], or [batch, dim] as one token.
+  ConstTensor3View tensor3() const {
+    if (ndim() == 2) return {data(), dtype(), shape(0), 1, shape(1), stride(0), stride(0)};
+    return {data(), dtype(), shape(0), shape(1), shape(2), stride(0), stride(1)};
+  }
 
   /// Throws ValueError if this output shares memory with `input`.
   void must_not_overlap(const TensorArg& input) const {

@@ -74,6 +74,15 @@ FIMO_FORCE_INLINE double flip_by_top_bit(double x, std::uint32_t word) {
   return x;
 }
 
+/// Asks for the cache line at `p` to be brought to the second-level cache. Any address is allowed.
+FIMO_FORCE_INLINE void prefetch(const void* p) {
+#if defined(__GNUC__) || defined(__clang__)
+  __builtin_prefetch(p, 0, 2);
+#else
+  (void)p;
+#endif
+}
+
 }  // namespace fimo
 
 #if defined(__clang__)

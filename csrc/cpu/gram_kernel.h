@@ -28,7 +28,7 @@ constexpr std::int64_t smaller_of(std::int64_t a, std::int64_t b) { return a < b
 
 /// c[r, v] (+)= sum over depth, for Rows rows and the first kRegs registers of a panel.
 template <class T, int Rows, int kRegs>
-void gram_tile(const T* rows, std::int64_t row_stride, std::int64_t depth_stride,
+void gram_tile(const T* rows, std::int64_t row_stride,
                const T* panel,  // [depth, kPanel]
                std::int64_t depth, T* c, std::int64_t c_row_stride, bool accumulate) {
   using S = Simd<T>;
@@ -44,7 +44,7 @@ void gram_tile(const T* rows, std::int64_t row_stride, std::int64_t depth_stride
     for (int v = 0; v < kRegs; ++v) column[v] = S::load(panel + d * kPanel<T> + v * S::kLanes);
     FIMO_UNROLL
     for (int r = 0; r < Rows; ++r) {
-      const typename S::Reg x = S::set(rows[r * row_stride + d * depth_stride]);
+      const typename S::Reg x = S::set(rows[r * row_stride + d]);
       FIMO_UNROLL
       for (int v = 0; v < kRegs; ++v) sum[r][v] = S::fma(x, column[v], sum[r][v]);
     }
@@ -61,15 +61,15 @@ void gram_tile(const T* rows, std::int64_t row_stride, std::int64_t depth_stride
 
 /// gram_tile<T, count, kRegs> for a run-time count in [1, Rows].
 template <class T, int Rows, int kRegs>
-void gram_rows(std::int64_t count, const T* rows, std::int64_t row_stride, std::int64_t depth_stride, const T* panel,
-               std::int64_t depth, T* c, std::int64_t c_row_stride, bool accumulate) {
+void gram_rows(std::int64_t count, const T* rows, std::int64_t row_stride, const T* panel, std::int64_t depth, T* c,
+               std::int64_t c_row_stride, bool accumulate) {
   if constexpr (Rows > 1) {
     if (count < Rows) {
-      gram_rows<T, Rows - 1, kRegs>(count, rows, row_stride, depth_stride, panel, depth, c, c_row_stride, accumulate);
+      gram_rows<T, Rows - 1, kRegs>(count, rows, row_stride, panel, depth, c, c_row_stride, accumulate);
       return;
     }
   }
-  gram_tile<T, Rows, kRegs>(rows, row_stride, depth_stride, panel, depth, c, c_row_stride, accumulate);
+  gram_tile<T, Rows, kRegs>(rows, row_stride, panel, depth, c, c_row_stride, accumulate);
 }
 
 /// out = the words of x[0, count) in order, converted for the left or the right side of a product.
@@ -112,23 +112,22 @@ void gram(const GramTask& task) {
     for (std::int64_t i = 0; i < task.row_count; i += kRows) {
       const std::int64_t count = smaller_of(task.row_count - i, kRows);
       const Element* source = static_cast<const Element*>(task.rows) + i * task.row_stride + first * kGroup * task.depth_stride;
-      // Rows are copied where they must be converted, or where their stride would map all of them to the same few lines of
-      // the first-level cache; the copy serves all panels.
+      // Rows are copied where they must be converted, or where their stride would map them (or, across the depth, their parts)
+      // to the same few lines of the first-level cache; the copy serves all panels.
       T copied[kRows * kGramDepth];
       const T* rows = copied;
-      std::int64_t row_stride = kGramDepth, depth_stride = 1;
-      if (kSame<Element, T> && (task.depth_stride != 1 || task.row_stride * static_cast<std::int64_t>(sizeof(T)) % 4096 != 0)) {
+      std::int64_t row_stride = kGramDepth;
+      if (kSame<Element, T> && task.depth_stride == 1 && task.row_stride * static_cast<std::int64_t>(sizeof(T)) % 4096 != 0) {
         rows = reinterpret_cast<const T*>(source);
         row_stride = task.row_stride;
-        depth_stride = task.depth_stride;
       } else if (task.depth_stride == 1) {
         const std::int64_t elements = smaller_of(depth * kGroup, task.depth - first * kGroup);
         for (std::int64_t r = 0; r < count; ++r) {
           convert<Element, true>(copied + r * kGramDepth, source + r * task.row_stride, elements);
         }
       } else if constexpr (!kSame<Element, std::int8_t>) {
-        for (std::int64_t r = 0; r < count; ++r) {
-          for (std::int64_t d = 0; d < depth; ++d) {
+        for (std::int64_t d = 0; d < depth; ++d) {
+          for (std::int64_t r = 0; r < count; ++r) {
             copied[r * kGramDepth + d] = to_accumulator(source[r * task.row_stride + d * task.depth_stride]);
           }
         }
@@ -138,15 +137,15 @@ void gram(const GramTask& task) {
         T* c = static_cast<T*>(task.c) + i * task.c_row_stride + j;
         const std::int64_t cols = task.cols - j;
         if (cols >= kPanel<T>) {
-          gram_rows<T, kRows, kRegs>(count, rows, row_stride, depth_stride, panel, depth, c, task.c_row_stride, accumulate);
+          gram_rows<T, kRows, kRegs>(count, rows, row_stride, panel, depth, c, task.c_row_stride, accumulate);
           continue;
         }
         // The last panel: C has no room for its padding, where Inf * 0 may have left NaN.
         T tile[kRows * kPanel<T>];
         if (cols <= Simd<T>::kLanes) {  // a few queries, or one example: half the work
-          gram_rows<T, kRows, 1>(count, rows, row_stride, depth_stride, panel, depth, tile, kPanel<T>, false);
+          gram_rows<T, kRows, 1>(count, rows, row_stride, panel, depth, tile, kPanel<T>, false);
         } else {
-          gram_rows<T, kRows, kRegs>(count, rows, row_stride, depth_stride, panel, depth, tile, kPanel<T>, false);
+          gram_rows<T, kRows, kRegs>(count, rows, row_stride, panel, depth, tile, kPanel<T>, false);
         }
         for (std::int64_t r = 0; r < count; ++r) {
           for (std::int64_t v = 0; v < cols; ++v) {

@@ -5,12 +5,15 @@
 /// library: its inline functions would be merged with those of the rest of the program.
 #pragma once
 
+#include "dense_kernel.h"
 #include "dot_kernel.h"
 #include "gram_kernel.h"
 #include "kernels.h"
-#include "rademacher_kernel.h"
+#include "mask_kernel.h"
+#include "outer_mask_kernel.h"
 #include "sjlt_kernel.h"
 #include "srht_kernel.h"
+#include "tensor_kernel.h"
 #include "topk_kernel.h"
 
 #define FIMO_STRINGIFY_(x) #x
@@ -22,8 +25,13 @@ extern const Kernels kKernels;
 const Kernels kKernels = {
     FIMO_STRINGIFY(FIMO_ISA),
     {rademacher<float>, rademacher<double>, rademacher<BFloat16>, rademacher<Float16>},
+    {gaussian<float>, gaussian<double>, gaussian<BFloat16>, gaussian<Float16>},
+    {mask<float>, mask<double>, mask<BFloat16>, mask<Float16>},
+    {sjlt_entries<float>, sjlt_entries<double>, sjlt_entries<BFloat16>, sjlt_entries<Float16>},
     {sjlt<float>, sjlt<double>, sjlt<BFloat16>, sjlt<Float16>},
     {srht<float>, srht<double>, srht<BFloat16>, srht<Float16>},
+    {tensor<float>, tensor<double>, tensor<BFloat16>, tensor<Float16>},
+    {outer_mask<float>, outer_mask<double>, outer_mask<BFloat16>, outer_mask<Float16>},
     {pack<float>, pack<double>, pack<BFloat16>, pack<Float16>, pack<std::int8_t>},
     {gram<float>, gram<double>, gram<BFloat16>, gram<Float16>, gram<std::int8_t>},
     {dot_prepare<float>, dot_prepare<double>, dot_prepare<BFloat16>, dot_prepare<Float16>, dot_prepare<std::int8_t>},
@@ -32,6 +40,8 @@ const Kernels kKernels = {
     scale,
     {sum_products<float>, sum_products<double>},
     {multiply<float>, multiply<double>},
+    {count_sketch_columns<float>, count_sketch_columns<double>},
+    {add<float>, add<double>},
     {topk<float>, topk<double>},
     {Simd<float>::kLanes, Simd<double>::kLanes, Simd<float>::kLanes, Simd<float>::kLanes, Simd<std::int32_t>::kLanes},
     {kPanel<float>, kPanel<double>, kPanel<float>, kPanel<float>, kPanel<std::int32_t>},

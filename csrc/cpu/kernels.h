@@ -24,17 +24,48 @@ struct SketchInput {
   std::uint64_t seed;
 };
 
-/// Adds output columns [first_col, first_col + cols) of a Rademacher sketch. first_col is a multiple of 128, cols <= 128.
-struct RademacherTask {
+constexpr std::int64_t kDenseCoordinates = 128;  // of a panel of generated entries
+constexpr std::int64_t kDenseColumns = 128;
+
+/// Adds output columns [first_col, first_col + cols) of a dense sketch. first_col is a multiple of 128.
+struct DenseTask {
   SketchInput in;
   void* out;  // [rows, sketch_dim] at column 0
   std::int64_t out_row_stride;
   std::int64_t first_col;
   std::int64_t cols;
+  void* rows;   // [rows, kDenseCoordinates], scaled
+  void* panel;  // [kDenseCoordinates, kDenseColumns]
 };
 
-/// Adds the nonzeros [first_nonzero, last_nonzero) of every column of an SJLT, which fall into output columns
-/// [first_col, first_col + cols).
+/// Adds the outputs [first_col, last_col) of a Mask.
+struct MaskTask {
+  SketchInput in;
+  void* out;
+  std::int64_t out_row_stride;
+  std::int64_t input_dim;
+  std::int64_t sketch_dim;
+  std::int64_t first_col;
+  std::int64_t last_col;
+};
+
+/// Generates the nonzeros of `count` coordinates from `first` on, in the order coordinate, nonzero.
+struct SjltEntriesTask {
+  std::uint64_t first;
+  std::int64_t count;
+  std::int64_t nonzeros;
+  double scale;
+  std::uint64_t seed;
+  std::int64_t period;           // coordinates generated together; sizes the next three
+  const std::uint32_t* lengths;  // [period * nonzeros] columns in the block of each nonzero
+  const std::uint32_t* starts;   // [period * nonzeros] and the first of them
+  std::uint32_t* words;          // [period * nonzeros + 8]
+  std::uint32_t column_step;     // what columns are multiplied by
+  std::uint32_t* columns;        // [count, nonzeros]
+  void* factors;                 // [count, nonzeros] 1 or -1; with one nonzero, scale or -scale
+};
+
+/// Adds the nonzeros [first_nonzero, last_nonzero) of coordinates, which fall into output columns [first_col, last_col).
 struct SjltTask {
   SketchInput in;
   void* out;
@@ -42,12 +73,14 @@ struct SjltTask {
   std::int64_t nonzeros;
   std::int64_t first_nonzero;
   std::int64_t last_nonzero;
-  const std::int64_t* block_start;  // [nonzeros + 1], first output column of each nonzero's block
-  std::int64_t coordinates;         // handled together; sizes the next three
-  std::uint32_t* words;             // [4 * (coordinates * nonzeros / 4 + 2)]
-  std::uint32_t* entries;           // [coordinates * (last_nonzero - first_nonzero)]
-  void* transposed;                 // [coordinates, lanes]
-  void* sums;                       // [groups, cols, lanes], or null: then rows are handled one by one
+  std::int64_t first_col;
+  std::int64_t last_col;
+  std::int64_t column_step;      // what columns are multiplied by, a power of two
+  const std::uint32_t* columns;  // [in.dim, nonzeros], see SjltEntriesTask
+  const void* factors;           // [in.dim, nonzeros]
+  void* sums;                    // [sketch_dim, lanes] for a group of at most `lanes` rows, or null: rows go one by one
+  bool load_sums;                // from out, first
+  bool store_sums;               // to out, at the end
 };
 
 /// Adds an SRHT.
@@ -55,12 +88,55 @@ struct SrhtTask {
   SketchInput in;
   void* out;
   std::int64_t out_row_stride;
-  std::int64_t block;        // L, a power of two
-  std::int64_t sketch_dim;   // <= L
-  const std::int32_t* rows;  // [sketch_dim] increasing rows of the transform, null where sketch_dim == L
-  void* buffer;              // [L]
-  std::uint32_t* signs_in;   // [max(L, 128) / 32]
-  std::uint32_t* signs_out;  // [ceil(sketch_dim / 128) * 4]
+  std::int64_t block;            // L, a power of two
+  std::int64_t sketch_dim;       // <= L
+  const std::int32_t* rows;      // [sketch_dim] increasing rows of the transform, null where sketch_dim == L
+  std::int64_t run;              // blocks of a row handled together; sizes the signs
+  void* buffer;                  // [L]
+  void* sums;                    // [rows, L] where `rows` is given
+  std::uint32_t* signs_in;       // [4 * (run * L / 128 + 2)]
+  std::uint32_t* signs_out;      // [run, 4 * ceil(L / 128)]
+  std::uint32_t* signs_columns;  // [run, 4 * ceil(sketch_dim / 128)] where `rows` is given
+};
+
+/// The columns of a CountSketch: where each coordinate goes and its sign, 1 or -1 in the accumulator type.
+struct CountSketchColumns {
+  const std::uint32_t* bucket;  // [count]
+  const void* sign;             // [count]
+  std::int64_t count;
+};
+
+/// The TensorSketch of some tokens of one example.
+struct TensorTask {
+  const void* a;  // [tokens, a_columns.count]
+  std::int64_t a_token_stride;
+  const void* delta;  // [tokens, delta_columns.count]
+  std::int64_t delta_token_stride;
+  std::int64_t tokens;  // at least 1
+  CountSketchColumns a_columns;
+  CountSketchColumns delta_columns;
+  std::int64_t sketch_dim;  // a power of two
+  void* a_sketch;           // [sketch_dim], scratch
+  void* delta_sketch;       // [sketch_dim], scratch
+  void* sums;               // [sketch_dim], the result
+};
+
+/// Adds outputs of a Mask of outer products; `out` points to the first.
+struct OuterMaskTask {
+  const void* a;      // [examples, tokens, n]
+  const void* delta;  // [examples, tokens, m]
+  std::int64_t a_batch_stride;
+  std::int64_t a_token_stride;
+  std::int64_t delta_batch_stride;
+  std::int64_t delta_token_stride;
+  std::int64_t examples;
+  std::int64_t tokens;  // at least 1
+  std::int64_t outputs;
+  const std::uint32_t* row;     // [outputs], positions in delta
+  const std::uint32_t* column;  // [outputs], positions in a
+  const void* scale;            // [outputs]
+  void* out;
+  std::int64_t out_row_stride;
 };
 
 /// Matrices enter the A B^T kernel packed as column panels: [ceil(cols / panel), depth, panel], zero in the padding.
@@ -143,9 +219,14 @@ struct TopkTask {
 struct Kernels {
   const char* name;
 
-  void (*rademacher[kDTypeCount])(const RademacherTask&);
+  void (*rademacher[kDTypeCount])(const DenseTask&);
+  void (*gaussian[kDTypeCount])(const DenseTask&);
+  void (*mask[kDTypeCount])(const MaskTask&);
+  void (*sjlt_entries[kDTypeCount])(const SjltEntriesTask&);
   void (*sjlt[kDTypeCount])(const SjltTask&);
   void (*srht[kDTypeCount])(const SrhtTask&);
+  void (*tensor[kDTypeCount])(const TensorTask&);
+  void (*outer_mask[kDTypeCount])(const OuterMaskTask&);
 
   void (*pack[kDTypeCount])(const PackTask&);
   void (*gram[kDTypeCount])(const GramTask&);
@@ -159,6 +240,9 @@ struct Kernels {
   // Of the accumulator type; null for the other types.
   double (*sum_products[kDTypeCount])(const void* x, const void* y, std::int64_t stride, std::int64_t rows, std::int64_t cols);
   void (*multiply[kDTypeCount])(const void* x, const void* y, void* out, std::int64_t count);
+  void (*count_sketch_columns[kDTypeCount])(std::uint64_t seed, std::int64_t sketch_dim, std::int64_t columns,
+                                            std::uint32_t* bucket, void* sign);
+  void (*add[kDTypeCount])(void* out, const void* x, std::int64_t count);
   void (*topk[kDTypeCount])(const TopkTask&);
 
   std::int64_t lanes[kDTypeCount];  // of the accumulator type

@@ -3,6 +3,8 @@
 // differently because of its neighbours, so each pair's bits depend on that pair (and the shapes) alone.
 #include "fimo_fast/outer.h"
 
+#include <algorithm>
+
 #include "dispatch.h"
 #include "fimo_fast/parallel.h"
 #include "outer_tile.h"
@@ -110,18 +112,28 @@ void check_out(const MatrixView& out, std::int64_t rows, std::int64_t cols, DTyp
           dtype_name(out.dtype));
 }
 
+/// Multiply-adds of the two ways, in double because they overflow 64-bit integers.
+struct OuterDotCost {
+  double factored, materialised;
+};
+
+OuterDotCost outer_dot_cost(std::int64_t batch, std::int64_t tokens, std::int64_t batch2, std::int64_t tokens2, std::int64_t n,
+                            std::int64_t m) {
+  const double pairs = static_cast<double>(batch) * static_cast<double>(batch2);
+  const double entries = static_cast<double>(n) * static_cast<double>(m);
+  const double rows = static_cast<double>(batch) * static_cast<double>(tokens);
+  const double rows2 = static_cast<double>(batch2) * static_cast<double>(tokens2);
+  return {rows * rows2 * static_cast<double>(n + m), (rows + rows2 + pairs) * entries};
+}
+
+constexpr double kMultiplyAddsEach = 16;  // in the unit of useful_threads
+
 }  // namespace
 
 bool outer_dot_materialises(std::int64_t batch, std::int64_t tokens, std::int64_t batch2, std::int64_t tokens2, std::int64_t n,
                             std::int64_t m) {
-  // Multiply-adds, in double because the products overflow 64-bit integers.
-  const double pairs = static_cast<double>(batch) * static_cast<double>(batch2);
-  const double entries = static_cast<double>(n) * static_cast<double>(m);
-  const double factored = pairs * static_cast<double>(tokens) * static_cast<double>(tokens2) * static_cast<double>(n + m);
-  const double forming =
-      (static_cast<double>(batch) * static_cast<double>(tokens) + static_cast<double>(batch2) * static_cast<double>(tokens2)) *
-      entries;
-  return forming + pairs * entries < factored;
+  const OuterDotCost cost = outer_dot_cost(batch, tokens, batch2, tokens2, n, m);
+  return cost.materialised < cost.factored;
 }
 
 void outer_dot(const ConstTensor3View& a, const ConstTensor3View& delta, const ConstTensor3View& a2,
@@ -139,6 +151,8 @@ void outer_dot(const ConstTensor3View& a, const ConstTensor3View& delta, const C
     }
     return;
   }
+  const OuterDotCost cost = outer_dot_cost(a.batch, a.tokens, a2.batch, a2.tokens, a.dim, delta.dim);
+  num_threads = useful_threads(std::min(cost.factored, cost.materialised) / kMultiplyAddsEach, num_threads);
   Workspace copies[4];
   const Factor fa = flatten(a, copies[0]), fd = flatten(delta, copies[1]);
   const Factor fa2 = flatten(a2, copies[2]), fd2 = flatten(delta2, copies[3]);
@@ -161,6 +175,8 @@ void outer_norm2(const ConstTensor3View& a, const ConstTensor3View& delta, const
   const double entries = static_cast<double>(a.dim) * static_cast<double>(delta.dim);
   // As in outer_dot_materialises, but there is only one gradient to form.
   const bool materialise = (tokens + 1) * entries < tokens * tokens * static_cast<double>(a.dim + delta.dim);
+  const double one_gradient = materialise ? (tokens + 1) * entries : tokens * tokens * static_cast<double>(a.dim + delta.dim);
+  num_threads = useful_threads(static_cast<double>(a.batch) * one_gradient / kMultiplyAddsEach, num_threads);
   const std::int64_t cols = smaller(tile_cols(table, a.dim, delta.dim, a.dtype), larger(1, a.tokens));
   const std::int64_t parts = smaller(a.batch, std::int64_t{4} * num_threads);  // a part shares its workspaces
   parallel_for(parts, num_threads, [&](std::int64_t part) {

@@ -29,6 +29,7 @@ inline Factor flatten(const ConstTensor3View& x, Workspace& copy) {
     return {x.data, x.dtype, x.batch, x.tokens, x.dim, x.token_stride};
   }
   const std::int64_t row_bytes = x.dim * dtype_size(x.dtype);
+  if (row_bytes == 0) return {x.data, x.dtype, x.batch, x.tokens, x.dim, x.dim};  // nothing to copy, and nowhere to put it
   copy = Workspace(x.batch * x.tokens * row_bytes);
   for (std::int64_t b = 0; b < x.batch; ++b) {
     for (std::int64_t t = 0; t < x.tokens; ++t) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "dispatch.h"
+#include "fimo_fast/parallel.h"
 #include "fimo_fast/score.h"
 #include "workspace.h"
 
@@ -160,6 +161,12 @@ class ScoreTile {
   Workspace scores_, dots_, sums_;
   std::vector<Part> parts_;
 };
+
+/// num_threads, or fewer where the products would not keep them busy.
+inline int score_threads(const ConstMatrixView& queries, const ConstMatrixView& features, int num_threads) {
+  const double products = static_cast<double>(queries.rows) * static_cast<double>(features.rows);
+  return useful_threads(products * static_cast<double>(queries.cols + 16) / 16, num_threads);
+}
 
 /// How queries x features are cut: into tiles of queries, and each tile's features into parts.
 struct ScoreCut {

@@ -14,6 +14,7 @@ void scores(const ConstMatrixView& queries, const ConstMatrixView& features, con
   require(out.dtype == acc, "out: expected ", dtype_name(acc), ", got ", dtype_name(out.dtype));
   if (queries.rows == 0 || features.rows == 0) return;
 
+  num_threads = score_threads(queries, features, num_threads);
   const ScoreSide query_side{queries, scales.queries}, feature_side{features, scales.features};
   const auto target = [&](std::int64_t q, std::int64_t n) { return advance(out.data, q * out.row_stride + n, acc); };
   const ScoreCut cut = cut_scores(queries, features, ceil_div(features.rows, kBlockRows), num_threads);

@@ -22,7 +22,6 @@ template <>
 struct Simd<float> {
   using Reg = __m512;
   static constexpr int kLanes = 16;
-  static constexpr int kSignRows = 8;   // 8 rows x 32 columns: 16 accumulators, 8 inputs, signs
   static constexpr int kGramRows = 12;  // 12 x 2 accumulators, 2 columns, 1 broadcast: 27 of 32 registers
   static constexpr int kGramRegs = 2;
 
@@ -41,10 +40,15 @@ struct Simd<float> {
   static FIMO_FORCE_INLINE Reg sub(Reg a, Reg b) { return _mm512_sub_ps(a, b); }
   static FIMO_FORCE_INLINE Reg mul(Reg a, Reg b) { return _mm512_mul_ps(a, b); }
   static FIMO_FORCE_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
+  static FIMO_FORCE_INLINE Reg fused(Reg a, Reg b, Reg c) { return fma(a, b, c); }
+  static FIMO_FORCE_INLINE Reg sqrt(Reg a) { return _mm512_sqrt_ps(a); }
   static FIMO_FORCE_INLINE Reg sign_bits(std::uint32_t word) {
     return _mm512_castsi512_ps(_mm512_maskz_set1_epi32(static_cast<__mmask16>(word), static_cast<int>(0x80000000u)));
   }
   static FIMO_FORCE_INLINE Reg flip(Reg x, Reg signs) { return _mm512_xor_ps(x, signs); }
+  static FIMO_FORCE_INLINE Reg choose(std::uint32_t word, int first, Reg clear, Reg set) {
+    return _mm512_mask_blend_ps(static_cast<__mmask16>(word >> first), clear, set);
+  }
   template <int H>
   static FIMO_FORCE_INLINE Reg butterfly(Reg x) {
     Reg swapped;
@@ -63,10 +67,40 @@ struct Simd<float> {
       swapped = _mm512_shuffle_f32x4(x, x, 0x4E);
       minus = 0xFF00u;
     }
-    return _mm512_mask_sub_ps(_mm512_add_ps(swapped, x), static_cast<__mmask16>(minus), swapped, x);
+    const Reg ones = _mm512_mask_blend_ps(static_cast<__mmask16>(minus), set(1), set(-1));
+    return _mm512_fmadd_ps(x, ones, swapped);  // exact, and multipliers idle here
   }
   static FIMO_FORCE_INLINE Reg gather(const float* base, const std::int32_t* index) {
     return _mm512_i32gather_ps(_mm512_loadu_si512(index), base, 4);
+  }
+  static FIMO_FORCE_INLINE void transpose(Reg (&r)[16]) {
+    Reg a[16], b[16];
+    // Inside the 128-bit parts, four registers at a time; then the 4 x 4 square of those parts.
+    FIMO_UNROLL
+    for (int i = 0; i < 16; i += 4) {
+      const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(r[i], r[i + 1]));
+      const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(r[i], r[i + 1]));
+      const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(r[i + 2], r[i + 3]));
+      const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(r[i + 2], r[i + 3]));
+      a[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(low01, low23));
+      a[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low01, low23));
+      a[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high01, high23));
+      a[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23));
+    }
+    FIMO_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      b[i] = _mm512_shuffle_f32x4(a[i], a[i + 4], 0x88);
+      b[i + 4] = _mm512_shuffle_f32x4(a[i], a[i + 4], 0xDD);
+      b[i + 8] = _mm512_shuffle_f32x4(a[i + 8], a[i + 12], 0x88);
+      b[i + 12] = _mm512_shuffle_f32x4(a[i + 8], a[i + 12], 0xDD);
+    }
+    FIMO_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      r[i] = _mm512_shuffle_f32x4(b[i], b[i + 8], 0x88);
+      r[i + 4] = _mm512_shuffle_f32x4(b[i + 4], b[i + 12], 0x88);
+      r[i + 8] = _mm512_shuffle_f32x4(b[i], b[i + 8], 0xDD);
+      r[i + 12] = _mm512_shuffle_f32x4(b[i + 4], b[i + 12], 0xDD);
+    }
   }
   static FIMO_FORCE_INLINE std::uint32_t not_le(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLE_UQ); }
 };
@@ -75,7 +109,6 @@ template <>
 struct Simd<double> {
   using Reg = __m512d;
   static constexpr int kLanes = 8;
-  static constexpr int kSignRows = 4;
   static constexpr int kGramRows = 12;
   static constexpr int kGramRegs = 2;
 
@@ -87,11 +120,15 @@ struct Simd<double> {
   static FIMO_FORCE_INLINE Reg sub(Reg a, Reg b) { return _mm512_sub_pd(a, b); }
   static FIMO_FORCE_INLINE Reg mul(Reg a, Reg b) { return _mm512_mul_pd(a, b); }
   static FIMO_FORCE_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_pd(a, b, c); }
+  static FIMO_FORCE_INLINE Reg fused(Reg a, Reg b, Reg c) { return fma(a, b, c); }
   static FIMO_FORCE_INLINE Reg sign_bits(std::uint32_t word) {
     return _mm512_castsi512_pd(
         _mm512_maskz_set1_epi64(static_cast<__mmask8>(word), static_cast<long long>(0x8000000000000000ull)));
   }
   static FIMO_FORCE_INLINE Reg flip(Reg x, Reg signs) { return _mm512_xor_pd(x, signs); }
+  static FIMO_FORCE_INLINE Reg choose(std::uint32_t word, int first, Reg clear, Reg set) {
+    return _mm512_mask_blend_pd(static_cast<__mmask8>(word >> first), clear, set);
+  }
   template <int H>
   static FIMO_FORCE_INLINE Reg butterfly(Reg x) {
     Reg swapped;
@@ -107,10 +144,32 @@ struct Simd<double> {
       swapped = _mm512_shuffle_f64x2(x, x, 0x4E);
       minus = 0xF0u;
     }
-    return _mm512_mask_sub_pd(_mm512_add_pd(swapped, x), static_cast<__mmask8>(minus), swapped, x);
+    const Reg ones = _mm512_mask_blend_pd(static_cast<__mmask8>(minus), set(1), set(-1));
+    return _mm512_fmadd_pd(x, ones, swapped);
   }
   static FIMO_FORCE_INLINE Reg gather(const double* base, const std::int32_t* index) {
     return _mm512_i32gather_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(index)), base, 8);
+  }
+  static FIMO_FORCE_INLINE void transpose(Reg (&r)[8]) {
+    Reg a[8], b[8];
+    FIMO_UNROLL
+    for (int i = 0; i < 8; i += 2) {
+      a[i] = _mm512_unpacklo_pd(r[i], r[i + 1]);
+      a[i + 1] = _mm512_unpackhi_pd(r[i], r[i + 1]);
+    }
+    FIMO_UNROLL
+    for (int i = 0; i < 8; i += 4) {
+      FIMO_UNROLL
+      for (int odd = 0; odd < 2; ++odd) {
+        b[i + odd] = _mm512_shuffle_f64x2(a[i + odd], a[i + 2 + odd], 0x88);
+        b[i + 2 + odd] = _mm512_shuffle_f64x2(a[i + odd], a[i + 2 + odd], 0xDD);
+      }
+    }
+    FIMO_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      r[i] = _mm512_shuffle_f64x2(b[i], b[i + 4], 0x88);
+      r[i + 4] = _mm512_shuffle_f64x2(b[i], b[i + 4], 0xDD);
+    }
   }
   static FIMO_FORCE_INLINE std::uint32_t not_le(Reg a, Reg b) { return _mm512_cmp_pd_mask(a, b, _CMP_NLE_UQ); }
 };
@@ -148,6 +207,18 @@ struct SimdU32 {
   static FIMO_FORCE_INLINE Reg iota() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
   static FIMO_FORCE_INLINE Reg add(Reg a, Reg b) { return _mm512_add_epi32(a, b); }
   static FIMO_FORCE_INLINE Reg bit_xor(Reg a, Reg b) { return _mm512_xor_si512(a, b); }
+  static FIMO_FORCE_INLINE Reg bit_and(Reg a, Reg b) { return _mm512_and_si512(a, b); }
+  template <int N>
+  static FIMO_FORCE_INLINE Reg shift_left(Reg a) {
+    return _mm512_slli_epi32(a, N);
+  }
+  template <int N>
+  static FIMO_FORCE_INLINE Reg shift_right(Reg a) {
+    return _mm512_srli_epi32(a, N);
+  }
+  static FIMO_FORCE_INLINE Simd<float>::Reg to_float(Reg a) { return _mm512_cvtepi32_ps(a); }
+  static FIMO_FORCE_INLINE Simd<float>::Reg as_float(Reg a) { return _mm512_castsi512_ps(a); }
+  static FIMO_FORCE_INLINE Reg bits_of(Simd<float>::Reg a) { return _mm512_castps_si512(a); }
   static FIMO_FORCE_INLINE void multiply(Reg a, std::uint32_t m, Reg* high, Reg* low) {
     const Reg factor = _mm512_set1_epi32(static_cast<int>(m));
     const Reg even = _mm512_mul_epu32(a, factor);

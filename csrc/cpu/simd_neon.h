@@ -21,7 +21,6 @@ template <>
 struct Simd<float> {
   using Reg = float32x4_t;
   static constexpr int kLanes = 4;
-  static constexpr int kSignRows = 2;  // 2 rows x 32 columns: 16 accumulators
   static constexpr int kGramRows = 8;  // 8 x 2 accumulators, 2 columns, 1 broadcast
   static constexpr int kGramRegs = 2;
 
@@ -35,6 +34,8 @@ struct Simd<float> {
   static FIMO_FORCE_INLINE Reg sub(Reg a, Reg b) { return vsubq_f32(a, b); }
   static FIMO_FORCE_INLINE Reg mul(Reg a, Reg b) { return vmulq_f32(a, b); }
   static FIMO_FORCE_INLINE Reg fma(Reg a, Reg b, Reg c) { return vfmaq_f32(c, a, b); }
+  static FIMO_FORCE_INLINE Reg fused(Reg a, Reg b, Reg c) { return fma(a, b, c); }
+  static FIMO_FORCE_INLINE Reg sqrt(Reg a) { return vsqrtq_f32(a); }
   static FIMO_FORCE_INLINE Reg sign_bits(std::uint32_t word) {
     const int32_t shifts[4] = {31, 30, 29, 28};
     const uint32x4_t bits = vshlq_u32(vdupq_n_u32(word), vld1q_s32(shifts));
@@ -42,6 +43,10 @@ struct Simd<float> {
   }
   static FIMO_FORCE_INLINE Reg flip(Reg x, Reg signs) {
     return vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(x), vreinterpretq_u32_f32(signs)));
+  }
+  static FIMO_FORCE_INLINE Reg choose(std::uint32_t word, int first, Reg clear, Reg set) {
+    const uint32_t weights[4] = {1, 2, 4, 8};
+    return vbslq_f32(vtstq_u32(vdupq_n_u32(word >> first), vld1q_u32(weights)), set, clear);
   }
   template <int H>
   static FIMO_FORCE_INLINE Reg butterfly(Reg x) {
@@ -56,6 +61,14 @@ struct Simd<float> {
     const float values[4] = {base[index[0]], base[index[1]], base[index[2]], base[index[3]]};
     return vld1q_f32(values);
   }
+  static FIMO_FORCE_INLINE void transpose(Reg (&r)[4]) {
+    const float64x2_t a = vreinterpretq_f64_f32(vtrn1q_f32(r[0], r[1])), b = vreinterpretq_f64_f32(vtrn2q_f32(r[0], r[1]));
+    const float64x2_t c = vreinterpretq_f64_f32(vtrn1q_f32(r[2], r[3])), d = vreinterpretq_f64_f32(vtrn2q_f32(r[2], r[3]));
+    r[0] = vreinterpretq_f32_f64(vtrn1q_f64(a, c));
+    r[1] = vreinterpretq_f32_f64(vtrn1q_f64(b, d));
+    r[2] = vreinterpretq_f32_f64(vtrn2q_f64(a, c));
+    r[3] = vreinterpretq_f32_f64(vtrn2q_f64(b, d));
+  }
   static FIMO_FORCE_INLINE std::uint32_t not_le(Reg a, Reg b) {
     const uint32_t weights[4] = {1, 2, 4, 8};
     return vaddvq_u32(vandq_u32(vmvnq_u32(vcleq_f32(a, b)), vld1q_u32(weights)));
@@ -66,7 +79,6 @@ template <>
 struct Simd<double> {
   using Reg = float64x2_t;
   static constexpr int kLanes = 2;
-  static constexpr int kSignRows = 1;
   static constexpr int kGramRows = 8;
   static constexpr int kGramRegs = 2;
 
@@ -78,6 +90,7 @@ struct Simd<double> {
   static FIMO_FORCE_INLINE Reg sub(Reg a, Reg b) { return vsubq_f64(a, b); }
   static FIMO_FORCE_INLINE Reg mul(Reg a, Reg b) { return vmulq_f64(a, b); }
   static FIMO_FORCE_INLINE Reg fma(Reg a, Reg b, Reg c) { return vfmaq_f64(c, a, b); }
+  static FIMO_FORCE_INLINE Reg fused(Reg a, Reg b, Reg c) { return fma(a, b, c); }
   static FIMO_FORCE_INLINE Reg sign_bits(std::uint32_t word) {
     const int64_t shifts[2] = {63, 62};
     const uint64x2_t bits = vshlq_u64(vdupq_n_u64(word), vld1q_s64(shifts));
@@ -85,6 +98,10 @@ struct Simd<double> {
   }
   static FIMO_FORCE_INLINE Reg flip(Reg x, Reg signs) {
     return vreinterpretq_f64_u64(veorq_u64(vreinterpretq_u64_f64(x), vreinterpretq_u64_f64(signs)));
+  }
+  static FIMO_FORCE_INLINE Reg choose(std::uint32_t word, int first, Reg clear, Reg set) {
+    const uint64_t weights[2] = {1, 2};
+    return vbslq_f64(vtstq_u64(vdupq_n_u64(word >> first), vld1q_u64(weights)), set, clear);
   }
   template <int H>
   static FIMO_FORCE_INLINE Reg butterfly(Reg x) {
@@ -94,6 +111,11 @@ struct Simd<double> {
   static FIMO_FORCE_INLINE Reg gather(const double* base, const std::int32_t* index) {
     const double values[2] = {base[index[0]], base[index[1]]};
     return vld1q_f64(values);
+  }
+  static FIMO_FORCE_INLINE void transpose(Reg (&r)[2]) {
+    const float64x2_t a = vtrn1q_f64(r[0], r[1]);
+    r[1] = vtrn2q_f64(r[0], r[1]);
+    r[0] = a;
   }
   static FIMO_FORCE_INLINE std::uint32_t not_le(Reg a, Reg b) {
     const uint64x2_t le = vcleq_f64(a, b);
@@ -224,6 +246,18 @@ struct SimdU32 {
   }
   static FIMO_FORCE_INLINE Reg add(Reg a, Reg b) { return vaddq_u32(a, b); }
   static FIMO_FORCE_INLINE Reg bit_xor(Reg a, Reg b) { return veorq_u32(a, b); }
+  static FIMO_FORCE_INLINE Reg bit_and(Reg a, Reg b) { return vandq_u32(a, b); }
+  template <int N>
+  static FIMO_FORCE_INLINE Reg shift_left(Reg a) {
+    return vshlq_n_u32(a, N);
+  }
+  template <int N>
+  static FIMO_FORCE_INLINE Reg shift_right(Reg a) {
+    return vshrq_n_u32(a, N);
+  }
+  static FIMO_FORCE_INLINE Simd<float>::Reg to_float(Reg a) { return vcvtq_f32_s32(vreinterpretq_s32_u32(a)); }
+  static FIMO_FORCE_INLINE Simd<float>::Reg as_float(Reg a) { return vreinterpretq_f32_u32(a); }
+  static FIMO_FORCE_INLINE Reg bits_of(Simd<float>::Reg a) { return vreinterpretq_u32_f32(a); }
   static FIMO_FORCE_INLINE void multiply(Reg a, std::uint32_t m, Reg* high, Reg* low) {
     const uint32x4_t front = vreinterpretq_u32_u64(vmull_n_u32(vget_low_u32(a), m));
     const uint32x4_t back = vreinterpretq_u32_u64(vmull_n_u32(vget_high_u32(a), m));

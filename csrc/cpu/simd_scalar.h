@@ -7,13 +7,16 @@
 ///   Simd<T> for T = float, double: `Reg` holds kLanes values of T
 ///     zero, set(x), load(pointer), store(pointer, r), add, sub, mul
 ///     fma(a, b, c)          a * b + c; one rounding where the instruction set has it (not in this file)
+///     fused(a, b, c)        a * b + c with one rounding everywhere, at the price of a library call in this file
 ///     sign_bits(word)       lane i has the sign bit of T set where bit i of `word` is, and is +0 otherwise
 ///     flip(x, signs)        x with the sign flipped in the lanes of sign_bits
+///     choose(word, first, clear, set)   lane i of `set` where bit first + i of `word` is set, else of `clear`
 ///     butterfly<H>(x)       lanes i and i + H (bit H of i clear) become x[i] + x[i+H] and x[i] - x[i+H]; H < kLanes
 ///     gather(base, index)   base[index[i]]
+///     transpose(r)          exchanges lane i of r[j] and lane j of r[i], for kLanes registers
 ///     not_le(a, b)          bit i set where not (a[i] <= b[i]): greater, or one is NaN
-///     kSignRows             rows of the batch in one register tile of the Rademacher kernel
 ///     kGramRows, kGramRegs  rows and registers of the tile of the A B^T kernel
+///     sqrt(x)               for float only
 ///   Simd<int32_t>: zero, set, load, store, add, kGramRows, kGramRegs; fma(row, column, c) adds to each lane of c the inner
 ///     product of the int8 elements in the words of `row` and `column`
 ///   DotSimd<Element>, registers along the depth of an inner product: `Side` holds kStep elements in words of type `Word`,
@@ -25,8 +28,11 @@
 ///     sum(r)                 ((0+2)+(1+3)) + ((4+6)+(5+7)), of doubles (0+2)+(1+3); sum4(a, b, c, d, out) of four
 ///     kRows, kVectors        rows and vectors of the tile of the kernel for few vectors
 ///   kInt8RowBias: what load_row<int8_t> adds to each element
-///   SimdU32: set(x), iota(), add, bit_xor, multiply(a, m, &high, &low) and
+///   SimdU32, with the lanes of Simd<float>: set(x), iota(), add, bit_and, bit_xor, shift_left<N>, shift_right<N>, and
+///     multiply(a, m, &high, &low)
 ///     store_blocks(out, w0, w1, w2, w3)   out[4*i + p] = wp[i]
+///     to_float(a)                         the value of a as a signed integer
+///     as_float(a), bits_of(r)             the same bits in the other type
 ///
 /// Here a register is a short array; the compiler may use what the baseline of the platform has.
 #pragma once
@@ -45,11 +51,13 @@ struct Lanes {
   T v[N];
 };
 
+FIMO_FORCE_INLINE float fused_scalar(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+FIMO_FORCE_INLINE double fused_scalar(double a, double b, double c) { return __builtin_fma(a, b, c); }
+
 template <class T, class Bits, int N>
 struct ArraySimd {
   using Reg = Lanes<T, N>;
   static constexpr int kLanes = N;
-  static constexpr int kSignRows = 1;
   static constexpr int kGramRows = 4;
   static constexpr int kGramRegs = 1;
 
@@ -81,6 +89,10 @@ struct ArraySimd {
     return a;
   }
   static FIMO_FORCE_INLINE Reg fma(Reg a, Reg b, Reg c) { return add(mul(a, b), c); }
+  static FIMO_FORCE_INLINE Reg fused(Reg a, Reg b, Reg c) {
+    for (int i = 0; i < N; ++i) a.v[i] = fused_scalar(a.v[i], b.v[i], c.v[i]);
+    return a;
+  }
   static FIMO_FORCE_INLINE Reg sign_bits(std::uint32_t word) {
     Reg r;
     for (int i = 0; i < N; ++i) r.v[i] = flip_by_top_bit(T(0), word << (31 - i));
@@ -96,6 +108,11 @@ struct ArraySimd {
     }
     return x;
   }
+  static FIMO_FORCE_INLINE Reg choose(std::uint32_t word, int first, Reg clear, Reg set) {
+    Reg r;
+    for (int i = 0; i < N; ++i) r.v[i] = (word >> (first + i)) & 1u ? set.v[i] : clear.v[i];
+    return r;
+  }
   template <int H>
   static FIMO_FORCE_INLINE Reg butterfly(Reg x) {
     Reg r;
@@ -107,6 +124,15 @@ struct ArraySimd {
     for (int i = 0; i < N; ++i) r.v[i] = base[index[i]];
     return r;
   }
+  static FIMO_FORCE_INLINE void transpose(Reg (&r)[N]) {
+    for (int i = 0; i < N; ++i) {
+      for (int j = 0; j < i; ++j) {
+        const T value = r[i].v[j];
+        r[i].v[j] = r[j].v[i];
+        r[j].v[i] = value;
+      }
+    }
+  }
   static FIMO_FORCE_INLINE std::uint32_t not_le(Reg a, Reg b) {
     std::uint32_t mask = 0;
     for (int i = 0; i < N; ++i) mask |= static_cast<std::uint32_t>(!(a.v[i] <= b.v[i])) << i;
@@ -117,7 +143,12 @@ struct ArraySimd {
 template <class T>
 struct Simd;
 template <>
-struct Simd<float> : ArraySimd<float, std::uint32_t, 4> {};
+struct Simd<float> : ArraySimd<float, std::uint32_t, 4> {
+  static FIMO_FORCE_INLINE Reg sqrt(Reg a) {
+    for (int i = 0; i < 4; ++i) a.v[i] = __builtin_sqrtf(a.v[i]);
+    return a;
+  }
+};
 template <>
 struct Simd<double> : ArraySimd<double, std::uint64_t, 2> {};
 
@@ -213,6 +244,35 @@ struct SimdU32 {
   static FIMO_FORCE_INLINE Reg bit_xor(Reg a, Reg b) {
     for (int i = 0; i < 4; ++i) a.v[i] ^= b.v[i];
     return a;
+  }
+  static FIMO_FORCE_INLINE Reg bit_and(Reg a, Reg b) {
+    for (int i = 0; i < 4; ++i) a.v[i] &= b.v[i];
+    return a;
+  }
+  template <int N>
+  static FIMO_FORCE_INLINE Reg shift_left(Reg a) {
+    for (int i = 0; i < 4; ++i) a.v[i] <<= N;
+    return a;
+  }
+  template <int N>
+  static FIMO_FORCE_INLINE Reg shift_right(Reg a) {
+    for (int i = 0; i < 4; ++i) a.v[i] >>= N;
+    return a;
+  }
+  static FIMO_FORCE_INLINE Simd<float>::Reg to_float(Reg a) {
+    Simd<float>::Reg r;
+    for (int i = 0; i < 4; ++i) r.v[i] = static_cast<float>(static_cast<std::int32_t>(a.v[i]));
+    return r;
+  }
+  static FIMO_FORCE_INLINE Simd<float>::Reg as_float(Reg a) {
+    Simd<float>::Reg r;
+    __builtin_memcpy(&r, &a, sizeof r);
+    return r;
+  }
+  static FIMO_FORCE_INLINE Reg bits_of(Simd<float>::Reg a) {
+    Reg r;
+    __builtin_memcpy(&r, &a, sizeof r);
+    return r;
   }
   static FIMO_FORCE_INLINE void multiply(Reg a, std::uint32_t m, Reg* high, Reg* low) {
     for (int i = 0; i < 4; ++i) {

@@ -88,6 +88,7 @@ void topk(const ConstMatrixView& queries, const ConstMatrixView& features, std::
   require(values.dtype == acc, "values: expected ", dtype_name(acc), ", got ", dtype_name(values.dtype));
   if (queries.rows == 0) return;
 
+  num_threads = score_threads(queries, features, num_threads);
   const ScoreSide query_side{queries, scales.queries}, feature_side{features, scales.features};
   // Each part of the features costs lists of k entries a query and their merge.
   const ScoreCut cut = cut_scores(queries, features, features.rows / larger(k, kBlockRows), num_threads);

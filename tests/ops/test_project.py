@@ -2,6 +2,7 @@
 
 import warnings
 import zlib
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from fimo_fast import _torch_ops, reference
 from fimo_fast.ops import project
-from fimo_fast.sketch import SJLT, SRHT, Rademacher
+from fimo_fast.sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch
 from fimo_fast.testing import (
     assert_same_bits,
     available_isas,
@@ -25,6 +26,8 @@ def sketches(input_dim, sketch_dim, seed=2**64 - 59):
     """One of each kind; SJLT with a number of nonzeros that does not divide anything."""
     return [
         Rademacher(input_dim, sketch_dim, seed=seed),
+        Gaussian(input_dim, sketch_dim, seed=seed),
+        Mask(input_dim, sketch_dim, seed=seed),
         SJLT(input_dim, sketch_dim, nonzeros=min(3, sketch_dim), seed=seed),
         SRHT(input_dim, sketch_dim, seed=seed),
     ]
@@ -53,12 +56,30 @@ def test_matches_the_dense_matrix(isa, size, dtype):
             assert error <= sum_tolerance(actual.dtype, size[0]), sketch
 
 
+def fused(a, b, c):
+    """a * b + c with one rounding, elementwise."""
+    if a.dtype == np.float64:
+        terms = zip(a.tolist(), b.tolist(), c.tolist(), strict=True)
+        return np.array([float(Fraction(p) * Fraction(q) + Fraction(r)) for p, q, r in terms])
+    # The product is exact in float64. The sum is rounded twice, which matters in one of 2^29 cases.
+    return (a.astype(np.float64) * b + c).astype(np.float32)
+
+
 def sequential(grads, sketch):
     """The definition's order of additions, in NumPy scalars of the input's type."""
     x = grads.numpy()
+    if isinstance(sketch, Mask):
+        coordinates, lengths = reference.mask_coordinates(sketch)
+        return x[:, coordinates] * np.sqrt(np.array(lengths, np.float64)).astype(x.dtype)
     nonzeros = sketch.nonzeros if isinstance(sketch, SJLT) else sketch.sketch_dim
     x = x * x.dtype.type(1 / np.sqrt(np.float64(nonzeros)))
     out = np.zeros((len(x), sketch.sketch_dim), x.dtype)
+    if isinstance(sketch, Gaussian):
+        entries = reference._gaussian_entries(sketch, torch.arange(sketch.input_dim)).numpy().astype(x.dtype)
+        for row in range(len(x)):
+            for j in range(sketch.input_dim):
+                out[row] = fused(np.full(sketch.sketch_dim, x[row, j]), entries[:, j], out[row])
+        return out
     if not isinstance(sketch, SRHT):
         signs = np.sign(reference.sketch_matrix(sketch, 0, sketch.input_dim).numpy())
         for j in range(sketch.input_dim):
@@ -87,7 +108,9 @@ def sequential(grads, sketch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("sketch", sketches(150, 20) + sketches(300, 64), ids=repr)
+@pytest.mark.parametrize(
+    "sketch", [*sketches(150, 20), *sketches(300, 64), SJLT(300, 64, nonzeros=1), SJLT(300, 64, nonzeros=4)], ids=repr
+)
 def test_bits_are_those_of_the_definition(isa, sketch, dtype):
     grads = torch.randn(3, sketch.input_dim, dtype=dtype) * torch.logspace(-6, 6, sketch.input_dim)
     grads = grads.to(dtype)
@@ -101,6 +124,8 @@ def test_bits_are_those_of_the_definition(isa, sketch, dtype):
         (SJLT(1000, 100, nonzeros=3, seed=3), 0x9B5CBC60),
         (SRHT(1000, 100, seed=3), 0x33ECE2EA),
         (SRHT(5000, 2048, seed=2**64 - 1), 0xACEA6193),
+        (Gaussian(1000, 100, seed=3), 0x11079190),
+        (Mask(1000, 100, seed=3), 0xA078E3B2),
     ],
     ids=repr,
 )
@@ -118,6 +143,10 @@ def test_bits_are_pinned(isa, sketch, pinned):
         *sketches(3000, 300),
         SRHT(5000, 4096),
         SRHT(9000, 8000),  # blocks longer than the part that is transformed in cache
+        SRHT(140000, 70000),
+        SRHT(70000, 300),  # more than one run of blocks
+        SJLT(150000, 300, nonzeros=1),  # more than two chunks of nonzeros, which threads generate for each other
+        SJLT(90000, 300, nonzeros=4),
         SJLT(2000, 40000, nonzeros=2),  # sums too large for groups of rows
     ],
     ids=repr,
@@ -143,6 +172,44 @@ def test_slices_add_up_to_the_bits_of_the_whole(isa, sketch):
         part = grads[:, begin : begin + step]
         assert project(part, sketch, offset=begin, out=out) is out
     assert_same_bits(out, project(grads, sketch))
+
+
+COMPOSITIONS = [
+    Composition(Mask(5000, 700, seed=1), SJLT(700, 300, seed=1)),
+    Composition(SJLT(5000, 1024, seed=1, nonzeros=1), SRHT(1024, 300, seed=1)),
+    Composition(Composition(Mask(5000, 900), SJLT(900, 512, nonzeros=2)), Gaussian(512, 300)),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("sketch", COMPOSITIONS, ids=repr)
+def test_compositions_apply_one_sketch_after_the_other(isa, sketch, dtype):
+    grads = torch.randn(5, 5000).to(dtype)
+    result = project(grads, sketch)
+    assert_same_bits(result, project(project(grads, sketch.first), sketch.second))
+    expected = reference.project(grads.double(), sketch)
+    error = (result - expected).abs().max() / grads.double().norm(dim=1).max()
+    assert error <= 4 * sum_tolerance(result.dtype, 5000)
+    out = torch.ones_like(result)
+    for begin in range(0, 5000, 777):
+        project(grads[:, begin : begin + 777], sketch, begin, out)
+    torch.testing.assert_close(out, result + 1, rtol=1e-4, atol=1e-4)
+
+
+def test_slices_of_a_masked_sjlt_add_up_to_the_bits_of_the_whole(isa):
+    sketch, grads = COMPOSITIONS[0], torch.randn(6, 5000)
+    out = torch.zeros(6, 300)
+    for begin in range(0, 5000, 777):
+        project(grads[:, begin : begin + 777], sketch, begin, out)
+    assert_same_bits(out, project(grads, sketch))
+
+
+def test_a_tall_batch_is_cut_into_blocks_of_rows(with_threads):
+    grads = torch.randn(1100, 300)
+    for sketch in sketches(300, 64):
+        expected = torch.cat([project(part, sketch) for part in grads.split(97)])
+        for threads in (1, 2):
+            assert_same_bits(with_threads(threads, project, grads, sketch), expected)
 
 
 def test_srht_slices_cut_anywhere_agree_up_to_rounding(isa):
@@ -171,7 +238,7 @@ def test_coordinates_around_the_carry_of_the_counter(isa, sketch):
         torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("sketch", sketches(500, 40), ids=kind)
+@pytest.mark.parametrize("sketch", [s for s in sketches(500, 40) if s.kind not in ("gaussian", "mask")], ids=kind)
 def test_columns_have_unit_norm(sketch):
     columns = project(torch.eye(500, dtype=torch.float64), sketch)
     torch.testing.assert_close(columns.square().sum(1), torch.ones(500, dtype=torch.float64))
@@ -253,12 +320,17 @@ def test_numpy_arrays_give_numpy_arrays(sketch, dtype):
 
 GRADS = torch.zeros(2, 10)
 SKETCH = Rademacher(10, 4)
+GRASS = Composition(Mask(10, 6), SJLT(6, 4))
+FACTORED = Factored(Rademacher(2, 2), Rademacher(5, 2, seed=1))
 
 
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         (lambda: project(GRADS, "srht"), TypeError, "sketch: .*got str"),
+        (lambda: project(GRADS, TensorSketch(2, 5, 4)), TypeError, "sketch: .*got TensorSketch; outer_project applies"),
+        (lambda: project(GRADS[:, :9], GRASS), ValueError, r"grads: .*\[batch, 10\].*\[2, 9\]"),
+        (lambda: project(GRADS, Composition(FACTORED, SRHT(4, 2))), TypeError, "sketch: .*got Factored"),
         (lambda: project([[1.0]], SKETCH), TypeError, "grads: .*got list"),
         (lambda: project(GRADS.int(), SKETCH), TypeError, "grads: .*got torch.int32"),
         (lambda: project(GRADS[0], SKETCH), ValueError, r"grads: .*got \[10\]"),
@@ -309,8 +381,7 @@ def test_parameters_are_accepted_without_grad_mode():
 @pytest.mark.parametrize("sketch", sketches(50, 8, seed=2**63 + 1), ids=kind)
 def test_is_a_proper_torch_op(sketch):
     grads = torch.randn(3, 50)
-    nonzeros = sketch.options.get("nonzeros", 0)
-    args = (sketch.kind, 50, 8, sketch.seed - 2**64, nonzeros, 0)
+    args = (sketch.kind, 50, 8, sketch.seed - 2**64, sketch.nonzeros, 0)
     torch.library.opcheck(torch.ops.fimo_fast.project.default, (grads, *args))
     torch.library.opcheck(torch.ops.fimo_fast.project_.default, (grads, torch.zeros(3, 8), *args))
 

@@ -11,6 +11,14 @@
 
 namespace fimo {
 
+/// At most num_threads, and no more than have a few microseconds of work each: waking a thread costs about as much.
+/// `operations` counts anything that runs at about one a nanosecond.
+inline int useful_threads(double operations, int num_threads) {
+  constexpr double kOperationsEach = 16384;
+  if (operations >= kOperationsEach * num_threads) return num_threads;
+  return operations < 2 * kOperationsEach ? 1 : static_cast<int>(operations / kOperationsEach);
+}
+
 /// Calls body(task) for every task in [0, tasks), on at most num_threads threads. Tasks are handed out one at a time, so a body
 /// must write only what belongs to its task. The first exception of a body is rethrown after all threads have joined.
 template <class Body>

@@ -32,6 +32,8 @@ enum RandomStream : std::uint32_t {
   kStreamSrhtIn = 2,
   kStreamSrhtOut = 3,
   kStreamSrhtRows = 4,
+  kStreamGaussian = 5,
+  kStreamMask = 6,
 };
 
 /// The 128 random bits of one counter. Bit b is bit b % 32 of word b / 32.

@@ -5,9 +5,11 @@
 /// A sketch is the five numbers below and nothing else; its entries come from Philox (random.h). The result's bits depend on
 /// these numbers and on the input, never on instruction set, threads or batch. docs/numerics.md has the exact definitions:
 ///   rademacher  dense ±1/sqrt(sketch_dim)
+///   gaussian    dense N(0, 1)/sqrt(sketch_dim)
 ///   sjlt        `nonzeros` entries ±1/sqrt(nonzeros) a column, one in each of `nonzeros` consecutive output blocks
 ///   srht        blocks of L coordinates (L the power of two at or above sketch_dim): random signs, Walsh-Hadamard transform,
 ///               sketch_dim of its L rows, random signs; the blocks' results are added
+///   mask        one coordinate from each of sketch_dim strata, times the root of the stratum's length
 #pragma once
 
 #include <cstdint>
@@ -16,7 +18,7 @@
 
 namespace fimo {
 
-enum class SketchKind : int { kRademacher = 0, kSjlt = 1, kSrht = 2 };
+enum class SketchKind : int { kRademacher = 0, kSjlt = 1, kSrht = 2, kGaussian = 3, kMask = 4 };
 
 constexpr std::int64_t kMaxInputDim = std::int64_t{1} << 48;
 constexpr std::int64_t kMaxSketchDim = std::int64_t{1} << 30;

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sketches of outer products: checks, chains of sketches, and the sketches of vectors: masks, and tiles of formed gradients.
+#include "fimo_fast/outer_project.h"
+
+#include <cmath>
+#include <utility>
+
+#include "dispatch.h"
+#include "fimo_fast/parallel.h"
+#include "mask.h"
+#include "outer_routes.h"
+#include "workspace.h"
+
+namespace fimo {
+namespace {
+
+constexpr std::int64_t kMaxTileBytes = std::int64_t{64} << 20;
+constexpr std::int64_t kMaxMaskDim = std::int64_t{1} << 32;  // positions are held in 32 bits
+constexpr std::int64_t kPartTokens = 256;                    // packed at a time; a matrix product starts new sums after as many
+
+/// Rows that fit a few MiB, or a few lanes full of them, or one.
+std::int64_t rows_at_once(std::int64_t row_bytes) {
+  return larger(larger(1, smaller(16, kMaxTileBytes / row_bytes)), (std::int64_t{8} << 20) / row_bytes);
+}
+
+std::int64_t sketch_dim(const OuterSketch& sketch) {
+  if (const auto* factored = std::get_if<FactoredSketch>(&sketch)) return factored->a.sketch_dim * factored->delta.sketch_dim;
+  if (const auto* tensor = std::get_if<TensorSketch>(&sketch)) return tensor->sketch_dim;
+  return std::get<Sketch>(sketch).sketch_dim;
+}
+
+void check_dim(const char* name, std::int64_t expected, const char* like, std::int64_t got) {
+  require(got == expected, "sketch: expected ", name, " ", expected, " (", like, "), got ", got);
+}
+
+void check(const OuterSketch& sketch, std::int64_t n, std::int64_t m) {
+  if (const auto* factored = std::get_if<FactoredSketch>(&sketch)) {
+    validate(factored->a);
+    validate(factored->delta);
+    check_dim("a.input_dim", n, "the last dimension of a", factored->a.input_dim);
+    check_dim("delta.input_dim", m, "the last dimension of delta", factored->delta.input_dim);
+    require(sketch_dim(sketch) <= kMaxSketchDim, "sketch: expected a.sketch_dim * delta.sketch_dim up to 2^30, got ",
+            factored->a.sketch_dim, " * ", factored->delta.sketch_dim);
+  } else if (const auto* tensor = std::get_if<TensorSketch>(&sketch)) {
+    const std::int64_t k = tensor->sketch_dim;
+    require(k >= 1 && k <= kMaxSketchDim && (k & (k - 1)) == 0, "sketch_dim: expected a power of two up to 2^30, got ", k);
+    check_dim("a_dim", n, "the last dimension of a", tensor->a_dim);
+    check_dim("delta_dim", m, "the last dimension of delta", tensor->delta_dim);
+  } else {
+    const Sketch& vector = std::get<Sketch>(sketch);
+    validate(vector);
+    // Not n * m, which may overflow.
+    require(n > 0 && vector.input_dim % n == 0 && vector.input_dim / n == m, "sketch: expected input_dim ", m, " * ", n,
+            " (the last dimensions of delta and a), got ", vector.input_dim);
+    require(vector.kind != SketchKind::kMask || (n <= kMaxMaskDim && m <= kMaxMaskDim),
+            "sketch: expected last dimensions up to 2^32 for a mask, got ", n, " and ", m);
+  }
+}
+
+/// Where the entries of G that a mask keeps lie in the factors.
+struct MaskPositions {
+  Workspace row, column, scale;
+
+  MaskPositions(const Sketch& sketch, std::int64_t n, Range outputs, DType acc, int num_threads)
+      : row((outputs.end - outputs.begin) * 4),
+        column((outputs.end - outputs.begin) * 4),
+        scale((outputs.end - outputs.begin) * dtype_size(acc)) {
+    constexpr std::int64_t kSome = 512;
+    parallel_for(ceil_div(outputs.end - outputs.begin, kSome), num_threads, [&](std::int64_t task) {
+      const std::int64_t begin = outputs.begin + task * kSome;
+      for (std::int64_t c = begin; c < smaller(begin + kSome, outputs.end); ++c) {
+        const MaskEntry entry = mask_entry(sketch.input_dim, sketch.sketch_dim, sketch.seed, c);
+        const std::int64_t at = c - outputs.begin;
+        row.as<std::uint32_t>()[at] = static_cast<std::uint32_t>(entry.coordinate / n);
+        column.as<std::uint32_t>()[at] = static_cast<std::uint32_t>(entry.coordinate % n);
+        const double root = std::sqrt(static_cast<double>(entry.length));
+        if (acc == DType::kFloat64) {
+          scale.as<double>()[at] = root;
+        } else {
+          scale.as<float>()[at] = static_cast<float>(root);
+        }
+      }
+    });
+  }
+};
+
+void project_mask(const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch, const MatrixView& out,
+                  int num_threads) {
+  constexpr std::int64_t kMaxOutputs = std::int64_t{1} << 16;  // positions held at a time
+  const auto kernel = kernels().outer_mask[static_cast<int>(a.dtype)];
+  for (std::int64_t first = 0; first < sketch.sketch_dim; first += kMaxOutputs) {
+    const std::int64_t count = smaller(kMaxOutputs, sketch.sketch_dim - first);
+    num_threads = useful_threads(static_cast<double>(a.batch) * static_cast<double>(a.tokens * count), num_threads);
+    const MaskPositions positions(sketch, a.dim, {first, first + count}, out.dtype, num_threads);
+    const std::int64_t example_parts = smaller(a.batch, 4 * std::int64_t{num_threads});
+    const std::int64_t output_parts = smaller(ceil_div(num_threads, example_parts), ceil_div(count, 256));
+    parallel_for(example_parts * output_parts, num_threads, [&](std::int64_t task) {
+      const Range examples = part_of(a.batch, example_parts, task / output_parts, 1);
+      const Range outputs = part_of(count, output_parts, task % output_parts, 16);
+      kernel({advance(a.data, examples.begin * a.batch_stride, a.dtype),
+              advance(delta.data, examples.begin * delta.batch_stride, a.dtype), a.batch_stride, a.token_stride,
+              delta.batch_stride, delta.token_stride, examples.end - examples.begin, a.tokens, outputs.end - outputs.begin,
+              positions.row.as<std::uint32_t>() + outputs.begin, positions.column.as<std::uint32_t>() + outputs.begin,
+              advance(positions.scale.get(), outputs.begin, out.dtype),
+              advance(out.data, examples.begin * out.row_stride + first + outputs.begin, out.dtype), out.row_stride});
+    });
+  }
+}
+
+/// target[e - entries.begin] = entry e of the gradient of example b, flattened row by row.
+void form_entries(const Kernels& table, const ConstTensor3View& a, const ConstTensor3View& delta, std::int64_t b, Range entries,
+                  const Workspace& packed, void* target) {
+  const int type = static_cast<int>(a.dtype);
+  const DType acc = accumulator_dtype(a.dtype);
+  const std::int64_t n = a.dim;
+  // Whole rows at once; the rest of a row where the range begins or ends inside one.
+  for (std::int64_t e = entries.begin; e < entries.end;) {
+    const std::int64_t row = e / n, column = e % n, left = entries.end - e;
+    const std::int64_t cols = smaller(n - column, left), rows = column == 0 ? larger(1, left / n) : 1;
+    for (std::int64_t t = 0; t < a.tokens; t += kPartTokens) {
+      const std::int64_t depth = smaller(kPartTokens, a.tokens - t);
+      const std::int64_t a_at = b * a.batch_stride + t * a.token_stride + column;
+      const std::int64_t delta_at = b * delta.batch_stride + t * delta.token_stride + row;
+      table.pack[type]({advance(a.data, a_at, a.dtype), 1, a.token_stride, cols, depth, packed.get()});
+      table.gram[type]({advance(delta.data, delta_at, a.dtype), 1, delta.token_stride, rows, depth, packed.get(), cols,
+                        advance(target, e - entries.begin, acc), cols, t > 0});
+    }
+    e += rows * cols;
+  }
+}
+
+std::int64_t srht_block(const Sketch& sketch) {
+  std::int64_t block = 1;
+  while (block < sketch.sketch_dim) block *= 2;
+  return block;
+}
+
+/// Tiles of consecutive entries of the formed gradients of some examples, each projected at its offset.
+void project_formed(const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch, const MatrixView& out,
+                    int num_threads) {
+  const Kernels& table = kernels();
+  const DType acc = out.dtype;
+  const std::int64_t element = dtype_size(acc), panel = table.panel[static_cast<int>(a.dtype)];
+  const bool dense = sketch.kind == SketchKind::kRademacher || sketch.kind == SketchKind::kGaussian;
+  // Tiles are cut at multiples of an SRHT's block, and so give the bits of one piece.
+  const std::int64_t unit = sketch.kind == SketchKind::kSrht ? srht_block(sketch) : 1;
+  // Long tiles: projecting one reads and writes its rows of out. For dense sketches many rows share the generated entries.
+  const std::int64_t wanted = dense ? 16384 : larger(131072, 8 * sketch.sketch_dim);
+  const std::int64_t tile = smaller(round_up(wanted, unit), sketch.input_dim), tile_bytes = tile * element;
+  const std::int64_t group = dense ? larger(1, smaller(512, kMaxTileBytes / tile_bytes)) : rows_at_once(tile_bytes);
+  const std::int64_t groups = ceil_div(a.batch, group);
+  const Workspace formed(smaller(group, a.batch) * tile * element);
+  for (std::int64_t g = 0; g < groups; ++g) {
+    const Range examples = part_of(a.batch, groups, g, 1);
+    const std::int64_t count = examples.end - examples.begin;
+    const MatrixView target{advance(out.data, examples.begin * out.row_stride, acc), acc, count, out.cols, out.row_stride};
+    for (std::int64_t first = 0; first < sketch.input_dim; first += tile) {
+      const Range entries{first, smaller(first + tile, sketch.input_dim)};
+      const std::int64_t size = entries.end - entries.begin;
+      const std::int64_t example_parts = smaller(count, 4 * std::int64_t{num_threads});
+      parallel_for(example_parts, num_threads, [&](std::int64_t task) {
+        const Workspace packed(smaller(kPartTokens, a.tokens) * round_up(smaller(a.dim, size), panel) * element);
+        const Range some = part_of(count, example_parts, task, 1);
+        for (std::int64_t e = some.begin; e < some.end; ++e) {
+          form_entries(table, a, delta, examples.begin + e, entries, packed, advance(formed.get(), e * tile, acc));
+        }
+      });
+      project({formed.get(), acc, count, size, tile}, sketch, first, target, num_threads);
+    }
+  }
+}
+
+/// `sketch` alone.
+void project_outer(const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch, const MatrixView& out,
+                   int num_threads) {
+  if (const auto* factored = std::get_if<FactoredSketch>(&sketch)) {
+    project_factored(a, delta, *factored, out, num_threads);
+  } else if (const auto* tensor = std::get_if<TensorSketch>(&sketch)) {
+    project_tensor(a, delta, *tensor, out, num_threads);
+  } else if (std::get<Sketch>(sketch).kind == SketchKind::kMask) {
+    project_mask(a, delta, std::get<Sketch>(sketch), out, num_threads);
+  } else {
+    project_formed(a, delta, std::get<Sketch>(sketch), out, num_threads);
+  }
+}
+
+ConstTensor3View some_examples(const ConstTensor3View& x, Range examples) {
+  return {advance(x.data, examples.begin * x.batch_stride, x.dtype),
+          x.dtype,
+          examples.end - examples.begin,
+          x.tokens,
+          x.dim,
+          x.batch_stride,
+          x.token_stride};
+}
+
+}  // namespace
+
+void outer_project(const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch,
+                   const std::vector<Sketch>& then, const MatrixView& out, int num_threads) {
+  require(delta.dtype == a.dtype, "delta: expected ", dtype_name(a.dtype), " like a, got ", dtype_name(delta.dtype));
+  require(delta.batch == a.batch && delta.tokens == a.tokens, "delta: expected shape [", a.batch, ", ", a.tokens,
+          ", *] like a, got [", delta.batch, ", ", delta.tokens, ", ", delta.dim, "]");
+  check(sketch, a.dim, delta.dim);
+  std::int64_t k = sketch_dim(sketch), widest = 0;
+  for (const Sketch& next : then) {
+    validate(next);
+    require(next.input_dim == k, "then: expected input_dim ", k, " like the sketch before it, got ", next.input_dim);
+    widest = larger(widest, k);
+    k = next.sketch_dim;
+  }
+  const DType acc = accumulator_dtype(a.dtype);
+  require(out.rows == a.batch && out.cols == k, "out: expected shape [", a.batch, ", ", k, "], got [", out.rows, ", ", out.cols,
+          "]");
+  require(out.dtype == acc, "out: expected ", dtype_name(acc), ", got ", dtype_name(out.dtype));
+  if (a.batch == 0 || a.tokens == 0) return;
+  if (then.empty()) return project_outer(a, delta, sketch, out, num_threads);
+
+  // Sketches between the first and the last live in two workspaces, for some examples at a time.
+  const std::int64_t row_bytes = widest * dtype_size(acc);
+  const std::int64_t group = rows_at_once(row_bytes);
+  const std::int64_t groups = ceil_div(a.batch, group), rows = smaller(group, a.batch);
+  Workspace from(rows * row_bytes), to(then.size() > 1 ? rows * row_bytes : 0);
+  for (std::int64_t g = 0; g < groups; ++g) {
+    const Range examples = part_of(a.batch, groups, g, 1);
+    const std::int64_t count = examples.end - examples.begin;
+    const auto zeros = [&](const Workspace& workspace, std::int64_t cols) {
+      std::memset(workspace.get(), 0, static_cast<std::size_t>(count * cols * dtype_size(acc)));
+      return MatrixView{workspace.get(), acc, count, cols, cols};
+    };
+    MatrixView last = zeros(from, sketch_dim(sketch));
+    project_outer(some_examples(a, examples), some_examples(delta, examples), sketch, last, num_threads);
+    for (std::size_t i = 0; i < then.size(); ++i) {
+      const bool is_last = i + 1 == then.size();
+      const MatrixView next =
+          is_last ? MatrixView{advance(out.data, examples.begin * out.row_stride, acc), acc, count, k, out.row_stride}
+                  : zeros(to, then[i].sketch_dim);
+      project({last.data, acc, count, last.cols, last.row_stride}, then[i], 0, next, num_threads);
+      last = next;
+      if (!is_last) std::swap(from, to);
+    }
+  }
+}
+
+}  // namespace fimo

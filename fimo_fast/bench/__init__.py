@@ -1,0 +1,68 @@
+"""Benchmarks of the primitives, defined once: for ``fimo-fast bench`` and for ``benchmarks/``.
+
+Modules, each importing only those before it: ``case`` (what a benchmark is), ``peers`` and ``torch_sketches``
+(rivals), ``project``, ``outer``, ``topk`` and ``overhead`` (the cases), ``roofs`` and ``timing`` (in turns),
+``results`` (JSON), ``table`` and ``roofline`` (what is shown), ``command`` (the command line).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from . import outer, overhead, project, topk
+from .case import Case, Unavailable, WrongResult
+from .timing import Result, measure, names, prepare
+
+__all__ = [
+    "OPERATIONS",
+    "Case",
+    "Operation",
+    "Result",
+    "Unavailable",
+    "WrongResult",
+    "cases",
+    "measure",
+    "names",
+    "prepare",
+]
+
+_FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """The cases of one operation.
+
+    Attributes:
+        cases: (dtypes, full) to cases.
+        default: dtypes where none are asked for.
+        supported: dtypes that can be.
+    """
+
+    cases: Callable[[tuple[torch.dtype, ...], bool], Iterable[Case]]
+    default: tuple[torch.dtype, ...] = (torch.float32,)
+    supported: tuple[torch.dtype, ...] = _FLOATS
+
+
+OPERATIONS = {
+    "project": Operation(project.cases),
+    "outer_dot": Operation(outer.dot_cases),
+    "outer_norm2": Operation(outer.norm_cases),
+    "topk": Operation(topk.cases, (torch.float32, torch.bfloat16)),
+    "overhead": Operation(overhead.cases),
+}
+
+
+def cases(operation: str, dtypes: tuple[torch.dtype, ...] = (), full: bool = False) -> Iterator[Case]:
+    """The cases of an operation.
+
+    Args:
+        operation: a key of ``OPERATIONS``.
+        dtypes: only these, where the operation has them; empty: its default ones.
+        full: all sizes of the tables in the documentation, not only those that take seconds.
+    """
+    found = OPERATIONS[operation]
+    yield from found.cases(tuple(d for d in dtypes if d in found.supported) if dtypes else found.default, full)

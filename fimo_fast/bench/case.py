@@ -1,0 +1,113 @@
+"""What a benchmark is: inputs, the kernel's call, its check, the fewest work it can do, and its rivals.
+
+A `Case` is a description; nothing is allocated before ``case.inputs(device)``. `fimo_fast.bench.timing` and
+``benchmarks/`` time the same cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+Inputs = tuple[Any, ...]  # of tensors, or of NumPy arrays where the call from NumPy is measured
+Call = Callable[[], Any]
+
+Bound = Literal["read", "sgemm", "call"]
+Kind = Literal["torch", "gemm", "peer"]
+
+
+class WrongResult(AssertionError):
+    """A kernel gave a wrong result, so its time means nothing."""
+
+
+class Unavailable(RuntimeError):
+    """A rival cannot run here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Another way to the same, or to a comparable, result.
+
+    Attributes:
+        kind: ``torch``, a torch expression; ``gemm``, only the matrix products of the case; ``peer``, another library.
+        prepare: from the case's inputs to the call that is timed. What a user would do once for many batches (making
+            random numbers that are stored, building an index) happens here. Raises `Unavailable`.
+        share: the part of the case's work that one call does; times are divided by it. Below 1 only where the cost is
+            proportional and the whole would take minutes.
+        memory: bytes that it keeps between calls, where they are many.
+    """
+
+    kind: Kind
+    prepare: Callable[[Inputs], Call]
+    share: float = 1.0
+    memory: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One operation at one size and type.
+
+    Attributes:
+        operation: name in ``fimo_fast.ops``, or ``overhead``.
+        name: distinguishes it from the other cases of the operation.
+        dtype: of the inputs.
+        sizes: {symbol: number}, as in the op's docstring.
+        moved: the fewest bytes that any implementation reads and writes: inputs once, results once.
+        operations: the fewest additions and multiplications (a multiply-add is two) of the algorithm.
+        bound: which floor applies: ``read``, the time to read the inputs; ``sgemm``, the time of ``operations`` in a
+            matrix product; ``call``, no floor, as the fixed cost of a call is measured.
+        memory: bytes held at once by the inputs, the results and the check.
+        inputs: makes the inputs on a device.
+        kernel: what is measured, called with the inputs.
+        check: compares with `fimo_fast.reference` in float64; given the inputs and the result of ``kernel``. Raises
+            AssertionError.
+        rivals: {name: rival}.
+    """
+
+    operation: str
+    name: str
+    dtype: torch.dtype
+    sizes: Mapping[str, int]
+    moved: int
+    operations: int
+    bound: Bound
+    memory: int
+    inputs: Callable[[torch.device], Inputs]
+    kernel: Callable[..., Any]
+    check: Callable[[Inputs, Any], None]
+    rivals: Mapping[str, Rival] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.name}, {dtype_name(self.dtype)}"
+
+    def needed(self, peers: bool) -> int:
+        """Bytes that the case and its rivals hold at once, with or without other libraries."""
+        return self.memory + sum(r.memory for r in self.rivals.values() if peers or r.kind != "peer")
+
+    def checked(self, inputs: Inputs) -> None:
+        """Runs the kernel and checks its result.
+
+        Raises:
+            WrongResult: it differs from the reference by more than rounding.
+        """
+        try:
+            self.check(inputs, self.kernel(*inputs))
+        except AssertionError as error:
+            raise WrongResult(f"{self}: the kernel differs from the reference: {error}") from error
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """``float32`` for ``torch.float32``."""
+    return str(dtype).removeprefix("torch.")
+
+
+def size_in_words(number: int) -> str:
+    """``1M``, ``50k``, ``2048``: 10,000 and more is abbreviated where no digit is lost."""
+    if number >= 10**6 and number % 10**6 == 0:
+        return f"{number // 10**6}M"
+    if number >= 10**4 and number % 10**3 == 0:
+        return f"{number // 10**3}k"
+    return str(number)

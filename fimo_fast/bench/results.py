@@ -1,0 +1,148 @@
+"""The document of a run: everything that was measured, as JSON; tables and figures are drawn from it."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import build_info
+from .case import Case, dtype_name
+from .timing import Entry, Result
+
+SCHEMA = 1
+
+
+def document(
+    results: Sequence[Result],
+    skipped: Mapping[str, str],
+    roofs: Mapping[str, float],
+    device: torch.device,
+    threads: int,
+    command: str,
+) -> dict[str, Any]:
+    """A JSON-able dictionary.
+
+    Args:
+        results: of the cases that ran.
+        skipped: {case: why it did not}.
+        roofs: of `roofs.machine_roofs`.
+        device: where.
+        threads: the larger number.
+        command: what was typed.
+
+    Returns:
+        ``schema`` 1; ``machine``; ``roofs``: ``read`` in bytes and ``sgemm`` in operations a second; ``skipped``;
+        ``cases``. Each case has its sizes and what bounds it, ``seconds`` of the kernel, ``floor_seconds``, their ratio
+        ``of_floor`` and the same of medians (null where there is no floor), ``scaling`` from one thread (null for
+        one), ``disturbed``: others used the machine all the time, ``rivals``: how many times faster the kernel is than
+        each, ``missing``, and ``timings``: every entry with all its rounds, in seconds for the whole work (where
+        ``share`` is below 1, one call did that part of it).
+    """
+    return {
+        "schema": SCHEMA,
+        "machine": machine(device, threads, command),
+        "roofs": dict(roofs),
+        "skipped": dict(skipped),
+        "cases": [_case(result) for result in results],
+    }
+
+
+def machine(device: torch.device, threads: int, command: str) -> dict[str, Any]:
+    """What a number depends on besides the code."""
+    info = build_info()
+    return {
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "isa": info["isa"],
+        "threads": threads,
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
+        "compiler": info["compiler"],
+        "torch": torch.__version__,
+        "fimo_fast": info["version"],
+        "date": datetime.date.today().isoformat(),
+        "command": command,
+    }
+
+
+def cpu_model() -> str:
+    """As the operating system calls it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
+
+
+def _case(result: Result) -> dict[str, Any]:
+    case = result.case
+    rivals = [e for e in result.entries if e.role in ("torch", "gemm", "peer")]
+    return {
+        "operation": case.operation,
+        "name": case.name,
+        "dtype": dtype_name(case.dtype),
+        "sizes": dict(case.sizes),
+        "bound": case.bound,
+        "moved_bytes": case.moved,
+        "input_bytes": result.input_bytes,
+        "operations": case.operations,
+        "seconds": result.seconds,
+        "floor_seconds": result.floor,
+        "of_floor": result.of_floor,
+        "of_floor_median": result.of_floor_median,
+        "scaling": result.scaling,
+        "disturbed": result.disturbed,
+        "rivals": [
+            {"name": e.name, "kind": e.role, "times": e.best / result.seconds, "share": e.share, "seconds": e.best}
+            for e in rivals
+        ],
+        "missing": result.missing,
+        "timings": [_timing(entry) for entry in result.entries],
+    }
+
+
+def _timing(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "role": entry.role,
+        "threads": entry.threads,
+        "share": entry.share,
+        "repeats": entry.repeats,
+        "best": entry.best,
+        "median": entry.median,
+        "rounds": entry.rounds,
+    }
+
+
+def available_memory() -> int:
+    """Bytes that programs can still have, where the system says so; otherwise all."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def reason_to_skip(case: Case, peers: bool, memory: int, sgemm: float, patience: float) -> str | None:
+    """Why a case cannot run here, in words; None if it can.
+
+    Args:
+        case: the case.
+        peers: whether other libraries run, too.
+        memory: bytes that all may take.
+        sgemm: operations a second.
+        patience: seconds that a call may take at that rate.
+    """
+    if case.needed(peers) > memory:
+        return f"needs {case.needed(peers) / 2**30:.1f} GiB, the limit is {memory / 2**30:.1f} GiB (--memory)"
+    if case.bound == "sgemm" and case.operations / sgemm > patience:
+        return f"one call takes {case.operations / sgemm:.0f} s at SGEMM's rate, the limit is {patience:.0f} s"
+    return None

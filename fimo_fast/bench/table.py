@@ -1,0 +1,145 @@
+"""The table of a run, for the terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+_TYPES = {"float32": "f32", "float64": "f64", "bfloat16": "bf16", "float16": "f16", "int8": "int8"}
+
+
+def headings(results: Mapping[str, Any]) -> list[str]:
+    """Of the columns; the last names the number of threads."""
+    threads = results["machine"]["threads"]
+    columns = ["case", "type", "time", "rate", "of floor", "torch", "peers"]
+    return [*columns, f"1 → {threads} threads"] if threads > 1 else columns
+
+
+def row(case: Mapping[str, Any], threads: int) -> list[str]:
+    """The cells of one case, as text."""
+    scaling = case["scaling"]
+    return [
+        case["name"],
+        _TYPES[case["dtype"]],
+        duration(case["seconds"]) + " !" * case["disturbed"],
+        _rate(case),
+        ""
+        if case["of_floor"] is None
+        else f"{case['of_floor']:.2f} ({case['of_floor_median']:.2f}) {floor_name(case)}",
+        _best_torch(case),
+        _peers(case),
+        *(["" if scaling is None else f"{scaling:.1f}×"] if threads > 1 else []),
+    ]
+
+
+def _of_floor(case: Mapping[str, Any]) -> str:
+    if case["of_floor"] is None:
+        return ""
+    return f"{case['of_floor']:.2f} ({case['of_floor_median']:.2f}) {floor_name(case)}"
+
+
+def floor_name(case: Mapping[str, Any]) -> str:
+    """``read``, ``SGEMM`` or ``DGEMM``."""
+    gemm = "DGEMM" if case["dtype"] == "float64" else "SGEMM"
+    return {"read": "read", "sgemm": gemm}[case["bound"]]
+
+
+def duration(seconds: float) -> str:
+    """Three digits and a unit: ``5.21 µs``, ``11.0 ms``, ``1.06 s``."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= 0.9995 * size:
+            return f"{_digits(seconds / size)} {unit}"
+    return f"{_digits(seconds / 1e-6)} µs"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+
+
+def _rate(case: Mapping[str, Any]) -> str:
+    if case["bound"] == "read":
+        return f"{_digits(case['moved_bytes'] / case['seconds'] / 1e9)} GB/s"
+    if case["bound"] == "sgemm":
+        return f"{_digits(case['operations'] / case['seconds'] / 1e9)} GFLOP/s"
+    # The fixed cost of a call: what a product of two tiny matrices costs in the same library, to compare.
+    return ", ".join(f"{r['name']}: {duration(r['seconds'])}" for r in case["rivals"])
+
+
+def _times(rival: Mapping[str, Any]) -> str:
+    return f"{_digits(rival['times']) if rival['times'] < 10 else format(rival['times'], ',.0f')}×" + (
+        "*" if rival["share"] < 1 else ""
+    )
+
+
+def _best_torch(case: Mapping[str, Any]) -> str:
+    found = [r for r in case["rivals"] if r["kind"] == "torch"]
+    return _times(min(found, key=lambda r: r["seconds"])) if found and case["bound"] != "call" else ""
+
+
+def _peers(case: Mapping[str, Any]) -> str:
+    return ", ".join(f"{r['name'].split()[0]} {_times(r)}" for r in case["rivals"] if r["kind"] == "peer")
+
+
+def notes(results: Mapping[str, Any]) -> list[str]:
+    """What the columns mean, on which machine, and what is missing."""
+    machine, roofs = results["machine"], results["roofs"]
+    threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}"
+    device = machine["cpu"] if machine["device"] == "cpu" else machine["device"]
+    lines = [
+        f"{device}, {machine['isa']}, {threads}, torch {machine['torch']}, "
+        f"fimo_fast {machine['fimo_fast']}, {machine['date']}.",
+        f"Roofs: reading {_digits(roofs['read'] / 1e9)} GB/s, SGEMM {_digits(roofs['sgemm'] / 1e9)} GFLOP/s. "
+        "Floors are measured with each case, on its own bytes; those that fit into the cache are read faster.",
+        "Times and ratios are of minima, in parentheses of medians. torch, peers: how many times faster the kernel is "
+        "than the best torch expression, and than other libraries.",
+    ]
+    if any(r["share"] < 1 for c in results["cases"] for r in c["rivals"] if r["kind"] != "gemm"):
+        lines.append("* timed on a part of the work, to which the cost is proportional.")
+    if any(c["disturbed"] for c in results["cases"]):
+        lines.append("! others used the machine: beside this case SGEMM stayed below 0.8 of its rate. Run it again.")
+    missing = sorted({f"{name}: {why}" for c in results["cases"] for name, why in c["missing"].items()})
+    lines += [f"{line}." for line in missing]
+    lines += [f"Skipped: {name}: {why}." for name, why in results["skipped"].items()]
+    return lines
+
+
+def _by_operation(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for case in results["cases"]:
+        groups.setdefault(case["operation"], []).append(case)
+    return groups
+
+
+def terminal(results: Mapping[str, Any]) -> Group:
+    """For ``rich.print``: one table, a section an operation, and the notes."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, heading in enumerate(headings(results)):
+        table.add_column(heading, justify="left" if i < 2 else "right")
+    for operation, cases in _by_operation(results).items():
+        table.add_section()
+        table.add_row(Text(operation, style="bold"))
+        for case in cases:
+            cells = row(case, results["machine"]["threads"])
+            table.add_row(Text("  " + cells[0]), *map(Text, cells[1:]))
+    return Group(table, *(Text(line, style="dim") for line in notes(results)))
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """One table an operation, then the notes, for documentation."""
+    parts = []
+    for operation, cases in _by_operation(results).items():
+        rows = [row(case, results["machine"]["threads"]) for case in cases]
+        # Columns without any cell are left out.
+        kept = [i for i in range(len(rows[0])) if any(cells[i] for cells in rows)]
+        names = [operation if i == 0 else headings(results)[i] for i in kept]
+        lines = ["| " + " | ".join(names) + " |", "|" + "|".join("---" if i < 2 else "---:" for i in kept) + "|"]
+        lines += ["| " + " | ".join(cells[i] for i in kept) + " |" for cells in rows]
+        parts.append("\n".join(lines))
+    # A star at the start of a line would be a list.
+    parts.append("\n".join(f"{line}  ".replace("* timed", "\\* timed") for line in notes(results)).rstrip())
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,167 @@
+"""The cases: fewest bytes and operations by hand, checks that catch wrong kernels, rivals that do the same."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from fimo_fast import bench, ops
+from fimo_fast.bench import outer, overhead, peers, project, topk
+from fimo_fast.bench.case import Unavailable, WrongResult, size_in_words
+
+CPU = torch.device("cpu")
+F32, F64, BF16 = torch.float32, torch.float64, torch.bfloat16
+
+SMALL = [
+    *(project.case(kind, 3, 5000, 96, dtype) for kind in project.KINDS for dtype in (F32, F64, BF16)),
+    outer.dot_case("MLP", 40, 1, 6, 5, F32),
+    outer.dot_case("long", 3, 30, 6, 5, BF16),
+    outer.norm_case("MLP", 40, 1, 6, 5, F32),
+    outer.norm_case("long", 3, 30, 6, 5, F64),
+    topk.case(3, 50, 7, F32),
+    topk.case(70, 50, 7, BF16),
+    *(overhead.case(op, library, F32) for op in overhead.CALLS for library in ("torch", "NumPy")),
+]
+
+
+@pytest.mark.parametrize(
+    ("case", "moved", "operations", "bound"),
+    [
+        # 3 x 5000 read, 3 x 96 written. Scale, sign-free additions of 7 Hadamard stages and of the blocks: 9 a number.
+        (project.case("SRHT", 3, 5000, 96, F32), 4 * (15_000 + 288), 15_000 * 9, "read"),
+        (project.case("SRHT", 3, 5000, 128, BF16), 2 * 15_000 + 4 * 384, 15_000 * 9, "read"),
+        (project.case("SJLT-1", 3, 5000, 96, F64), 8 * (15_000 + 288), 15_000 * 2, "read"),
+        (project.case("SJLT-4", 3, 5000, 96, F32), 4 * (15_000 + 288), 15_000 * 5, "read"),
+        (project.case("Rademacher", 3, 5000, 96, F32), 4 * (15_000 + 288), 2 * 15_000 * 96, "sgemm"),
+        # One token: 40 x 40 pairs of inner products of lengths 6 and 5. Factors of both batches, [40, 40] written.
+        (outer.dot_case("", 40, 1, 6, 5, F32), 4 * (2 * 40 * 11 + 1600), 2 * 1600 * 11, "sgemm"),
+        # 30 tokens: factored 9 x 900 x 11 = 89,100 multiply-adds; formed (90 + 90 + 9) x 30 = 5,670.
+        (outer.dot_case("", 3, 30, 6, 5, F32), 4 * (2 * 90 * 11 + 9), 2 * 5670, "sgemm"),
+        # One token: norms of a and delta, then nothing that counts.
+        (outer.norm_case("", 40, 1, 6, 5, F32), 4 * (40 * 11 + 40), 2 * 40 * 11, "read"),
+        # 30 tokens: half a Gram matrix 3 x 465 x 11 = 15,345; formed 3 x 31 x 30 = 2,790 multiply-adds, 1.4 a byte.
+        (outer.norm_case("", 3, 30, 6, 5, F32), 4 * (90 * 11 + 3), 2 * 2790, "read"),
+        (outer.norm_case("", 3, 200, 64, 64, F32), 4 * (600 * 128 + 3), 2 * 3 * 201 * 4096, "sgemm"),
+        # 53 vectors of 7 read; 3 x 20 values and 8-byte indices written.
+        (topk.case(3, 50, 7, F32), 4 * 53 * 7 + 60 * 12, 2 * 150 * 7, "read"),
+        (topk.case(70, 50, 7, BF16), 2 * 120 * 7 + 1400 * 12, 2 * 3500 * 7, "sgemm"),
+        (overhead.case("project", "torch", F32), 0, 0, "call"),
+    ],
+    ids=str,
+)
+def test_floors(case, moved, operations, bound):
+    assert (case.moved, case.operations, case.bound) == (moved, operations, bound)
+
+
+@pytest.mark.parametrize("case", SMALL, ids=str)
+def test_kernels_pass_their_checks(case):
+    case.checked(case.inputs(CPU))
+
+
+def wrong(result):
+    """The result with one number in the last row changed by a tenth of the largest, in the type it has."""
+    if isinstance(result, tuple):
+        return (wrong(result[0]), *result[1:])
+    changed = result.copy() if isinstance(result, np.ndarray) else result.clone()
+    last = changed[-1:].reshape(-1)
+    last[-1] += 0.1 * abs(changed).max()
+    return changed
+
+
+@pytest.mark.parametrize("case", SMALL, ids=str)
+def test_checks_catch_a_wrong_number(case, monkeypatch):
+    inputs = case.inputs(CPU)
+    if case.operation == "project":
+        monkeypatch.setattr(project, "project", lambda grads, sketch: wrong(ops.project(grads, sketch)))
+        changed = case
+    else:
+        changed = dataclasses.replace(case, kernel=lambda *given: wrong(case.kernel(*given)))
+    with pytest.raises(WrongResult, match=case.operation):
+        changed.checked(inputs)
+
+
+def test_a_sketch_that_forgets_the_end_of_its_input_is_caught(monkeypatch):
+    monkeypatch.setattr(project, "project", lambda grads, sketch: ops.project(grads[:, :-8], sketch, 0))
+    case = project.case("SJLT-1", 3, 5000, 96, F32)
+    with pytest.raises(WrongResult, match="relative error"):
+        case.checked(case.inputs(CPU))
+
+
+def test_a_timed_result_of_wrong_size_is_caught():
+    # The windows are computed by calls of their own; the norms see the result that is timed.
+    case = project.case("SRHT", 3, 5000, 96, F32)
+    inputs = case.inputs(CPU)
+    result = case.kernel(*inputs)
+    case.check(inputs, result)
+    with pytest.raises(AssertionError, match="squared norms"):
+        case.check(inputs, 2 * result)
+
+
+def test_equal_features_may_come_in_any_order():
+    case = topk.case(2, 30, 7, F32)
+    queries, features = case.inputs(CPU)
+    features[1] = features[0]
+    values, indices = case.kernel(queries, features)
+    indices[indices == 0] = 1
+    case.check((queries, features), (values, indices))
+
+
+@pytest.mark.parametrize("case", [c for c in SMALL if c.operation in ("outer_dot", "outer_norm2", "topk")], ids=str)
+def test_torch_rivals_compute_the_same(case):
+    inputs = case.inputs(CPU)
+    for name, rival in case.rivals.items():
+        if rival.kind == "torch" and not (case.dtype == BF16 and name == "torch matmul, topk"):
+            case.check(inputs, rival.prepare(inputs)())
+
+
+@pytest.mark.parametrize("dtype", [F32, BF16])
+@pytest.mark.parametrize("kind", [kind for kind in project.KINDS if kind != "GraSS"])  # two calls of others
+def test_torch_sketches_keep_inner_products(kind, dtype):
+    # Their own random numbers, so equality is statistical: the error of a cosine is about 1/sqrt(sketch_dim) = 0.04.
+    sketch_dim = 500
+    case = project.case(kind, 2, 3000, sketch_dim, dtype)
+    (grads,) = case.inputs(CPU)
+    grads[1] = 0.6 * grads[0] + 0.8 * grads[1]
+    (rival,) = (r for r in case.rivals.values() if r.kind == "torch")
+    assert rival.share == 1
+    x, y = rival.prepare((grads,))().double() / (sketch_dim**0.5 if kind in ("Rademacher", "Gaussian") else 1)
+    a, b = grads.double()
+    assert x.shape == (sketch_dim,)
+    assert (x @ x / (a @ a)).item() == pytest.approx(1, abs=0.3)
+    assert (x @ y / (x.norm() * y.norm()) - a @ b / (a.norm() * b.norm())).abs() < 0.2
+
+
+def test_dense_rivals_do_the_share_they_say():
+    case = project.case("Rademacher", 2, 160_000, 64, F32)
+    torch_rival = case.rivals["torch signs and product"]
+    assert torch_rival.share == case.rivals["stored matrix product"].share == 16_384 / 160_000
+    assert case.rivals["TRAK BasicProjector"].share == 1  # 64 outputs are less than two of its blocks
+    assert project.case("Rademacher", 2, 160, 2048, F32).rivals["dattri BasicProjector"].share == 200 / 2048
+
+
+def test_missing_libraries_are_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
+    case = topk.case(3, 50, 7, F32)
+    with pytest.raises(Unavailable, match="faiss"):
+        case.rivals["FAISS IndexFlatIP"].prepare(case.inputs(CPU))
+    with pytest.raises(Unavailable, match="nowhere is not installed"):
+        peers._imported("fimo_fast_nowhere.inside", "nowhere")
+
+
+def test_every_operation_has_cases_of_its_dtypes():
+    for name, operation in bench.OPERATIONS.items():
+        assert {c.dtype for c in bench.cases(name)} == set(operation.default)
+        assert all(c.operation == name for c in bench.cases(name))
+        assert {c.dtype for c in bench.cases(name, (BF16,))} == {BF16}
+        assert list(bench.cases(name, (torch.int64,))) == []
+        assert len(list(bench.cases(name, full=True))) >= len(list(bench.cases(name)))
+        labels = [str(c) for full in (False, True) for c in bench.cases(name, operation.supported, full)]
+        assert len(set(labels)) >= len(labels) // 2
+    assert {c.sizes["sketch_dim"] for c in bench.cases("project", full=True)} == {512, 2048, 8192}
+
+
+def test_numbers_in_names():
+    assert [size_in_words(n) for n in (512, 9000, 20_000, 20_001, 10**6, 1_500_000)] == [
+        "512", "9000", "20k", "20001", "1M", "1500k",
+    ]  # fmt: skip

@@ -1,0 +1,85 @@
+"""The short way of a tiny call, past torch's dispatcher: taken where nothing listens there, and nowhere else."""
+
+import pytest
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fimo_fast import _torch_ops
+from fimo_fast.ops import outer_dot, outer_norm2, outer_project, project, scores, topk
+from fimo_fast.sketch import SRHT
+from fimo_fast.testing import assert_same_bits, count_kernel_calls
+
+SKETCH = SRHT(20, 8)
+CALLS = {
+    "project": lambda x: project(x, SKETCH),
+    "outer_project": lambda x: outer_project(x, x, SRHT(400, 8)),
+    "outer_dot": lambda x: outer_dot(x, x, x, x),
+    "outer_norm2": lambda x: outer_norm2(x, x),
+    "scores": lambda x: scores(x, x),
+    "topk": lambda x: topk(x, x, 2)[0],
+}
+
+
+class Seen(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_plain_tensors_skip_the_dispatcher(name, monkeypatch):
+    def refuse(*args):
+        raise AssertionError("dispatched")
+
+    x = torch.randn(3, 20)
+    expected = CALLS[name](x)
+    monkeypatch.setitem(_torch_ops.CPU, name, refuse)  # the dispatcher holds the function itself
+    with pytest.raises(AssertionError, match="dispatched"):
+        CALLS[name](x)
+    monkeypatch.setattr(_torch_ops, "direct", lambda *tensors: False)
+    with count_kernel_calls() as calls:
+        assert_same_bits(CALLS[name](x), expected)
+    assert calls[name] == 1
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_modes_see_the_op(name):
+    with Seen() as seen:
+        CALLS[name](torch.randn(3, 20))
+    assert f"fimo_fast::{name}" in seen.names
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace", "ignore:.*Converting a tensor")
+@pytest.mark.parametrize("name", CALLS)
+def test_traces_contain_the_op(name):
+    x, other = torch.randn(2, 3, 20)
+    graph = make_fx(CALLS[name])(x)
+    assert any(name in str(node.target) for node in graph.graph.nodes)
+    assert_same_bits(graph(other), CALLS[name](other))
+    traced = torch.jit.trace(CALLS[name], (x,))
+    assert_same_bits(traced(other), CALLS[name](other))
+
+
+def test_who_may_take_it():
+    x = torch.randn(3, 20)
+    assert _torch_ops.direct(x, x)
+    assert not _torch_ops.direct(x, x.clone().requires_grad_())
+    assert not _torch_ops.direct(torch.nn.Parameter(x, requires_grad=False))
+    assert not _torch_ops.direct(x.to("meta"))
+    assert not _torch_ops.direct(x.numpy())
+    assert not _torch_ops.direct(None)
+    with torch._subclasses.FakeTensorMode():
+        assert not _torch_ops.direct(x)
+
+
+@pytest.mark.filterwarnings("ignore:.*performance drop")
+@pytest.mark.parametrize("name", CALLS)
+def test_transforms_never_get_a_wrong_number(name):
+    x = torch.randn(4, 3, 20)
+    expected = torch.stack([CALLS[name](part) for part in x])
+    assert_same_bits(torch.vmap(CALLS[name])(x), expected)  # one call for each, by torch's fallback
