@@ -203,9 +203,14 @@ void dot_prepare(const DotPrepareTask& task) {
   for (std::int64_t v = 0; v < task.vector_count; ++v) {
     const Element* source = static_cast<const Element*>(task.source) + v * task.vector_stride;
     for (std::int64_t d = 0; d < task.depth; d += S::kStep) {
-      Element step[S::kStep] = {};
-      for (std::int64_t i = d; i < task.depth && i < d + S::kStep; ++i) step[i - d] = source[i];
-      S::store(prepared + (d / S::kStep * task.vector_count + v) * kDotWords<Element>, S::load_column(step));
+      Word* target = prepared + (d / S::kStep * task.vector_count + v) * kDotWords<Element>;
+      if (d + S::kStep <= task.depth) {
+        S::store(target, S::load_column(source + d));
+        continue;
+      }
+      Element rest[S::kStep] = {};
+      for (std::int64_t i = d; i < task.depth; ++i) rest[i - d] = source[i];
+      S::store(target, S::load_column(rest));
     }
   }
 }
