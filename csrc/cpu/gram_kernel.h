@@ -20,6 +20,7 @@ namespace fimo::FIMO_ISA {
 namespace {
 
 constexpr std::int64_t kGramDepth = 256;
+constexpr std::int64_t kGramColumns = 256;  // a multiple of every panel
 
 template <class T>
 constexpr int kPanel = Simd<T>::kGramRegs * Simd<T>::kLanes;
@@ -94,21 +95,15 @@ FIMO_FORCE_INLINE void convert(DotWord<Element>* out, const Element* x, std::int
   }
 }
 
+/// One part of the depth, words [first, first + depth). The columns are cut into groups whose panels stay in the second-level
+/// cache while all rows pass.
 template <class Element>
-void gram(const GramTask& task) {
+void gram_part(const GramTask& task, std::int64_t words, std::int64_t first, std::int64_t depth, bool accumulate) {
   using T = DotWord<Element>;
-  constexpr std::int64_t kGroup = kDotGroup<Element>;
-  const std::int64_t words = (task.depth + kGroup - 1) / kGroup;
   constexpr int kRows = Simd<T>::kGramRows;
   constexpr int kRegs = Simd<T>::kGramRegs;
-  if (task.depth == 0 && !task.accumulate) {
-    for (std::int64_t i = 0; i < task.row_count; ++i) {
-      for (std::int64_t j = 0; j < task.cols; ++j) static_cast<T*>(task.c)[i * task.c_row_stride + j] = T(0);
-    }
-  }
-  for (std::int64_t first = 0; first < words; first += kGramDepth) {
-    const std::int64_t depth = smaller_of(words - first, kGramDepth);
-    const bool accumulate = task.accumulate || first > 0;
+  constexpr std::int64_t kGroup = kDotGroup<Element>;
+  for (std::int64_t group = 0; group < task.cols; group += kGramColumns) {
     for (std::int64_t i = 0; i < task.row_count; i += kRows) {
       const std::int64_t count = smaller_of(task.row_count - i, kRows);
       const Element* source = static_cast<const Element*>(task.rows) + i * task.row_stride + first * kGroup * task.depth_stride;
@@ -132,7 +127,15 @@ void gram(const GramTask& task) {
           }
         }
       }
-      for (std::int64_t j = 0; j < task.cols; j += kPanel<T>) {
+      // A part of a row is too short for the hardware to read ahead: the next rows come while these are multiplied.
+      if (group == 0 && task.depth_stride == 1) {
+        const std::int64_t bytes = depth * kGroup * static_cast<std::int64_t>(sizeof(Element));
+        for (std::int64_t r = kRows; r < smaller_of(task.row_count - i, 2 * kRows); ++r) {
+          const char* next = reinterpret_cast<const char*>(source + r * task.row_stride);
+          for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(next + b, 0, 2);
+        }
+      }
+      for (std::int64_t j = group; j < smaller_of(group + kGramColumns, task.cols); j += kPanel<T>) {
         const T* panel = static_cast<const T*>(task.packed) + j * words + first * kPanel<T>;
         T* c = static_cast<T*>(task.c) + i * task.c_row_stride + j;
         const std::int64_t cols = task.cols - j;
@@ -155,6 +158,22 @@ void gram(const GramTask& task) {
         }
       }
     }
+  }
+}
+
+template <class Element>
+void gram(const GramTask& task) {
+  using T = DotWord<Element>;
+  constexpr std::int64_t kGroup = kDotGroup<Element>;
+  const std::int64_t words = (task.depth + kGroup - 1) / kGroup;
+  if (task.depth == 0 && !task.accumulate) {
+    for (std::int64_t i = 0; i < task.row_count; ++i) {
+      for (std::int64_t j = 0; j < task.cols; ++j) static_cast<T*>(task.c)[i * task.c_row_stride + j] = T(0);
+    }
+  }
+  for (std::int64_t first = 0; first < words; first += kGramDepth) {
+    const std::int64_t depth = smaller_of(words - first, kGramDepth);
+    gram_part<Element>(task, words, first, depth, task.accumulate || first > 0);
   }
 }
 

@@ -20,14 +20,17 @@ std::int64_t examples_in(std::int64_t tile, std::int64_t tokens) { return larger
 
 void outer_dot_factored(const Kernels& table, const Factor& a, const Factor& delta, const Factor& a2, const Factor& delta2,
                         const MatrixView& out, int num_threads) {
-  const std::int64_t cols = tile_cols(table, a.dim, delta.dim, a.dtype);
+  const std::int64_t all_cols = a2.batch * a2.tokens;
+  const bool few = all_cols <= kMaxDotVectors;
+  const std::int64_t cols = few ? all_cols : tile_cols(table, a.dim, delta.dim, a.dtype);
   const std::int64_t group = examples_in(kTileRows, a.tokens), group2 = examples_in(cols, a2.tokens);
   const std::int64_t groups = ceil_div(a.batch, group), groups2 = ceil_div(a2.batch, group2);
-  const std::int64_t splits = smaller(groups, ceil_div(4 * num_threads, groups2));
+  // Each split packs its columns again.
+  const std::int64_t splits = smaller(groups, ceil_div(2 * num_threads, groups2));
   parallel_for(groups2 * splits, num_threads, [&](std::int64_t task) {
     const std::int64_t c0 = task / splits * group2, count2 = smaller(group2, a2.batch - c0);
     const Range part = part_of(groups, splits, task % splits, 1);
-    FactoredTile tile(table, a, delta, a2, delta2, cols);
+    FactoredTile tile(table, a, delta, a2, delta2, cols, few);
     if (count2 * a2.tokens <= cols) tile.load_columns(c0 * a2.tokens, count2 * a2.tokens);
     for (std::int64_t g = part.begin; g < part.end; ++g) {
       tile.run(g * group, smaller(group, a.batch - g * group), c0, count2, out, c0);
@@ -43,6 +46,44 @@ void form_gradient(const Kernels& table, const Factor& a, const Factor& delta, s
   table.pack[dtype]({advance(a.row(b * a.tokens), n.begin, a.dtype), 1, a.row_stride, cols, a.tokens, packed.get()});
   table.gram[dtype]({advance(delta.row(b * a.tokens), m.begin, a.dtype), 1, delta.row_stride, m.end - m.begin, a.tokens,
                      packed.get(), cols, gradient, cols, false});
+}
+
+/// out[b, c] (+)= <g[b], g2[c]> of formed gradients. Packing a gradient costs as much as the products of many, so up to
+/// kMaxFormed on either side go through the kernel for few vectors.
+void formed_products(const Kernels& table, const Factor& g, const Factor& g2, const MatrixView& out, bool accumulate,
+                     int num_threads) {
+  constexpr std::int64_t kMaxFormed = 2 * kMaxDotVectors;
+  if (smaller(g.batch, g2.batch) > kMaxFormed) {
+    const std::int64_t cols = tile_cols(table, g.dim, 0, g.dtype), tiles = ceil_div(g2.batch, cols);
+    const std::int64_t splits = smaller(ceil_div(g.batch, 12), ceil_div(2 * num_threads, tiles));
+    parallel_for(tiles * splits, num_threads, [&](std::int64_t task) {
+      const std::int64_t c0 = task / splits * cols, count2 = smaller(cols, g2.batch - c0);
+      const Range rows = part_of(g.batch, splits, task % splits, 12);
+      const Workspace packed(packed_bytes(table, g.dim, count2, g.dtype));
+      gram(table, g, rows.begin, rows.end - rows.begin, pack_rows(table, g2, c0, count2, packed),
+           advance(out.data, rows.begin * out.row_stride + c0, out.dtype), out.row_stride, accumulate);
+    });
+    return;
+  }
+  const bool swapped = g.batch < g2.batch;
+  const Factor &rows = swapped ? g2 : g, &vectors = swapped ? g : g2;
+  const std::int64_t groups = ceil_div(vectors.batch, kMaxDotVectors);
+  const std::int64_t splits = smaller(rows.batch, ceil_div(num_threads, groups));
+  parallel_for(groups * splits, num_threads, [&](std::int64_t task) {
+    const std::int64_t first = task / splits * kMaxDotVectors, count = smaller(kMaxDotVectors, vectors.batch - first);
+    const Range range = part_of(rows.batch, splits, task % splits, 1);
+    const Workspace prepared(prepared_bytes(table, g.dim, count, g.dtype));
+    const Workspace tile((range.end - range.begin) * count * dtype_size(out.dtype));
+    const MatrixView products{tile.get(), out.dtype, range.end - range.begin, count, count};
+    gram(table, rows, range.begin, products.rows, pack_rows(table, vectors, first, count, prepared, true), products.data,
+         count);
+    for (std::int64_t i = 0; i < products.rows; ++i) {
+      for (std::int64_t j = 0; j < count; ++j) {
+        const std::int64_t row = swapped ? first + j : range.begin + i, col = swapped ? range.begin + i : first + j;
+        write(out, row, col, accumulate ? read(out, row, col) + read(products, i, j) : read(products, i, j));
+      }
+    }
+  });
 }
 
 void outer_dot_materialised(const Kernels& table, const Factor& a, const Factor& delta, const Factor& a2, const Factor& delta2,
@@ -69,15 +110,7 @@ void outer_dot_materialised(const Kernels& table, const Factor& a, const Factor&
           form_gradient(table, a2, delta2, e - a.batch, m, n, packed, target);
         }
       });
-      const std::int64_t cols = tile_cols(table, entries, 0, acc), tiles = ceil_div(a2.batch, cols);
-      const std::int64_t splits = smaller(ceil_div(a.batch, 12), ceil_div(2 * num_threads, tiles));
-      parallel_for(tiles * splits, num_threads, [&](std::int64_t task) {
-        const std::int64_t c0 = task / splits * cols, count2 = smaller(cols, a2.batch - c0);
-        const Range rows = part_of(a.batch, splits, task % splits, 12);
-        const Workspace packed(packed_bytes(table, entries, count2, acc));
-        gram(table, g, rows.begin, rows.end - rows.begin, pack_rows(table, g2, c0, count2, packed),
-             advance(out.data, rows.begin * out.row_stride + c0, acc), out.row_stride, m0 > 0 || n0 > 0);
-      });
+      formed_products(table, g, g2, out, m0 > 0 || n0 > 0, num_threads);
     }
   }
 }
@@ -214,7 +247,7 @@ void outer_norm2(const ConstTensor3View& a, const ConstTensor3View& delta, const
     } else if (a.tokens <= kMaxDotVectors) {
       norm2_short(table, fa, fd, examples, out);
     } else {
-      FactoredTile tile(table, fa, fd, fa, fd, cols);
+      FactoredTile tile(table, fa, fd, fa, fd, cols, cols <= kMaxDotVectors);
       for (std::int64_t b = examples.begin; b < examples.end; ++b) {
         if (a.tokens <= cols) tile.load_columns(b * a.tokens, a.tokens);
         tile.run(b, 1, b, 1, out, 0);

@@ -40,10 +40,11 @@ inline Factor flatten(const ConstTensor3View& x, Workspace& copy) {
   return {copy.get(), x.dtype, x.batch, x.tokens, x.dim, x.dim};
 }
 
-/// The columns of B in C = A B^T, packed.
+/// The columns of B in C = A B^T: packed in panels, or prepared for the kernel for few vectors.
 struct Packed {
   void* data;
   std::int64_t depth, cols;
+  bool few;
 };
 
 inline std::int64_t packed_bytes(const Kernels& table, std::int64_t depth, std::int64_t cols, DType dtype) {
@@ -51,16 +52,31 @@ inline std::int64_t packed_bytes(const Kernels& table, std::int64_t depth, std::
   return depth * round_up(cols, panel) * dtype_size(accumulator_dtype(dtype));
 }
 
-inline Packed pack_rows(const Kernels& table, const Factor& x, std::int64_t first, std::int64_t count, const Workspace& into) {
-  table.pack[static_cast<int>(x.dtype)]({x.row(first), x.row_stride, 1, count, x.dim, into.get()});
-  return {into.get(), x.dim, count};
+inline std::int64_t prepared_bytes(const Kernels& table, std::int64_t depth, std::int64_t cols, DType dtype) {
+  return round_up(depth, table.dot_step[static_cast<int>(dtype)]) * cols * dtype_size(accumulator_dtype(dtype));
 }
 
-/// c[i, j] = <x[first + i], column j>.
+inline Packed pack_rows(const Kernels& table, const Factor& x, std::int64_t first, std::int64_t count, const Workspace& into,
+                        bool few = false) {
+  const int type = static_cast<int>(x.dtype);
+  if (few) {
+    table.dot_prepare[type]({x.row(first), x.row_stride, count, x.dim, into.get()});
+  } else {
+    table.pack[type]({x.row(first), x.row_stride, 1, count, x.dim, into.get()});
+  }
+  return {into.get(), x.dim, count, few};
+}
+
+/// c[i, j] = <x[first + i], column j>; added to it if accumulate (not for few columns).
 inline void gram(const Kernels& table, const Factor& x, std::int64_t first, std::int64_t count, const Packed& columns, void* c,
                  std::int64_t c_row_stride, bool accumulate = false) {
-  table.gram[static_cast<int>(x.dtype)](
-      {x.row(first), x.row_stride, 1, count, columns.depth, columns.data, columns.cols, c, c_row_stride, accumulate});
+  const int type = static_cast<int>(x.dtype);
+  if (columns.few) {
+    table.dot[type]({x.row(first), x.row_stride, count, columns.depth, columns.data, columns.cols, c, c_row_stride});
+  } else {
+    table.gram[type](
+        {x.row(first), x.row_stride, 1, count, columns.depth, columns.data, columns.cols, c, c_row_stride, accumulate});
+  }
 }
 
 inline void write(const MatrixView& out, std::int64_t row, std::int64_t col, double value) {
@@ -84,28 +100,30 @@ inline std::int64_t tile_cols(const Kernels& table, std::int64_t n, std::int64_t
   return smaller(kTileCols, larger(panel, fitting / panel * panel));
 }
 
-/// Pairs of examples by Gram matrices of their tokens, one tile of tokens at a time.
+/// Pairs of examples by Gram matrices of their tokens, one tile of tokens at a time. With `few`, at most kMaxDotVectors columns
+/// stand against each example: panels would be mostly padding.
 class FactoredTile {
  public:
   FactoredTile(const Kernels& table, const Factor& a, const Factor& delta, const Factor& a2, const Factor& delta2,
-               std::int64_t cols)
+               std::int64_t cols, bool few)
       : table_(table),
         a_(a),
         delta_(delta),
         a2_(a2),
         delta2_(delta2),
         cols_(cols),
+        few_(few),
         acc_(accumulator_dtype(a.dtype)),
-        packed_a_(packed_bytes(table, a2.dim, cols, a.dtype)),
-        packed_delta_(packed_bytes(table, delta2.dim, cols, a.dtype)),
+        packed_a_((few ? prepared_bytes : packed_bytes)(table, a2.dim, cols, a.dtype)),
+        packed_delta_((few ? prepared_bytes : packed_bytes)(table, delta2.dim, cols, a.dtype)),
         gram_a_(kTileRows * cols * dtype_size(acc_)),
         gram_delta_(kTileRows * cols * dtype_size(acc_)),
         sums_(kTileRows * cols * 8) {}
 
   /// Packs tokens [first, first + count) of the second side.
   void load_columns(std::int64_t first, std::int64_t count) {
-    columns_a_ = pack_rows(table_, a2_, first, count, packed_a_);
-    columns_delta_ = pack_rows(table_, delta2_, first, count, packed_delta_);
+    columns_a_ = pack_rows(table_, a2_, first, count, packed_a_, few_);
+    columns_delta_ = pack_rows(table_, delta2_, first, count, packed_delta_, few_);
   }
 
   /// out[b0 + i, out_col + j] = <G_{b0 + i}, G'_{c0 + j}>, i < count, j < count2.
@@ -150,6 +168,7 @@ class FactoredTile {
   const Kernels& table_;
   const Factor &a_, &delta_, &a2_, &delta2_;
   std::int64_t cols_;
+  bool few_;
   DType acc_;
   Workspace packed_a_, packed_delta_, gram_a_, gram_delta_, sums_;
   Packed columns_a_{}, columns_delta_{};

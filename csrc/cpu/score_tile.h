@@ -46,11 +46,20 @@ inline void check_score_inputs(const ConstMatrixView& queries, const ConstMatrix
 /// out[j, i] = x[i, j], for i < rows, j < cols.
 template <class T>
 void transpose(const T* x, std::int64_t x_stride, std::int64_t rows, std::int64_t cols, T* out, std::int64_t out_stride) {
-  constexpr std::int64_t kTile = 16;  // a cache line of x, and as many lines of out
-  for (std::int64_t j0 = 0; j0 < cols; j0 += kTile) {
-    const std::int64_t j1 = smaller(j0 + kTile, cols);
-    for (std::int64_t i = 0; i < rows; ++i) {
-      for (std::int64_t j = j0; j < j1; ++j) out[j * out_stride + i] = x[i * x_stride + j];
+  // Through a small square, so that `out` is written in whole lines: its rows are often a power of two apart, and a line in
+  // each of many rows would then fight for one set of the cache.
+  constexpr std::int64_t kSquare = 16;
+  T square[kSquare][kSquare];
+  for (std::int64_t i0 = 0; i0 < rows; i0 += kSquare) {
+    const std::int64_t height = smaller(kSquare, rows - i0);
+    for (std::int64_t j0 = 0; j0 < cols; j0 += kSquare) {
+      const std::int64_t width = smaller(kSquare, cols - j0);
+      for (std::int64_t i = 0; i < height; ++i) {
+        for (std::int64_t j = 0; j < width; ++j) square[j][i] = x[(i0 + i) * x_stride + j0 + j];
+      }
+      for (std::int64_t j = 0; j < width; ++j) {
+        std::memcpy(out + (j0 + j) * out_stride + i0, square[j], static_cast<std::size_t>(height) * sizeof(T));
+      }
     }
   }
 }

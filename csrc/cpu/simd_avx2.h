@@ -157,12 +157,16 @@ template <>
 struct Simd<std::int32_t> {
   using Reg = __m256i;
   static constexpr int kLanes = 8;
-  static constexpr int kGramRows = 6;  // 6 x 2 sums, 2 columns, 1 broadcast, 1 product
+  static constexpr int kGramRows = 4;  // with 5, one register too few for the products: everything spills
   static constexpr int kGramRegs = 2;
 
   static FIMO_FORCE_INLINE Reg zero() { return _mm256_setzero_si256(); }
   static FIMO_FORCE_INLINE Reg set(std::int32_t x) { return _mm256_set1_epi32(x); }
-  static FIMO_FORCE_INLINE Reg load(const std::int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static FIMO_FORCE_INLINE Reg load(const std::int32_t* p) {
+    Reg r = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    __asm__("" : "+x"(r));  // one load for all rows of a tile, see simd_dot_x86.h
+    return r;
+  }
   static FIMO_FORCE_INLINE void store(std::int32_t* p, Reg r) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), r); }
   static FIMO_FORCE_INLINE Reg add(Reg a, Reg b) { return _mm256_add_epi32(a, b); }
   static FIMO_FORCE_INLINE Reg fma(Reg row, Reg column, Reg c) { return _mm256_add_epi32(c, _mm256_madd_epi16(row, column)); }

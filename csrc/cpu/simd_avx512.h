@@ -184,7 +184,11 @@ struct Simd<std::int32_t> {
 
   static FIMO_FORCE_INLINE Reg zero() { return _mm512_setzero_si512(); }
   static FIMO_FORCE_INLINE Reg set(std::int32_t x) { return _mm512_set1_epi32(x); }
-  static FIMO_FORCE_INLINE Reg load(const std::int32_t* p) { return _mm512_loadu_si512(p); }
+  static FIMO_FORCE_INLINE Reg load(const std::int32_t* p) {
+    Reg r = _mm512_loadu_si512(p);
+    __asm__("" : "+v"(r));  // one load for all rows of a tile, see simd_dot_x86.h
+    return r;
+  }
   static FIMO_FORCE_INLINE void store(std::int32_t* p, Reg r) { _mm512_storeu_si512(p, r); }
   static FIMO_FORCE_INLINE Reg add(Reg a, Reg b) { return _mm512_add_epi32(a, b); }
   static FIMO_FORCE_INLINE Reg fma(Reg row, Reg column, Reg c) {

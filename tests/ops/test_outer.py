@@ -25,7 +25,11 @@ SIZES = [
     (5, 7, 6, 3, 33, 17),
     (2, 200, 3, 150, 130, 90),  # tokens of one example over several tiles
     (4, 150, 2, 1, 600, 300),  # depth over several parts
+    (40, 3, 2, 4, 70, 33),  # few columns
+    (20, 8, 20, 8, 100, 90),  # norms of few tokens
     (9, 12, 40, 11, 8, 5),  # materialised
+    (17, 40, 30, 40, 9, 7),  # materialised, more than few on both sides
+    (30, 40, 3, 40, 9, 7),  # materialised, few columns
     (3, 40, 3, 40, 20, 2),  # materialised
 ]
 
@@ -98,15 +102,19 @@ def test_threads_do_not_change_the_bits(isa, with_threads, size, dtype):
         assert_same_bits(with_threads(threads, outer_norm2, *inputs[:2]), norms)
 
 
-@pytest.mark.parametrize("tokens", [1, 5, 150])
-def test_results_do_not_depend_on_the_neighbours(isa, tokens):
-    a, delta, a2, delta2 = factors(30, tokens, 20, 3, 300, 280)
-    assert not _C.outer_dot_materialises(30, tokens, 20, 3, 300, 280)
+@pytest.mark.parametrize(("tokens", "batch2"), [(1, 20), (1, 2), (5, 20), (5, 2), (150, 20)])
+def test_results_do_not_depend_on_the_neighbours(isa, tokens, batch2):
+    a, delta, a2, delta2 = factors(30, tokens, batch2, 3, 300, 280)
+    assert not _C.outer_dot_materialises(30, tokens, batch2, 3, 300, 280)
     whole = outer_dot(a, delta, a2, delta2)
-    for b, c in ((0, 0), (13, 7), (29, 19)):
-        alone = outer_dot(*(x[i : i + 1] for x, i in ((a, b), (delta, b), (a2, c), (delta2, c))))
-        assert_same_bits(alone, whole[b : b + 1, c : c + 1])
-        assert_same_bits(outer_norm2(a[b : b + 1], delta[b : b + 1]), outer_norm2(a, delta)[b : b + 1])
+    rows, columns = torch.randperm(30), torch.randperm(batch2)
+    shuffled = outer_dot(a[rows], delta[rows], a2[columns], delta2[columns])
+    assert_same_bits(shuffled, whole[rows][:, columns])
+    others = outer_dot(torch.cat([a[:1], torch.full_like(a[1:], torch.nan)]), delta, a2, delta2)
+    assert_same_bits(others[:1], whole[:1])
+    norms = outer_norm2(a, delta)
+    for b in (0, 13, 29):
+        assert_same_bits(outer_norm2(a[b : b + 1], delta[b : b + 1]), norms[b : b + 1])
 
 
 def test_materialised_results_do_not_depend_on_the_neighbours(isa):
