@@ -79,14 +79,8 @@ void project_factored(const ConstTensor3View& a, const ConstTensor3View& delta, 
   const std::int64_t cols = sketch.a.sketch_dim, rows = sketch.delta.sketch_dim, token_bytes = (cols + rows) * element;
   const std::int64_t part = smaller(kPartTokens, larger(1, kMaxChunkBytes / token_bytes));
   const std::int64_t chunk = larger(smaller(kMinChunkTokens, part), smaller(kChunkTokens, kCacheBytes / token_bytes));
-  std::int64_t groups = ceil_div(batch, larger(1, chunk / tokens));
-  // Threads take groups of their own, or share each of a few long examples.
-  const bool shared = groups < num_threads;
-  if (!shared) groups = smaller(batch, round_up(groups, num_threads));
-  const int threads = shared ? num_threads : 1;
-  const std::int64_t at_once = smaller(tokens, larger(1, chunk / part) * part * threads);
-  parallel_for(groups, shared ? 1 : num_threads, [&](std::int64_t group) {
-    const Range examples = part_of(batch, groups, group, 1);
+  for_groups(batch, larger(1, chunk / tokens), num_threads, [&](Range examples, int threads) {
+    const std::int64_t at_once = smaller(tokens, larger(1, chunk / part) * part * threads);
     const std::int64_t count = (examples.end - examples.begin) * at_once;
     const Workspace sketched_a(count * cols * element), sketched_delta(count * rows * element);
     for (std::int64_t first = 0; first < tokens; first += at_once) {

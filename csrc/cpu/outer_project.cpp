@@ -14,13 +14,15 @@
 namespace fimo {
 namespace {
 
+constexpr std::int64_t kTileBytes = std::int64_t{8} << 20;     // of gradients, formed at a time
+constexpr std::int64_t kBetweenBytes = std::int64_t{4} << 20;  // of a sketch that another one follows
 constexpr std::int64_t kMaxTileBytes = std::int64_t{64} << 20;
 constexpr std::int64_t kMaxMaskDim = std::int64_t{1} << 32;  // positions are held in 32 bits
 constexpr std::int64_t kPartTokens = 256;                    // packed at a time; a matrix product starts new sums after as many
 
-/// Rows that fit a few MiB, or a few lanes full of them, or one.
-std::int64_t rows_at_once(std::int64_t row_bytes) {
-  return larger(larger(1, smaller(16, kMaxTileBytes / row_bytes)), (std::int64_t{8} << 20) / row_bytes);
+/// Rows that fit `bytes`, or a few lanes full of them, or one.
+std::int64_t rows_at_once(std::int64_t row_bytes, std::int64_t bytes) {
+  return larger(larger(1, smaller(16, kMaxTileBytes / row_bytes)), bytes / row_bytes);
 }
 
 std::int64_t sketch_dim(const OuterSketch& sketch) {
@@ -147,27 +149,25 @@ void project_formed(const ConstTensor3View& a, const ConstTensor3View& delta, co
   // Long tiles: projecting one reads and writes its rows of out. For dense sketches many rows share the generated entries.
   const std::int64_t wanted = dense ? 16384 : larger(131072, 8 * sketch.sketch_dim);
   const std::int64_t tile = smaller(round_up(wanted, unit), sketch.input_dim), tile_bytes = tile * element;
-  const std::int64_t group = dense ? larger(1, smaller(512, kMaxTileBytes / tile_bytes)) : rows_at_once(tile_bytes);
-  const std::int64_t groups = ceil_div(a.batch, group);
-  const Workspace formed(smaller(group, a.batch) * tile * element);
-  for (std::int64_t g = 0; g < groups; ++g) {
-    const Range examples = part_of(a.batch, groups, g, 1);
+  const std::int64_t group = dense ? larger(1, smaller(512, kMaxTileBytes / tile_bytes)) : rows_at_once(tile_bytes, kTileBytes);
+  for_groups(a.batch, group, num_threads, [&](Range examples, int threads) {
     const std::int64_t count = examples.end - examples.begin;
+    const Workspace formed(count * tile_bytes);
     const MatrixView target{advance(out.data, examples.begin * out.row_stride, acc), acc, count, out.cols, out.row_stride};
     for (std::int64_t first = 0; first < sketch.input_dim; first += tile) {
       const Range entries{first, smaller(first + tile, sketch.input_dim)};
       const std::int64_t size = entries.end - entries.begin;
-      const std::int64_t example_parts = smaller(count, 4 * std::int64_t{num_threads});
-      parallel_for(example_parts, num_threads, [&](std::int64_t task) {
+      const std::int64_t parts = smaller(count, threads);
+      parallel_for(parts, threads, [&](std::int64_t part) {
         const Workspace packed(smaller(kPartTokens, a.tokens) * round_up(smaller(a.dim, size), panel) * element);
-        const Range some = part_of(count, example_parts, task, 1);
+        const Range some = part_of(count, parts, part, 1);
         for (std::int64_t e = some.begin; e < some.end; ++e) {
           form_entries(table, a, delta, examples.begin + e, entries, packed, advance(formed.get(), e * tile, acc));
         }
       });
-      project({formed.get(), acc, count, size, tile}, sketch, first, target, num_threads);
+      project({formed.get(), acc, count, size, tile}, sketch, first, target, threads);
     }
-  }
+  });
 }
 
 /// `sketch` alone.
@@ -218,28 +218,26 @@ void outer_project(const ConstTensor3View& a, const ConstTensor3View& delta, con
 
   // Sketches between the first and the last live in two workspaces, for some examples at a time.
   const std::int64_t row_bytes = widest * dtype_size(acc);
-  const std::int64_t group = rows_at_once(row_bytes);
-  const std::int64_t groups = ceil_div(a.batch, group), rows = smaller(group, a.batch);
-  Workspace from(rows * row_bytes), to(then.size() > 1 ? rows * row_bytes : 0);
-  for (std::int64_t g = 0; g < groups; ++g) {
-    const Range examples = part_of(a.batch, groups, g, 1);
+  const std::int64_t group = rows_at_once(row_bytes, kBetweenBytes);
+  for_groups(a.batch, group, num_threads, [&](Range examples, int threads) {
     const std::int64_t count = examples.end - examples.begin;
+    Workspace from(count * row_bytes), to(then.size() > 1 ? count * row_bytes : 0);
     const auto zeros = [&](const Workspace& workspace, std::int64_t cols) {
       std::memset(workspace.get(), 0, static_cast<std::size_t>(count * cols * dtype_size(acc)));
       return MatrixView{workspace.get(), acc, count, cols, cols};
     };
     MatrixView last = zeros(from, sketch_dim(sketch));
-    project_outer(some_examples(a, examples), some_examples(delta, examples), sketch, last, num_threads);
+    project_outer(some_examples(a, examples), some_examples(delta, examples), sketch, last, threads);
     for (std::size_t i = 0; i < then.size(); ++i) {
       const bool is_last = i + 1 == then.size();
       const MatrixView next =
           is_last ? MatrixView{advance(out.data, examples.begin * out.row_stride, acc), acc, count, k, out.row_stride}
                   : zeros(to, then[i].sketch_dim);
-      project({last.data, acc, count, last.cols, last.row_stride}, then[i], 0, next, num_threads);
+      project({last.data, acc, count, last.cols, last.row_stride}, then[i], 0, next, threads);
       last = next;
       if (!is_last) std::swap(from, to);
     }
-  }
+  });
 }
 
 }  // namespace fimo
