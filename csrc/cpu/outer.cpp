@@ -131,27 +131,6 @@ void norm2_materialised(const Kernels& table, const Factor& a, const Factor& del
   }
 }
 
-/// Norms from the Gram matrices of a few tokens: the kernel for few vectors reads each factor once and pads nothing.
-void norm2_short(const Kernels& table, const Factor& a, const Factor& delta, Range examples, const MatrixView& out) {
-  const DType acc = accumulator_dtype(a.dtype);
-  const int type = static_cast<int>(a.dtype);
-  const std::int64_t tokens = a.tokens, step = table.dot_step[type];
-  const Workspace vectors(round_up(larger(a.dim, delta.dim), step) * tokens * dtype_size(acc));
-  const Workspace gram_a(tokens * kMaxDotVectors * dtype_size(acc)), gram_delta(tokens * kMaxDotVectors * dtype_size(acc));
-  const auto products = [&](const Factor& x, std::int64_t b, const Workspace& to) {
-    const void* rows = x.row(b * tokens);
-    table.dot_prepare[type]({rows, x.row_stride, tokens, x.dim, vectors.get()});
-    table.dot[type]({rows, x.row_stride, tokens, x.dim, vectors.get(), tokens, to.get(), kMaxDotVectors});
-  };
-  for (std::int64_t b = examples.begin; b < examples.end; ++b) {
-    products(a, b, gram_a);
-    products(delta, b, gram_delta);
-    const double sum =
-        table.sum_products[static_cast<int>(acc)](gram_a.get(), gram_delta.get(), kMaxDotVectors, tokens, tokens);
-    write(out, b, 0, sum < 0.0 ? 0.0 : sum);  // as below
-  }
-}
-
 void check_factors(const ConstTensor3View& a, const ConstTensor3View& delta, const char* a_name, const char* delta_name) {
   require(delta.dtype == a.dtype, delta_name, ": expected ", dtype_name(a.dtype), " like ", a_name, ", got ",
           dtype_name(delta.dtype));
@@ -244,8 +223,6 @@ void outer_norm2(const ConstTensor3View& a, const ConstTensor3View& delta, const
       }
     } else if (materialise) {
       norm2_materialised(table, fa, fd, examples, out);
-    } else if (a.tokens <= kMaxDotVectors) {
-      norm2_short(table, fa, fd, examples, out);
     } else {
       FactoredTile tile(table, fa, fd, fa, fd, cols, cols <= kMaxDotVectors);
       for (std::int64_t b = examples.begin; b < examples.end; ++b) {
