@@ -1,8 +1,9 @@
 """Benchmarks of the primitives, defined once: for ``fimo-fast bench`` and for ``benchmarks/``.
 
-Modules, each importing only those before it: ``case`` (what a benchmark is), ``peers`` and ``torch_sketches``
-(rivals), ``project``, ``outer``, ``topk`` and ``overhead`` (the cases), ``roofs`` and ``timing`` (in turns),
-``results`` (JSON), ``table`` and ``roofline`` (what is shown), ``command`` (the command line).
+Modules, each importing only those before it: ``case`` (what a benchmark is), ``peers``, ``torch_sketches`` and
+``torch_outer`` (rivals), ``project``, ``outer_project``, ``outer``, ``scores`` and ``overhead`` (the cases), ``roofs``
+and ``timing`` (in turns), ``results`` (JSON), ``table`` and ``roofline`` (what is shown), ``command`` (the command
+line).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from . import outer, overhead, project, topk
+from . import outer, outer_project, overhead, project, topk
 from .case import Case, Unavailable, WrongResult
 from .timing import Result, measure, names, prepare
 
@@ -49,6 +50,7 @@ class Operation:
 
 OPERATIONS = {
     "project": Operation(project.cases),
+    "outer_project": Operation(outer_project.cases),
     "outer_dot": Operation(outer.dot_cases),
     "outer_norm2": Operation(outer.norm_cases),
     "topk": Operation(topk.cases, (torch.float32, torch.bfloat16)),

@@ -18,6 +18,9 @@ Call = Callable[[], Any]
 Bound = Literal["read", "sgemm", "call"]
 Kind = Literal["torch", "gemm", "peer"]
 
+# Operations for each byte above which SGEMM, not reading, is the floor (two Zen 3 cores: about 4).
+BALANCE = 4
+
 
 class WrongResult(AssertionError):
     """A kernel gave a wrong result, so its time means nothing."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import reference
 from ..ops import outer_dot, outer_norm2
-from .case import Bound, Call, Case, Inputs, Rival
+from .case import BALANCE, Bound, Call, Case, Inputs, Rival
 
 # batch, tokens, n, m. `outer_dot` takes two such batches; norms are cheap, so their batches are as large as memory is.
 DOT = {"MLP": (512, 1, 512, 256), "short": (64, 8, 768, 768), "long": (16, 256, 256, 256)}
@@ -19,9 +19,6 @@ NORM_FULL = {"wide MLP": (32_768, 1, 1024, 1024), "longer": (64, 512, 768, 768)}
 
 _CHECKED = 32  # examples, spread over the batch
 _FORMED_BYTES = 2**28  # of all gradients together: beyond, torch is not asked to form them
-
-# Operations for each byte above which SGEMM, not reading, is the floor (two Zen 3 cores: about 4).
-_BALANCE = 4
 
 
 def dot_cases(dtypes: tuple[torch.dtype, ...], full: bool = False) -> Iterator[Case]:
@@ -73,7 +70,7 @@ def norm_case(name: str, batch: int, tokens: int, n: int, m: int, dtype: torch.d
     formed = batch * (tokens + 1) * n * m
     operations = 2 * min(factored, formed)
     read = batch * tokens * (n + m) * dtype.itemsize
-    bound: Bound = "sgemm" if operations > _BALANCE * read else "read"
+    bound: Bound = "sgemm" if operations > BALANCE * read else "read"
     return Case(
         operation="outer_norm2",
         name=f"{name} {batch} x {tokens} x ({n}, {m})",

@@ -55,7 +55,7 @@ def srht(inputs: Inputs, sketch: SRHT) -> Call:
     kept = torch.randperm(sketch.block, device=grads.device)[: sketch.sketch_dim].sort().values
     inner = 1 << ((sketch.block.bit_length() - 1) // 2)
     outer = sketch.block // inner
-    h_inner, h_outer = (_hadamard(size).to(grads.device, dtype) for size in (inner, outer))
+    h_inner, h_outer = (hadamard(size).to(grads.device, dtype) for size in (inner, outer))
 
     def call() -> Tensor:
         out = torch.empty(len(grads), sketch.sketch_dim, dtype=dtype, device=grads.device)
@@ -77,7 +77,8 @@ def mask(inputs: Inputs, sketch: Mask) -> Call:
     return lambda: grads.index_select(1, kept).to(accumulator(grads.dtype)).mul_(scale)
 
 
-def _hadamard(size: int) -> Tensor:
+def hadamard(size: int) -> Tensor:
+    """The matrix of the Walsh-Hadamard transform, [size, size], entries ±1."""
     matrix = torch.ones(1, 1)
     while len(matrix) < size:
         matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fimo_fast import bench, ops
-from fimo_fast.bench import outer, overhead, peers, project, topk
+from fimo_fast import bench, ops, reference
+from fimo_fast.bench import outer, outer_project, overhead, peers, project, topk
 from fimo_fast.bench.case import Unavailable, WrongResult, size_in_words
 
 CPU = torch.device("cpu")
@@ -15,6 +15,7 @@ F32, F64, BF16 = torch.float32, torch.float64, torch.bfloat16
 
 SMALL = [
     *(project.case(kind, 3, 5000, 96, dtype) for kind in project.KINDS for dtype in (F32, F64, BF16)),
+    *(outer_project.case(kind, 5, 3, 12, 10, 16, dtype) for kind in outer_project.KINDS for dtype in (F32, F64, BF16)),
     outer.dot_case("MLP", 40, 1, 6, 5, F32),
     outer.dot_case("long", 3, 30, 6, 5, BF16),
     outer.norm_case("MLP", 40, 1, 6, 5, F32),
@@ -34,6 +35,20 @@ SMALL = [
         (project.case("SJLT-1", 3, 5000, 96, F64), 8 * (15_000 + 288), 15_000 * 2, "read"),
         (project.case("SJLT-4", 3, 5000, 96, F32), 4 * (15_000 + 288), 15_000 * 5, "read"),
         (project.case("Rademacher", 3, 5000, 96, F32), 4 * (15_000 + 288), 2 * 15_000 * 96, "sgemm"),
+        # 5 x 3 tokens of 12 and 10 numbers, each by 2 x 4 operations to 4; sums of 3 products for 16 numbers.
+        (outer_project.case("LoGra Rademacher", 5, 3, 12, 10, 16, F32), 4 * (330 + 80), 5 * (3 * 176 + 80), "read"),
+        (outer_project.case("LoGra Rademacher", 5, 3, 64, 64, 256, F32), 4 * 3200, 5 * (3 * 4096 + 1280), "sgemm"),
+        # Scale, two stages, the sum of blocks: 4 operations a number.
+        (outer_project.case("LoGra SRHT", 5, 3, 12, 10, 16, BF16), 2 * 330 + 4 * 80, 5 * (3 * 88 + 80), "read"),
+        # One number of 16 is kept: of every cache line of float32, of every second one of float64.
+        (outer_project.case("LoGra Mask", 5, 1, 64, 64, 16, F32), 4 * (640 + 80), 5 * (8 + 16), "read"),
+        (outer_project.case("LoGra Mask", 5, 1, 64, 64, 16, F64), 8 * (320 + 80), 5 * (8 + 16), "read"),
+        # One number of every two rows of G is kept: a cache line of a and both of delta.
+        (outer_project.case("Mask", 5, 3, 16, 32, 16, F32), 4 * (15 * 48 + 80), 5 * (5 * 16 + 16), "read"),
+        # Both factors of a token: 22 signs and additions, two transforms of 4 stages; the transform of the sum.
+        (outer_project.case("TensorSketch", 5, 2, 12, 10, 16, F32), 4 * (220 + 80), 5 * (2 * 172 + 48 + 80), "read"),
+        # 8 numbers of each factor, two of each cache line; 64 products, each with a sign to one of 16.
+        (outer_project.case("FactGraSS", 5, 1, 64, 64, 16, F32), 4 * (640 + 80), 5 * (16 + 64 + 128), "read"),
         # One token: 40 x 40 pairs of inner products of lengths 6 and 5. Factors of both batches, [40, 40] written.
         (outer.dot_case("", 40, 1, 6, 5, F32), 4 * (2 * 40 * 11 + 1600), 2 * 1600 * 11, "sgemm"),
         # 30 tokens: factored 9 x 900 x 11 = 89,100 multiply-adds; formed (90 + 90 + 9) x 30 = 5,670.
@@ -107,7 +122,15 @@ def test_equal_features_may_come_in_any_order():
     case.check((queries, features), (values, indices))
 
 
-@pytest.mark.parametrize("case", [c for c in SMALL if c.operation in ("outer_dot", "outer_norm2", "topk")], ids=str)
+@pytest.mark.parametrize("kind", outer_project.KINDS)
+def test_sketches_of_outer_products_are_checked_against_the_definition(kind):
+    a, delta = torch.randn(4, 3, 12, dtype=F64), torch.randn(4, 3, 10, dtype=F64)
+    sketch = outer_project.KINDS[kind](12, 10, 16)
+    expected = reference.outer_project(a, delta, sketch)
+    torch.testing.assert_close(outer_project.expected_sketches(a, delta, sketch), expected)
+
+
+@pytest.mark.parametrize("case", [c for c in SMALL if c.operation not in ("project", "overhead")], ids=str)
 def test_torch_rivals_compute_the_same(case):
     inputs = case.inputs(CPU)
     for name, rival in case.rivals.items():

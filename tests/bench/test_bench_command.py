@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from fimo_fast import build_info, ops
-from fimo_fast.bench import OPERATIONS, command, outer, project, topk
+from fimo_fast.bench import OPERATIONS, command, outer, outer_project, project, topk
 from fimo_fast.cli import app
 from fimo_fast.testing import available_isas
 
@@ -18,6 +18,8 @@ def tiny(monkeypatch):
     """Cases and machine roofs of milliseconds."""
     monkeypatch.setattr(project, "DEFAULT", [(2, 3000, 64)])
     monkeypatch.setattr(project, "LARGE", [])
+    monkeypatch.setattr(outer_project, "TOKENS", [(4, 3, 12, 10, 16)])
+    monkeypatch.setattr(outer_project, "SINGLE", [(4, 1, 12, 10, 16)])
     monkeypatch.setattr(outer, "DOT", {"short": (4, 3, 5, 6)})
     monkeypatch.setattr(outer, "NORM", {"short": (4, 3, 5, 6)})
     monkeypatch.setattr(topk, "DEFAULT", [(2, 60, 8)])
@@ -94,7 +96,7 @@ def test_a_wrong_kernel_ends_the_run(tiny, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--op", "sum"), "--op: expected one of project, outer_dot"),
+        (("--op", "sum"), "--op: expected one of project, outer_project"),
         (("--dtype", "int7"), "--dtype: expected one of float32"),
         (("--device", "tpu"), "--device: expected cpu or cuda, got 'tpu'"),
         (("--isa", "mmx"), "--isa: expected one of scalar"),
