@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from . import outer, outer_project, overhead, project, topk
+from . import outer, outer_project, overhead, project, scores
 from .case import Case, Unavailable, WrongResult
 from .timing import Result, measure, names, prepare
 
@@ -53,7 +53,8 @@ OPERATIONS = {
     "outer_project": Operation(outer_project.cases),
     "outer_dot": Operation(outer.dot_cases),
     "outer_norm2": Operation(outer.norm_cases),
-    "topk": Operation(topk.cases, (torch.float32, torch.bfloat16)),
+    "scores": Operation(scores.scores_cases, (torch.float32, torch.bfloat16, torch.int8), (*_FLOATS, torch.int8)),
+    "topk": Operation(scores.topk_cases, (torch.float32, torch.bfloat16, torch.int8), (*_FLOATS, torch.int8)),
     "overhead": Operation(overhead.cases),
 }
 

@@ -66,7 +66,7 @@ def faiss_index(index: str, k: int, numbers: int) -> Rival:
 
     def prepare(inputs: Inputs) -> Call:
         faiss = _imported("faiss", "faiss")
-        queries, features = (x.float().cpu().numpy() for x in inputs[:2])
+        queries, features = (x.float().cpu().numpy() for x in inputs[:2])  # of int8: without scales, the same work
         faiss.omp_set_num_threads(torch.get_num_threads())
         dim = features.shape[1]
         if index == "IndexFlatIP":

@@ -28,9 +28,7 @@ def row(case: Mapping[str, Any], threads: int) -> list[str]:
         _TYPES[case["dtype"]],
         duration(case["seconds"]) + " !" * case["disturbed"],
         _rate(case),
-        ""
-        if case["of_floor"] is None
-        else f"{case['of_floor']:.2f} ({case['of_floor_median']:.2f}) {floor_name(case)}",
+        _of_floor(case),
         _best_torch(case),
         _peers(case),
         *(["" if scaling is None else f"{scaling:.1f}×"] if threads > 1 else []),
@@ -82,7 +80,11 @@ def _best_torch(case: Mapping[str, Any]) -> str:
 
 
 def _peers(case: Mapping[str, Any]) -> str:
-    return ", ".join(f"{r['name'].split()[0]} {_times(r)}" for r in case["rivals"] if r["kind"] == "peer")
+    """Each library with the best of its ways, named by the first word of the rival."""
+    best: dict[str, Mapping[str, Any]] = {}
+    for rival in sorted((r for r in case["rivals"] if r["kind"] == "peer"), key=lambda r: r["seconds"]):
+        best.setdefault(rival["name"].split()[0], rival)
+    return ", ".join(f"{name} {_times(rival)}" for name, rival in best.items())
 
 
 def notes(results: Mapping[str, Any]) -> list[str]:

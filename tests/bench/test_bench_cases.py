@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from fimo_fast import bench, ops, reference
-from fimo_fast.bench import outer, outer_project, overhead, peers, project, topk
+from fimo_fast.bench import outer, outer_project, overhead, peers, project, scores
 from fimo_fast.bench.case import Unavailable, WrongResult, size_in_words
 
 CPU = torch.device("cpu")
-F32, F64, BF16 = torch.float32, torch.float64, torch.bfloat16
+F32, F64, BF16, INT8 = torch.float32, torch.float64, torch.bfloat16, torch.int8
 
 SMALL = [
     *(project.case(kind, 3, 5000, 96, dtype) for kind in project.KINDS for dtype in (F32, F64, BF16)),
@@ -20,8 +20,12 @@ SMALL = [
     outer.dot_case("long", 3, 30, 6, 5, BF16),
     outer.norm_case("MLP", 40, 1, 6, 5, F32),
     outer.norm_case("long", 3, 30, 6, 5, F64),
-    topk.case(3, 50, 7, F32),
-    topk.case(70, 50, 7, BF16),
+    *(
+        make(queries, 50, 7, dtype)
+        for make in (scores.scores_case, scores.topk_case)
+        for queries in (3, 70)
+        for dtype in (F32, F64, BF16, INT8)
+    ),
     *(overhead.case(op, library, F32) for op in overhead.CALLS for library in ("torch", "NumPy")),
 ]
 
@@ -59,8 +63,12 @@ SMALL = [
         (outer.norm_case("", 3, 30, 6, 5, F32), 4 * (90 * 11 + 3), 2 * 2790, "read"),
         (outer.norm_case("", 3, 200, 64, 64, F32), 4 * (600 * 128 + 3), 2 * 3 * 201 * 4096, "sgemm"),
         # 53 vectors of 7 read; 3 x 20 values and 8-byte indices written.
-        (topk.case(3, 50, 7, F32), 4 * 53 * 7 + 60 * 12, 2 * 150 * 7, "read"),
-        (topk.case(70, 50, 7, BF16), 2 * 120 * 7 + 1400 * 12, 2 * 3500 * 7, "sgemm"),
+        (scores.topk_case(3, 50, 7, F32), 4 * 53 * 7 + 60 * 12, 2 * 150 * 7, "read"),
+        (scores.topk_case(70, 50, 7, BF16), 2 * 120 * 7 + 1400 * 12, 2 * 3500 * 7, "sgemm"),
+        # int8 vectors have a scale each. All scores are written.
+        (scores.topk_case(3, 50, 7, INT8), 53 * (7 + 4) + 60 * 12, 2 * 150 * 7, "read"),
+        (scores.scores_case(3, 50, 7, INT8), 53 * (7 + 4) + 4 * 150, 2 * 150 * 7, "read"),
+        (scores.scores_case(70, 50, 7, F64), 8 * 120 * 7 + 8 * 3500, 2 * 3500 * 7, "sgemm"),
         (overhead.case("project", "torch", F32), 0, 0, "call"),
     ],
     ids=str,
@@ -114,7 +122,7 @@ def test_a_timed_result_of_wrong_size_is_caught():
 
 
 def test_equal_features_may_come_in_any_order():
-    case = topk.case(2, 30, 7, F32)
+    case = scores.topk_case(2, 30, 7, F32)
     queries, features = case.inputs(CPU)
     features[1] = features[0]
     values, indices = case.kernel(queries, features)
@@ -134,7 +142,7 @@ def test_sketches_of_outer_products_are_checked_against_the_definition(kind):
 def test_torch_rivals_compute_the_same(case):
     inputs = case.inputs(CPU)
     for name, rival in case.rivals.items():
-        if rival.kind == "torch" and not (case.dtype == BF16 and name == "torch matmul, topk"):
+        if rival.kind == "torch" and not (case.dtype == BF16 and name in ("torch matmul", "torch matmul, topk")):
             case.check(inputs, rival.prepare(inputs)())
 
 
@@ -155,6 +163,25 @@ def test_torch_sketches_keep_inner_products(kind, dtype):
     assert (x @ y / (x.norm() * y.norm()) - a @ b / (a.norm() * b.norm())).abs() < 0.2
 
 
+def test_quantized_inputs_are_those_of_quantize(monkeypatch):
+    monkeypatch.setattr(scores, "_ROWS", 16)
+    torch.manual_seed(5)
+    codes, scales = scores._quantized(50, 7, CPU)
+    torch.manual_seed(5)
+    made = [ops.quantize(torch.randn(rows, 7)) for rows in (16, 16, 16, 2)]
+    assert torch.equal(codes, torch.cat([c for c, _ in made])) and torch.equal(scales, torch.cat([s for _, s in made]))
+
+
+def test_integer_products_that_torch_refuses_are_reported(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("int8 is not implemented\nwhere")
+
+    monkeypatch.setattr(torch, "_int_mm", refuse)
+    case = scores.scores_case(3, 50, 7, INT8)
+    with pytest.raises(Unavailable, match="^torch._int_mm: int8 is not implemented$"):
+        case.rivals["torch _int_mm"].prepare(case.inputs(CPU))
+
+
 def test_dense_rivals_do_the_share_they_say():
     case = project.case("Rademacher", 2, 160_000, 64, F32)
     torch_rival = case.rivals["torch signs and product"]
@@ -165,7 +192,7 @@ def test_dense_rivals_do_the_share_they_say():
 
 def test_missing_libraries_are_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
-    case = topk.case(3, 50, 7, F32)
+    case = scores.topk_case(3, 50, 7, F32)
     with pytest.raises(Unavailable, match="faiss"):
         case.rivals["FAISS IndexFlatIP"].prepare(case.inputs(CPU))
     with pytest.raises(Unavailable, match="nowhere is not installed"):

@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from fimo_fast import build_info, ops
-from fimo_fast.bench import OPERATIONS, command, outer, outer_project, project, topk
+from fimo_fast.bench import OPERATIONS, command, outer, outer_project, project, scores
 from fimo_fast.cli import app
 from fimo_fast.testing import available_isas
 
@@ -22,7 +22,8 @@ def tiny(monkeypatch):
     monkeypatch.setattr(outer_project, "SINGLE", [(4, 1, 12, 10, 16)])
     monkeypatch.setattr(outer, "DOT", {"short": (4, 3, 5, 6)})
     monkeypatch.setattr(outer, "NORM", {"short": (4, 3, 5, 6)})
-    monkeypatch.setattr(topk, "DEFAULT", [(2, 60, 8)])
+    monkeypatch.setattr(scores, "SCORES", [(2, 60, 8)])
+    monkeypatch.setattr(scores, "TOPK", [(2, 60, 8)])
     monkeypatch.setattr(command, "machine_roofs", lambda *_: {"read": 1e9, "sgemm": 1e6})
     measured = command.measure
 
@@ -71,7 +72,7 @@ def test_chosen_operation_type_and_instruction_set(tiny, tmp_path):
 
 
 def test_peers_are_run_or_named_as_missing(tiny, tmp_path):
-    done, _ = run("--op", "topk", "--peers", "--threads", 1, "--json", tmp_path / "run.json")
+    done, _ = run("--op", "topk", "--dtype", "float32", "--peers", "--threads", 1, "--json", tmp_path / "run.json")
     assert done.exit_code == 0, done.output
     for case in json.loads((tmp_path / "run.json").read_text())["cases"]:
         ran = {r["name"] for r in case["rivals"] if r["kind"] == "peer"}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from fimo_fast.bench import overhead, project, roofline, roofs, table, topk
+from fimo_fast.bench import overhead, project, roofline, roofs, scores, table
 from fimo_fast.bench.results import document, reason_to_skip
 from fimo_fast.bench.timing import Entry, Result
 
@@ -35,7 +35,7 @@ def results():
             [("slow", "torch", 5.0, 0.25), ("torch", "torch", 4.0, 0.25), ("TRAK", "peer", 25.0, 0.1)],
             dattri="dattri is not installed",
         ),
-        made(topk.case(1024, 20_000, 512, f32), 0.2, sgemm_seconds=1.0),
+        made(scores.topk_case(1024, 20_000, 512, f32), 0.2, sgemm_seconds=1.0),
         made(overhead.case("project", "torch", f32), 6e-6, [("torch a @ b", "torch", 1.5e-6, 1.0)]),
     ]
     return document(ran, {"project huge": "needs 9.0 GiB"}, ROOFS, CPU, 2, "fimo-fast bench")
@@ -78,6 +78,14 @@ def test_rows(results):
     ]  # fmt: skip
     assert rows[2][2] == "100 ms !"
     assert rows[3] == ["project from torch", "f32", "3.00 µs", "torch a @ b: 1.50 µs", "", "", "", ""]
+
+
+def test_of_each_library_the_best_way_is_shown():
+    case = scores.topk_case(8, 100_000, 512, torch.int8)
+    rivals = [("FAISS slow", "peer", 0.4, 1.0), ("FAISS fast", "peer", 0.2, 1.0), ("other", "peer", 0.3, 1.0)]
+    (shown,) = document([made(case, 0.2, rivals)], {}, ROOFS, CPU, 2, "")["cases"]
+    assert table.row(shown, 2)[1] == "int8"
+    assert table.row(shown, 2)[6] == "FAISS 2.00×, other 3.00×"
 
 
 def test_notes_say_what_the_marks_mean_and_what_is_missing(results):

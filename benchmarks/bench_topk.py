@@ -1,5 +1,0 @@
-"""topk: the best training examples of each query among stored features."""
-
-
-def bench_topk(timed, case, name):
-    timed(case, name)
