@@ -9,18 +9,25 @@ import numpy as np
 import torch
 
 from .. import reference
-from ..ops import outer_dot, outer_norm2, project, topk
-from ..sketch import SRHT
+from ..ops import outer_dot, outer_norm2, outer_project, project, scores, topk
+from ..sketch import SRHT, Factored
 from .case import Call, Case, Inputs, Rival
 
 _SKETCH = SRHT(64, 16)
+_FACTORED = Factored(a=SRHT(8, 4, seed=1), delta=SRHT(8, 4, seed=2))
 
 # op: (shapes of the inputs, the call, its definition)
 Overhead = tuple[list[tuple[int, ...]], Callable[..., Any], Callable[..., Any]]
 CALLS: dict[str, Overhead] = {
     "project": ([(1, 64)], lambda g: project(g, _SKETCH), lambda g: reference.project(g, _SKETCH)),
+    "outer_project": (
+        [(1, 1, 8)] * 2,
+        lambda a, delta: outer_project(a, delta, _FACTORED),
+        lambda a, delta: reference.outer_project(a, delta, _FACTORED),
+    ),
     "outer_dot": ([(1, 1, 4)] * 4, outer_dot, reference.outer_dot),
     "outer_norm2": ([(1, 1, 4)] * 2, outer_norm2, reference.outer_norm2),
+    "scores": ([(1, 8), (8, 8)], scores, reference.scores),
     "topk": ([(1, 8), (8, 8)], lambda q, f: topk(q, f, 1)[0], lambda q, f: reference.topk(q, f, 1)[0]),
 }
 
