@@ -71,6 +71,21 @@ def check_out(out: Any, kind: Any, shape: tuple[int, int], dtype: Any, like_name
         raise ValueError(f"out: expected shape {list(shape)}, got {list(out.shape)}")
     if out.dtype != dtype:
         raise TypeError(f"out: expected {dtype}, got {out.dtype}")
+    if kind is np.ndarray and any(stride % out.itemsize for stride in out.strides):
+        raise ValueError(
+            f"out: expected strides of whole elements ({out.itemsize} bytes), got {list(out.strides)} bytes"
+        )
+
+
+def check_torch_out(out: Any, shape: tuple[int, int], dtype: Any, like_name: str, like: Tensor) -> None:
+    """Checks the tensor that a result is added into."""
+    check_out(out, Tensor, shape, dtype, like_name)
+    check_device("out", out, like_name, like)
+    refuse_grad("out", out)
+    if not torch.compiler.is_compiling() and out.is_neg():  # dynamo cannot ask; torch refuses it then, in its own words
+        raise ValueError(
+            "out: expected memory with the tensor's own values, got a lazy negation; resolve_neg() copies it"
+        )
 
 
 def check_factors(names: tuple[str, str], a: Any, delta: Any) -> None:

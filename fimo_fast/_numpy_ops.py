@@ -24,12 +24,19 @@ def _accumulator(x: np.ndarray) -> np.dtype[Any]:
 
 
 def native_layout(x: Any) -> Any:
-    """``x``, copied if its last dimension is strided or its bytes are swapped; None stays."""
+    """``x``, copied if its last dimension is strided or its bytes are swapped; None stays.
+
+    bfloat16, which NumPy has from ``ml_dtypes`` and cannot export, comes back as a torch tensor of the same bits.
+    """
     if x is None:
         return None
     strided = x.shape[-1] > 1 and x.strides[-1] != x.itemsize
     # DLPack counts strides in elements: those of packed records may be no whole number of them.
     broken = not x.dtype.isnative or any(stride % x.itemsize for stride in x.strides)
+    if x.dtype.name == "bfloat16":
+        # Torch takes no read-only arrays, nor negative strides.
+        copied = np.array(x, order="C") if strided or broken or not x.flags.writeable or min(x.strides) < 0 else x
+        return torch.from_numpy(copied.view(np.int16)).view(torch.bfloat16)
     return np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")) if strided or broken else x
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 from torch.jit import is_tracing
 
@@ -49,13 +50,14 @@ _active_modes: Callable[[], int] = getattr(torch._C, "_len_torch_dispatch_stack"
 def direct(*tensors: Any) -> bool:
     """Whether the ``_cpu`` functions may be called without torch's dispatcher, which costs a call 3 us.
 
-    They may for plain CPU tensors while nothing compiles, traces or records gradients. What hides in a plain tensor (a
+    They may for plain CPU tensors while nothing compiles, traces or records gradients, in either mode. The dispatcher
+    also computes what a lazy negation stands for, whose memory has the other sign. What else hides in a plain tensor (a
     transform of torch.func) has no memory to show and makes the compiled module raise.
     """
-    if is_compiling() or is_tracing():
+    if is_compiling() or is_tracing() or forward_ad._current_level >= 0:
         return False
     for x in tensors:
-        if type(x) is not Tensor or not x.is_cpu or x.requires_grad:
+        if type(x) is not Tensor or not x.is_cpu or x.requires_grad or x.is_neg():
             return False
     return not _active_modes()
 
@@ -63,6 +65,12 @@ def direct(*tensors: Any) -> bool:
 def _unit_stride(x: Tensor) -> Tensor:
     """``x``, copied if its last dimension is strided."""
     return x if x.is_contiguous() or x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
+
+
+def _written(out: Tensor) -> None:
+    """Tells autograd that ``out`` has changed, in case somebody's backward saved it."""
+    if not out.is_inference():
+        torch.autograd.graph.increment_version(out)
 
 
 def project_into_cpu(
@@ -79,6 +87,7 @@ def project_into_cpu(
     seed &= _UNSIGNED  # the schema's integers are signed
     threads = torch.get_num_threads()
     _C.project(_unit_stride(grads), kind, input_dim, sketch_dim, seed, nonzeros, offset, out, threads)
+    _written(out)
 
 
 def project_cpu(
@@ -94,12 +103,13 @@ def project_cpu(
 def outer_project_into_cpu(a: Tensor, delta: Tensor, out: Tensor, kinds: str, numbers: list[int]) -> None:
     """Adds into ``out``."""
     _C.outer_project(_unit_stride(a), _unit_stride(delta), kinds, numbers, out, torch.get_num_threads())
+    _written(out)
 
 
 def outer_project_cpu(a: Tensor, delta: Tensor, kinds: str, numbers: list[int]) -> Tensor:
     """A new tensor [batch, sketch_dim]."""
     out = a.new_zeros(a.shape[0], sketch_dim(kinds, numbers), dtype=_ACCUMULATOR[a.dtype])
-    outer_project_into_cpu(a, delta, out, kinds, numbers)
+    _C.outer_project(_unit_stride(a), _unit_stride(delta), kinds, numbers, out, torch.get_num_threads())
     return out
 
 
@@ -243,6 +253,32 @@ def _topk_cuda(queries: Tensor, features: Tensor, k: int, *scales: Tensor | None
     return reference.topk(queries, features, k, *scales)
 
 
+# --- Autograd: none, and no silence about it ------------------------------------------------------
+
+
+def _refuse_tangents(name: str) -> Callable[..., Any]:
+    """What runs ``name`` first: it refuses tangents of forward-mode derivatives, which would be dropped.
+
+    Here and not in `fimo_fast.ops`, because only the dispatcher opens the wrappers of torch.func one by one. (Gradients
+    of reverse mode are refused there, by ``requires_grad``.)
+    """
+    op = getattr(torch.ops.fimo_fast, name)
+    argument_names = [argument.name for argument in op.default._schema.arguments]
+
+    def run(*args: Any) -> Any:
+        if forward_ad._current_level >= 0:
+            for argument, x in zip(argument_names, args, strict=False):
+                if isinstance(x, Tensor) and forward_ad.unpack_dual(x).tangent is not None:
+                    raise RuntimeError(
+                        f"{argument}: has a forward-mode tangent, but fimo_fast.{name} has no derivative; "
+                        f"pass {argument}.detach()"
+                    )
+        with torch._C._AutoDispatchBelowAutograd():
+            return op(*args)
+
+    return run
+
+
 # --- Fake tensors: shapes and types ---------------------------------------------------------------
 
 
@@ -291,4 +327,5 @@ for _name, _cpu, _cuda, _fake in (
 ):
     _library.impl(_name, _cpu, "CPU")
     _library.impl(_name, _cuda, "CUDA")
+    _library.impl(_name, _refuse_tangents(_name), "Autograd")
     torch.library.register_fake(f"fimo_fast::{_name}", _fake, lib=_library)

@@ -8,8 +8,9 @@ their kernels exist. NumPy arrays run the same kernels without passing through t
 Shared rules. Inputs are float32, float64, bfloat16 or float16, all of one type; sums and results
 are float64 for float64 and float32 otherwise. `scores` and `topk` also take int8. Rows may have any
 stride; inputs whose last dimension is strided are copied first. Ops are deterministic, for every
-number of threads. None has a gradient: an input that requires one is refused while gradients are
-being recorded, rather than cut out of the graph silently.
+number of threads. None has a derivative: an input that requires a gradient while gradients are being
+recorded, or that has a forward-mode tangent, is refused rather than cut out of the graph silently.
+NumPy's bfloat16 is that of ``ml_dtypes``.
 """
 
 from __future__ import annotations
@@ -23,13 +24,12 @@ from torch import Tensor
 from . import _numpy_ops, _torch_ops  # noqa: F401  (_torch_ops registers torch.ops.fimo_fast)
 from ._checks import (
     check_arrays,
-    check_device,
     check_factors,
     check_last_dim,
-    check_out,
     check_scales,
-    refuse_grad,
+    check_torch_out,
 )
+from ._integers import integer
 from ._sketch_args import to_args
 from .reference import accumulator
 from .sketch import Composition, Factored, Mask, Sketch, TensorSketch, VectorSketch
@@ -93,8 +93,8 @@ def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array 
     Raises:
         TypeError: a wrong dtype, NumPy and torch mixed, or a sketch of outer products
             (`outer_project` applies those).
-        ValueError: a wrong shape or offset, or an ``out`` that is read-only or shares memory with
-            ``grads``.
+        ValueError: a wrong shape or offset, or an ``out`` that is read-only or lies within the memory
+            of ``grads``.
         RuntimeError: ``grads`` or ``out`` requires grad while gradients are recorded.
 
     >>> import torch
@@ -109,7 +109,7 @@ def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array 
         raise TypeError(f"sketch: expected a sketch of vectors, got {type(sketch).__name__}{hint}")
     native: tuple[str, int, int, int, int] = sketch.native
     # Without offset and out the width must be input_dim; the compiled module checks all else.
-    if out is None and (offset is not None or _width(grads) == native[1]):
+    if out is None and (type(offset) is int or (offset is None and _width(grads) == native[1])):
         done = _direct("project", (grads,), *native, offset or 0)
         if done is not None:
             return done
@@ -122,9 +122,7 @@ def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array 
     if out is None:
         result: Tensor = torch.ops.fimo_fast.project(grads, *args)
         return result
-    check_out(out, Tensor, (grads.shape[0], sketch_dim), accumulator(grads.dtype))
-    check_device("out", out, "grads", grads)
-    refuse_grad("out", out)
+    check_torch_out(out, (grads.shape[0], sketch_dim), accumulator(grads.dtype), "grads", grads)
     torch.ops.fimo_fast.project_(grads, out, *args)
     return out
 
@@ -133,9 +131,8 @@ def _check_slice(grads: Any, sketch: VectorSketch | Composition, offset: int | N
     """The offset of ``grads`` in the input of ``sketch``, once it fits there."""
     check_arrays({"grads": grads}, (2,), "[batch, dim]")
     dim = grads.shape[1]
-    start = 0 if offset is None else offset
-    if not 0 <= start <= sketch.input_dim:
-        raise ValueError(f"offset: expected 0 to input_dim = {sketch.input_dim}, got {start}")
+    end = sketch.input_dim
+    start = 0 if offset is None else integer("offset", offset, 0, end, f"input_dim = {end}")
     if offset is None and out is None and dim != sketch.input_dim:
         raise ValueError(
             f"grads: expected shape [batch, {sketch.input_dim}] (the sketch's input_dim), "
@@ -207,9 +204,7 @@ def outer_project(a: Array, delta: Array, sketch: Sketch, out: Array | None = No
     if out is None:
         result: Tensor = torch.ops.fimo_fast.outer_project(a, delta, kinds, numbers)
         return result
-    check_out(out, Tensor, (a.shape[0], sketch.sketch_dim), accumulator(a.dtype), "a")
-    check_device("out", out, "a", a)
-    refuse_grad("out", out)
+    check_torch_out(out, (a.shape[0], sketch.sketch_dim), accumulator(a.dtype), "a", a)
     torch.ops.fimo_fast.outer_project_(a, delta, out, kinds, numbers)
     return out
 
@@ -366,13 +361,12 @@ def topk(
         ValueError: shapes that do not match, or k out of range.
         RuntimeError: an input requires grad while gradients are recorded.
     """
-    if query_scales is feature_scales is None:
+    if query_scales is feature_scales is None and type(k) is int:
         done = _direct("topk", (queries, features), k)
         if done is not None:
             return done
     _check_scored(queries, features, query_scales, feature_scales)
-    if not 1 <= k <= features.shape[0]:
-        raise ValueError(f"k: expected 1 to the number of features = {features.shape[0]}, got {k}")
+    k = integer("k", k, 1, features.shape[0], f"the number of features = {features.shape[0]}")
     if isinstance(queries, np.ndarray):
         native = map(_numpy_ops.native_layout, (queries, features, query_scales, feature_scales))
         return _numpy_ops.topk(next(native), next(native), k, *native)
@@ -408,7 +402,8 @@ def quantize(x: Array) -> tuple[Array, Array]:
     check_arrays({"x": x}, (2,), "[rows, dim]")
     if isinstance(x, np.ndarray):
         # A copy: torch takes neither read-only nor byte-swapped arrays.
-        codes, scales = quantize(torch.from_numpy(np.array(x, dtype=x.dtype.newbyteorder("="))))
+        native = _numpy_ops.native_layout(np.array(x, dtype=x.dtype.newbyteorder("=")))
+        codes, scales = quantize(torch.as_tensor(native))
         return codes.numpy(), scales.numpy()
     wide = x.to(accumulator(x.dtype))
     largest = wide.abs().amax(1) if x.shape[1] > 0 else wide.new_zeros(x.shape[0])

@@ -132,6 +132,21 @@ def test_outputs_of_a_mask_are_the_strata_that_a_slice_meets(input_dim, sketch_d
         (lambda: Mask(10, 11), ValueError, "sketch_dim: expected at most input_dim = 10, got 11"),
         (lambda: Composition(SRHT(10, 8), SRHT(9, 4, seed=1)), ValueError, "second: expected input_dim 8 .*got 9"),
         (lambda: Composition(SRHT(10, 8), SRHT(8, 4)), ValueError, "second: expected another seed .*both are srht"),
+        (
+            lambda: Composition(Composition(SJLT(99, 50), SRHT(50, 20)), SJLT(20, 4)),
+            ValueError,
+            "second: expected another seed .*both are sjlt with seed 0",
+        ),
+        (
+            lambda: Composition(Factored(SJLT(9, 4, seed=1), SJLT(9, 4, seed=2)), SJLT(16, 4, seed=2)),
+            ValueError,
+            "second: expected another seed .*both are sjlt with seed 2",
+        ),
+        (
+            lambda: Composition(TensorSketch(9, 9, 16, seed=3), SJLT(16, 4, seed=2**63 + 3)),
+            ValueError,
+            "second: expected another seed .*both are sjlt with seed 9223372036854775811",
+        ),
         (lambda: Composition(SRHT(10, 8), TensorSketch(2, 4, 4)), TypeError, "second: .*got TensorSketch"),
         (lambda: Composition(3, SRHT(8, 4)), TypeError, "first: expected a sketch, got int"),
         (lambda: Factored(SRHT(10, 8), SRHT(12, 8)), ValueError, "delta: expected another seed than a's"),

@@ -159,7 +159,12 @@ void outer_norm2(py::handle a, py::handle delta, py::handle out, int num_threads
 class ScalesArg {
  public:
   ScalesArg(py::handle object, const char* name, const TensorArg& rows) {
-    if (object.is_none()) return;
+    if (object.is_none()) {  // of no rows, too, where the kernels could not tell
+      if (is(rows.raw_dtype(), dlpack::kInt, 8)) {
+        throw py::type_error(std::string(name) + ": expected float32 [rows of " + rows.name() + "] for int8, got None");
+      }
+      return;
+    }
     arg_.emplace(object, name, 1);
     if (!is(arg_->raw_dtype(), dlpack::kFloat, 32)) {
       throw py::type_error(arg_->name() + ": expected float32, got " + describe(arg_->raw_dtype()));

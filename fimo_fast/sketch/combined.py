@@ -11,12 +11,24 @@ from .vector import MAX_INPUT_DIM, MAX_SKETCH_DIM, SJLT, VectorSketch
 __all__ = ["Composition", "Factored", "TensorSketch"]
 
 
-def _independent(names: tuple[str, str], first: Any, second: Any) -> None:
+def _random_parts(sketch: Any) -> set[tuple[type[Any], int]]:
+    """The kinds and seeds of the sketches of vectors in ``sketch``: where both agree, so do the random numbers."""
+    if isinstance(sketch, VectorSketch):
+        return {(type(sketch), sketch.seed)}
+    parts = {
+        Composition: lambda: (sketch.first, sketch.second),
+        Factored: lambda: (sketch.a, sketch.delta),
+        TensorSketch: lambda: sketch.factors,
+    }[type(sketch)]()
+    return set().union(*map(_random_parts, parts))
+
+
+def _independent(names: tuple[str, str], first: Any, second: VectorSketch) -> None:
     """Refuses two parts with the same random numbers: their product would be biased."""
-    if type(first) is type(second) and getattr(first, "seed", None) == getattr(second, "seed", 0):
+    if _random_parts(second) <= _random_parts(first):
         raise ValueError(
             f"{names[1]}: expected another seed than {names[0]}'s, for their random numbers to be independent; "
-            f"both are {first.kind} with seed {first.seed}"
+            f"both are {second.kind} with seed {second.seed}"
         )
 
 
@@ -34,7 +46,7 @@ class Composition:
 
     Raises:
         TypeError: ``first`` or ``second`` is not a sketch of the right sort.
-        ValueError: the sizes do not match, or both use the same random numbers.
+        ValueError: the sizes do not match, or ``second`` uses random numbers of a part of ``first``.
     """
 
     first: VectorSketch | Factored | TensorSketch | Composition

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -83,3 +84,62 @@ def test_transforms_never_get_a_wrong_number(name):
     x = torch.randn(4, 3, 20)
     expected = torch.stack([CALLS[name](part) for part in x])
     assert_same_bits(torch.vmap(CALLS[name])(x), expected)  # one call for each, by torch's fallback
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_lazy_negations_keep_their_sign(name):
+    x = torch.randn(3, 20)
+    negated = torch.view_as_complex(torch.stack([x, x], -1)).conj().imag
+    for view in (negated, torch._neg_view(x)):
+        assert view.is_neg()
+        assert_same_bits(CALLS[name](view), CALLS[name](-x))
+
+
+def test_lazy_negations_are_no_outputs():
+    x, out = torch.randn(3, 20), torch._neg_view(torch.zeros(3, 8))
+    with pytest.raises(ValueError, match="out: .*resolve_neg"):
+        project(x, SKETCH, out=out)
+    with pytest.raises(ValueError, match="out: .*resolve_neg"):
+        outer_project(x, x, SRHT(400, 8), out=out)
+
+
+def nested(call, x, tangent):
+    """The tangent belongs to the outer of two derivatives."""
+    return torch.func.jvp(lambda y: torch.func.jvp(lambda _: call(y), (x,), (x,))[0], (x,), (tangent,))
+
+
+def batched(call, x, tangent):
+    with forward_ad.dual_level():
+        return torch.vmap(call)(forward_ad.make_dual(x, tangent)[None])
+
+
+def dual(call, x, tangent):
+    with forward_ad.dual_level():
+        return call(forward_ad.make_dual(x, tangent))
+
+
+@pytest.mark.filterwarnings("ignore:.*performance drop")
+@pytest.mark.parametrize("name", CALLS)
+def test_tangents_are_refused_not_dropped(name):
+    x = torch.randn(3, 20)
+    for way in (dual, batched, nested, lambda call, x, t: torch.func.jvp(call, (x,), (t,))):
+        with pytest.raises(RuntimeError, match="has a forward-mode tangent.*detach"):
+            way(CALLS[name], x, torch.ones_like(x))
+    # What does not depend on the differentiated variable is a constant.
+    result = torch.func.jvp(lambda y: y * CALLS[name](x).sum(), (x,), (torch.ones_like(x),))[1]
+    torch.testing.assert_close(result, CALLS[name](x).sum().expand(3, 20))
+
+
+@pytest.mark.parametrize(
+    "add",
+    [lambda x, out: project(x, SKETCH, out=out), lambda x, out: outer_project(x, x, SRHT(400, 8), out=out)],
+    ids=["project", "outer_project"],
+)
+def test_autograd_notices_what_is_added_to_out(add):
+    out, weight = torch.ones(3, 8), torch.ones(3, 8, requires_grad=True)
+    loss = (out * weight).sum()
+    add(torch.randn(3, 20), out)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+    with torch.inference_mode():
+        add(torch.randn(3, 20), torch.ones(3, 8))  # has no counter of versions

@@ -4,6 +4,7 @@ import warnings
 import zlib
 from fractions import Fraction
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -338,6 +339,9 @@ FACTORED = Factored(Rademacher(2, 2), Rademacher(5, 2, seed=1))
         (lambda: project(GRADS, SKETCH, offset=1), ValueError, "grads: .*at most .* 9 .*got 10"),
         (lambda: project(GRADS, SKETCH, offset=-1), ValueError, "offset: .*got -1"),
         (lambda: project(GRADS, SKETCH, offset=11), ValueError, "offset: .*got 11"),
+        (lambda: project(GRADS, SKETCH, offset=0.0), TypeError, "offset: .*integer, got 0.0"),
+        (lambda: project(GRADS.numpy(), SKETCH, offset=False), TypeError, "offset: .*integer, got False"),
+        (lambda: project(GRADS, SKETCH, offset=""), TypeError, "offset: .*integer, got ''"),
         (lambda: project(GRADS, SKETCH, out=torch.zeros(2, 5)), ValueError, r"out: .*\[2, 4\]"),
         (lambda: project(GRADS, SKETCH, out=torch.zeros(2, 4).double()), TypeError, "out: .*float32"),
         (lambda: project(GRADS, SKETCH, out=np.zeros((2, 4))), TypeError, "out: .*Tensor.*ndarray"),
@@ -370,6 +374,28 @@ def test_read_only_numpy_out_is_refused():
     out.flags.writeable = False
     with pytest.raises((ValueError, BufferError), match="read-only|readonly"):
         project(np.zeros((2, 10), np.float32), SKETCH, out=out)
+
+
+def test_packed_numpy_out_is_refused():
+    records = np.zeros(2, [("sketch", np.float32, 4), ("mark", np.int8)])
+    with pytest.raises(ValueError, match=r"out: .*whole elements.*\[17, 4\]"):
+        project(np.zeros((2, 10), np.float32), SKETCH, out=records["sketch"])
+
+
+def test_numpy_integers_are_offsets():
+    assert_same_bits(project(GRADS[:, :5], SKETCH, np.int64(3)), project(GRADS[:, :5], SKETCH, 3))
+
+
+def test_numpy_bfloat16():
+    x = np.random.default_rng(0).normal(size=(2, 10)).astype(ml_dtypes.bfloat16)
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    for array in (x, x[::-1], np.repeat(x, 2, axis=1)[:, ::2], read_only):
+        expected = project(torch.from_numpy(array.astype(np.float32)).bfloat16(), SKETCH)
+        out = np.zeros((2, 4), np.float32)
+        for result in (project(array, SKETCH), project(array, SKETCH, out=out)):
+            assert isinstance(result, np.ndarray)
+            assert_same_bits(torch.from_numpy(result), expected)
 
 
 def test_parameters_are_accepted_without_grad_mode():

@@ -1,5 +1,6 @@
 """scores, topk and quantize: against exact integers and a stable sort, int8, ties and NaN, and their contract."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -300,6 +301,9 @@ Q8, F8, QS, FS = Q.to(torch.int8), F.to(torch.int8), torch.ones(2), torch.ones(5
         (lambda: topk(Q, F, 0), ValueError, "k: .* 5, got 0"),
         (lambda: topk(Q, F, 6), ValueError, "k: .* 5, got 6"),
         (lambda: topk(Q, F[:0], 1), ValueError, "k: .* 0, got 1"),
+        (lambda: topk(Q, F, True), TypeError, "k: .*integer, got True"),
+        (lambda: topk(Q.numpy(), F.numpy(), 2.0), TypeError, "k: .*integer, got 2.0"),
+        (lambda: topk(Q, F, None), TypeError, "k: .*integer, got None"),
         (lambda: topk(Q, F[:, :2], 1), ValueError, r"features: .*3 like queries.*\[5, 2\]"),
         (lambda: topk(Q, F.half(), 1), TypeError, "features: .*float32.*float16"),
         (lambda: topk(Q[0], F, 1), ValueError, r"queries: .*got \[3\]"),
@@ -309,6 +313,7 @@ Q8, F8, QS, FS = Q.to(torch.int8), F.to(torch.int8), torch.ones(2), torch.ones(5
         (lambda: scores(Q.int(), F.int()), TypeError, "queries: .*int8; got torch.int32"),
         (lambda: scores(Q, F.numpy()), TypeError, "features: .*torch"),
         (lambda: scores(Q8, F8), TypeError, "query_scales: .*int8 queries, got NoneType"),
+        (lambda: scores(Q8[:0], F8[:0]), TypeError, "query_scales: .*int8 queries, got NoneType"),
         (lambda: scores(Q8, F8, QS), TypeError, "feature_scales: .*int8 features, got NoneType"),
         (lambda: scores(Q, F, QS, FS), TypeError, "query_scales: expected None for torch.float32"),
         (lambda: scores(Q8, F8, FS, FS), ValueError, r"query_scales: .*\[2\].*\[5\]"),
@@ -326,6 +331,18 @@ Q8, F8, QS, FS = Q.to(torch.int8), F.to(torch.int8), torch.ones(2), torch.ones(5
 def test_refusals_name_the_argument(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_integers_of_numpy_count():
+    assert_same_bits(topk(Q, F, np.int64(2))[1], topk(Q, F, 2)[1])
+
+
+def test_numpy_bfloat16():
+    x = np.random.default_rng(0).normal(size=(5, 7)).astype(ml_dtypes.bfloat16)
+    wide = torch.from_numpy(x.astype(np.float32))
+    assert_same_bits(torch.from_numpy(scores(x, x)), scores(wide.bfloat16(), wide.bfloat16()))
+    for actual, expected in zip(quantize(x), quantize(wide), strict=True):
+        assert (actual == expected.numpy()).all()
 
 
 def test_are_proper_torch_ops():
