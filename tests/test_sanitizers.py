@@ -10,7 +10,7 @@ from cpp_build import run
 
 from fimo_fast.testing import available_isas
 
-OPERATIONS = ["rademacher", "gaussian", "mask", "sjlt", "srht", "outer_dot", "outer_norm2", "topk"]
+OPERATIONS = ["rademacher", "gaussian", "mask", "sjlt", "srht", "outer_dot", "outer_norm2", "scores", "topk"]
 OPERATIONS += ["outer_project_mask", "outer_project_formed", "outer_project_factored", "tensorsketch"]
 # What tests/cpp/broken.cpp does wrong, and what must be said about it.
 DEFECTS = {

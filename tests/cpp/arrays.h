@@ -28,6 +28,11 @@ inline double write_value(unsigned char* to, fimo::DType dtype, Random& random, 
                           : dtype == fimo::DType::kFloat32  ? 24
                           : dtype == fimo::DType::kBFloat16 ? 8
                                                             : 11;
+  if (dtype == fimo::DType::kInt8) {  // all its values are integers whose sums are exact
+    const std::int64_t x = random.integer(-128, 127);
+    *to = static_cast<unsigned char>(x);
+    return static_cast<double>(x);
+  }
   double x = static_cast<double>(random.integer(-2, 2));
   if (dtype == fimo::DType::kFloat16 && values == Values::kReal && random.integer(0, 7) == 0) {
     x = std::ldexp(static_cast<double>(random.integer(-1023, 1023)), -24);  // subnormal

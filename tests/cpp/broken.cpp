@@ -11,8 +11,8 @@
 #include "fimo_fast/build_info.h"
 #include "fimo_fast/outer.h"
 #include "fimo_fast/outer_project.h"
+#include "fimo_fast/score.h"
 #include "fimo_fast/sketch.h"
-#include "fimo_fast/topk.h"
 #include "guarded.h"
 
 namespace {
@@ -94,6 +94,12 @@ const std::map<std::string, Operation> kOperations{
       [](const Arrays& x) {
         const fimo::ConstTensor3View view{x.in, DType::kFloat32, kRows, 1, kDim, x.row_stride, kDim};
         fimo::outer_norm2(view, view, {x.out, DType::kFloat32, kRows, 1, 1}, 1);
+      }}},
+    {"scores",
+     {kRows * kRows,
+      [](const Arrays& x) {
+        const fimo::ConstMatrixView view{x.in, DType::kFloat32, kRows, kDim, x.row_stride};
+        fimo::scores(view, view, {x.out, DType::kFloat32, kRows, kRows, kRows}, 1);
       }}},
     {"topk",
      {kRows * kRows,

@@ -15,7 +15,7 @@ int main(int argc, char** argv) {
   } tests[] = {{"project", check::test_project},
                {"outer", check::test_outer},
                {"outer_project", check::test_outer_project},
-               {"topk", check::test_topk}};
+               {"scores", check::test_scores}};
   for (const auto& test : tests) {
     bool wanted = argc == 1;
     for (int i = 1; i < argc; ++i) wanted = wanted || std::strcmp(argv[i], test.name) == 0;

@@ -8,6 +8,6 @@ namespace check {
 void test_project();
 void test_outer();
 void test_outer_project();
-void test_topk();
+void test_scores();
 
 }  // namespace check
