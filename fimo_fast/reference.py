@@ -214,7 +214,8 @@ def sketch_matrix(
         return second @ sketch_matrix(sketch.first, start, stop, dtype, device)
     if isinstance(sketch, Factored):
         parts = (sketch_matrix(part, 0, part.input_dim, dtype, device) for part in (sketch.delta, sketch.a))
-        return torch.kron(*(part.contiguous() for part in parts))[:, start:stop]  # it fails on some transposed ones
+        # Copies: kron fails on transposed matrices, and contiguous() leaves those of one row or column as they are.
+        return torch.kron(*(part.clone(memory_format=torch.contiguous_format) for part in parts))[:, start:stop]
     if isinstance(sketch, Mask):
         return _mask_matrix(sketch, start, stop, dtype).to(device)
     j = torch.arange(start, stop, dtype=torch.int64, device=device)
@@ -274,7 +275,7 @@ def scores(
     dtype = accumulator(queries.dtype)
     if query_scales is None or feature_scales is None:
         return queries.to(dtype) @ features.to(dtype).T
-    exact = queries.double() @ features.double().T  # integers below 2^53
+    exact = queries.double() @ features.double().T + 0.0  # integers below 2^53: zero has no sign
     return (exact * (query_scales.double()[:, None] * feature_scales.double())).to(dtype)
 
 

@@ -89,6 +89,12 @@ def test_reference_is_the_definition(name):
     torch.testing.assert_close(reference.outer_project(a, delta, sketch), expected)
 
 
+def test_reference_takes_factors_of_one_row_or_column():
+    a, delta = torch.randn(3, 1), torch.randn(3, 1)
+    sketch = Factored(SRHT(1, 2), Gaussian(1, 3, seed=1))
+    torch.testing.assert_close(reference.outer_project(a, delta, sketch), outer_project(a, delta, sketch))
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("size", [(67, 1, 97, 31), (5, 3, 400, 300), (1, 600, 33, 20)], ids=str)
 @pytest.mark.parametrize("name", ["rademacher", "gaussian", "sjlt", "srht"])
