@@ -5,11 +5,13 @@ A message names the argument, what was expected and what came.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Array = TypeVar("Array", Tensor, np.ndarray)
 
 _DTYPES = {
     "float32": torch.float32,

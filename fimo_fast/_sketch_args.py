@@ -11,22 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .sketch import (
-    SJLT,
-    SRHT,
-    Composition,
-    Factored,
-    Gaussian,
-    Mask,
-    Rademacher,
-    Sketch,
-    TensorSketch,
-    VectorSketch,
-)
+from .sketch import SJLT, Composition, Factored, Sketch, TensorSketch, VectorSketch, from_spec
 
 __all__ = ["from_args", "signed", "sketch_dim", "to_args"]
-
-_VECTORS: dict[str, Any] = {sketch.kind: sketch for sketch in (Rademacher, Gaussian, SJLT, SRHT, Mask)}
 
 
 def signed(seed: int) -> int:
@@ -37,7 +24,8 @@ def signed(seed: int) -> int:
 def to_args(sketch: Sketch) -> tuple[str, list[int]]:
     """The kinds and numbers of ``sketch``."""
     if isinstance(sketch, VectorSketch):
-        return sketch.kind, [sketch.input_dim, sketch.sketch_dim, signed(sketch.seed), sketch.nonzeros]
+        kind, input_dim, sketch_dim, seed, nonzeros = sketch.native
+        return kind, [input_dim, sketch_dim, signed(seed), nonzeros]
     if isinstance(sketch, TensorSketch):
         return sketch.kind, [sketch.a_dim, sketch.delta_dim, sketch.sketch_dim, signed(sketch.seed)]
     if isinstance(sketch, Factored):
@@ -61,8 +49,8 @@ def from_args(kinds: str, numbers: list[int]) -> Sketch:
 
     def vector(kind: str) -> Any:
         input_dim, sketch_dim, seed, nonzeros = next(four)
-        options = {"nonzeros": nonzeros} if kind == SJLT.kind else {}
-        return _VECTORS[kind](input_dim, sketch_dim, seed & (2**64 - 1), **options)
+        spec = {"kind": kind, "input_dim": input_dim, "sketch_dim": sketch_dim, "seed": seed & (2**64 - 1)}
+        return from_spec(spec | ({"nonzeros": nonzeros} if kind == SJLT.kind else {}))
 
     kind = next(rest)
     sketch: Any

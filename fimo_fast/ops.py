@@ -15,7 +15,7 @@ NumPy's bfloat16 is that of ``ml_dtypes``.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,44 +23,20 @@ from torch import Tensor
 
 from . import _numpy_ops, _torch_ops  # noqa: F401  (_torch_ops registers torch.ops.fimo_fast)
 from ._checks import (
+    Array,
     check_arrays,
     check_factors,
     check_last_dim,
-    check_scales,
     check_torch_out,
 )
 from ._integers import integer
-from ._sketch_args import to_args
+from ._score_ops import quantize, scores, topk
+from ._short_way import short_way
+from ._sketch_args import signed, to_args
 from .reference import accumulator
 from .sketch import Composition, Factored, Mask, Sketch, TensorSketch, VectorSketch
 
 __all__ = ["outer_dot", "outer_norm2", "outer_project", "project", "quantize", "scores", "topk"]
-
-Array = TypeVar("Array", Tensor, np.ndarray)
-
-# What the compiled module raises. A direct call that fails is repeated by the checked way, which says what is wrong in
-# the caller's terms, copies strided inputs, and reaches other devices and torch's transforms.
-_REFUSED = (TypeError, ValueError, RuntimeError, BufferError, AttributeError, IndexError, KeyError)
-
-
-def _direct(op: str, arrays: tuple[Any, ...], *rest: Any) -> Any:
-    """The result of ``op`` by the short way: all NumPy, or all torch where `_torch_ops.direct` allows it; else None."""
-    try:
-        if type(arrays[0]) is np.ndarray:
-            if _all_numpy(arrays):
-                return getattr(_numpy_ops, op)(*arrays, *rest)
-        elif _torch_ops.direct(*arrays):
-            return _torch_ops.CPU[op](*arrays, *rest)
-    except _REFUSED:
-        pass
-    return None
-
-
-def _all_numpy(arrays: tuple[Any, ...]) -> bool:
-    for x in arrays:  # noqa: SIM110  (a generator costs half a microsecond)
-        if type(x) is not np.ndarray:
-            return False
-    return True
 
 
 def _width(x: Any) -> int | None:
@@ -110,15 +86,14 @@ def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array 
     native: tuple[str, int, int, int, int] = sketch.native
     # Without offset and out the width must be input_dim; the compiled module checks all else.
     if out is None and (type(offset) is int or (offset is None and _width(grads) == native[1])):
-        done = _direct("project", (grads,), *native, offset or 0)
+        done = short_way("project", (grads,), *native, offset or 0)
         if done is not None:
             return done
     start = _check_slice(grads, sketch, offset, out)
     if isinstance(grads, np.ndarray):
         return _numpy_ops.project(_numpy_ops.native_layout(grads), *native, start, out)
     kind, input_dim, sketch_dim, seed, nonzeros = native
-    seed = seed if seed < 2**63 else seed - 2**64  # schemas have int64 only
-    args = (kind, input_dim, sketch_dim, seed, nonzeros, start)
+    args = (kind, input_dim, sketch_dim, signed(seed), nonzeros, start)
     if out is None:
         result: Tensor = torch.ops.fimo_fast.project(grads, *args)
         return result
@@ -192,7 +167,7 @@ def outer_project(a: Array, delta: Array, sketch: Sketch, out: Array | None = No
     if not isinstance(sketch, (VectorSketch, Composition, Factored, TensorSketch)):
         raise TypeError(f"sketch: expected a sketch of fimo_fast.sketch, got {type(sketch).__name__}")
     kinds, numbers = to_args(sketch)
-    done = _direct("outer_project", (a, delta), kinds, numbers) if out is None else None
+    done = short_way("outer_project", (a, delta), kinds, numbers) if out is None else None
     if done is not None:
         return done
     check_arrays({"a": a, "delta": delta}, (2, 3), "[batch, tokens, dim] or [batch, dim], the same rank for both")
@@ -254,7 +229,7 @@ def outer_dot(a: Array, delta: Array, a2: Array, delta2: Array) -> Array:
         ValueError: shapes that do not match.
         RuntimeError: an input requires grad while gradients are recorded.
     """
-    done = _direct("outer_dot", (a, delta, a2, delta2))
+    done = short_way("outer_dot", (a, delta, a2, delta2))
     if done is not None:
         return done
     arrays = {"a": a, "delta": delta, "a2": a2, "delta2": delta2}
@@ -284,7 +259,7 @@ def outer_norm2(a: Array, delta: Array) -> Array:
         ValueError: shapes that do not match.
         RuntimeError: an input requires grad while gradients are recorded.
     """
-    done = _direct("outer_norm2", (a, delta))
+    done = short_way("outer_norm2", (a, delta))
     if done is not None:
         return done
     arrays = {"a": a, "delta": delta}
@@ -294,124 +269,3 @@ def outer_norm2(a: Array, delta: Array) -> Array:
         return _numpy_ops.outer_norm2(*map(_numpy_ops.native_layout, (a, delta)))
     result: Tensor = torch.ops.fimo_fast.outer_norm2(a, delta)
     return result
-
-
-def scores(
-    queries: Array,
-    features: Array,
-    query_scales: Array | None = None,
-    feature_scales: Array | None = None,
-) -> Array:
-    """All inner products of queries with features.
-
-    int8 rows stand for ``scale * row``, as `quantize` makes them. Their inner products are exact
-    integers, and a score is ``float32(integer * (query_scale * feature_scale))``, the products in
-    float64.
-
-    Args:
-        queries: [M, d], also int8.
-        features: [N, d], of the type of ``queries``.
-        query_scales: float32 [M] for int8 queries, None otherwise.
-        feature_scales: float32 [N] for int8 features, None otherwise.
-
-    Returns:
-        [M, N]; float64 for float64, float32 otherwise.
-
-    Raises:
-        TypeError: a wrong or mixed dtype, scales missing or not wanted, or NumPy and torch mixed.
-        ValueError: shapes that do not match.
-        RuntimeError: an input requires grad while gradients are recorded.
-    """
-    if query_scales is feature_scales is None:
-        done = _direct("scores", (queries, features))
-        if done is not None:
-            return done
-    _check_scored(queries, features, query_scales, feature_scales)
-    if isinstance(queries, np.ndarray):
-        return _numpy_ops.scores(*map(_numpy_ops.native_layout, (queries, features, query_scales, feature_scales)))
-    result: Tensor = torch.ops.fimo_fast.scores(queries, features, query_scales, feature_scales)
-    return result
-
-
-def topk(
-    queries: Array,
-    features: Array,
-    k: int,
-    query_scales: Array | None = None,
-    feature_scales: Array | None = None,
-) -> tuple[Array, Array]:
-    """The k features with the largest inner product with each query.
-
-    The [M, N] matrix of all inner products is never held: features stream past the lists of the
-    best k. The values are those of `scores`, to the bit.
-
-    Args:
-        queries: [M, d], also int8.
-        features: [N, d], of the type of ``queries``.
-        k: 1 to N.
-        query_scales: float32 [M] for int8 queries, None otherwise.
-        feature_scales: float32 [N] for int8 features, None otherwise.
-
-    Returns:
-        values [M, k] in descending order and indices [M, k], int64. As in ``torch.topk``, NaN
-        counts as larger than everything; equal values come in order of their index.
-
-    Raises:
-        TypeError: a wrong or mixed dtype, scales missing or not wanted, or NumPy and torch mixed.
-        ValueError: shapes that do not match, or k out of range.
-        RuntimeError: an input requires grad while gradients are recorded.
-    """
-    if query_scales is feature_scales is None and type(k) is int:
-        done = _direct("topk", (queries, features), k)
-        if done is not None:
-            return done
-    _check_scored(queries, features, query_scales, feature_scales)
-    k = integer("k", k, 1, features.shape[0], f"the number of features = {features.shape[0]}")
-    if isinstance(queries, np.ndarray):
-        native = map(_numpy_ops.native_layout, (queries, features, query_scales, feature_scales))
-        return _numpy_ops.topk(next(native), next(native), k, *native)
-    result: tuple[Tensor, Tensor] = torch.ops.fimo_fast.topk(queries, features, k, query_scales, feature_scales)
-    return result
-
-
-def _check_scored(queries: Any, features: Any, query_scales: Any, feature_scales: Any) -> None:
-    check_arrays({"queries": queries, "features": features}, (2,), "[rows, dim]", int8=True)
-    check_last_dim("features", features, "queries", queries)
-    check_scales("query_scales", query_scales, "queries", queries)
-    check_scales("feature_scales", feature_scales, "features", features)
-
-
-def quantize(x: Array) -> tuple[Array, Array]:
-    """Rows as int8 with one scale each, for `scores` and `topk` in a quarter of the memory.
-
-    A row's scale is its largest magnitude / 127, rounded to float32, and its elements become
-    round(x / scale), half to even: the error of an element is at most about half a scale. A row
-    whose scale is zero becomes zeros.
-
-    Args:
-        x: [N, d], floating-point and finite.
-
-    Returns:
-        int8 [N, d] between -127 and 127, and scales, float32 [N].
-
-    Raises:
-        TypeError: a wrong dtype.
-        ValueError: a wrong shape, NaN or an infinity, or a float64 row too large for a float32 scale.
-        RuntimeError: ``x`` requires grad while gradients are recorded.
-    """
-    check_arrays({"x": x}, (2,), "[rows, dim]")
-    if isinstance(x, np.ndarray):
-        # A copy: torch takes neither read-only nor byte-swapped arrays.
-        native = _numpy_ops.native_layout(np.array(x, dtype=x.dtype.newbyteorder("=")))
-        codes, scales = quantize(torch.as_tensor(native))
-        return codes.numpy(), scales.numpy()
-    wide = x.to(accumulator(x.dtype))
-    largest = wide.abs().amax(1) if x.shape[1] > 0 else wide.new_zeros(x.shape[0])
-    scales = (largest / 127).float()
-    bad = (~scales.isfinite()).nonzero()
-    if len(bad) > 0:
-        row = int(bad[0, 0])
-        magnitude = largest[row].item()
-        raise ValueError(f"x: expected finite rows with a float32 scale, got magnitude {magnitude} in row {row}")
-    steps = torch.where(scales > 0, scales, torch.inf).to(wide.dtype)
-    return (wide / steps[:, None]).round_().clamp_(-127, 127).to(torch.int8), scales

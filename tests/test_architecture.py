@@ -17,6 +17,8 @@ LAYERS = [
     {"sketch", "_checks", "_native"},
     {"reference", "_sketch_args"},
     {"_torch_ops", "_numpy_ops"},
+    {"_short_way"},
+    {"_score_ops"},
     {"ops"},
     {"testing"},
     {"files", "progress", "problem"},
