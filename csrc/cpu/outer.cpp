@@ -131,23 +131,12 @@ void norm2_materialised(const Kernels& table, const Factor& a, const Factor& del
   }
 }
 
-void check_factors(const ConstTensor3View& a, const ConstTensor3View& delta, const char* a_name, const char* delta_name) {
-  require(delta.dtype == a.dtype, delta_name, ": expected ", dtype_name(a.dtype), " like ", a_name, ", got ",
-          dtype_name(delta.dtype));
-  require(delta.batch == a.batch && delta.tokens == a.tokens, delta_name, ": expected shape [", a.batch, ", ", a.tokens,
-          ", *] like ", a_name, ", got [", delta.batch, ", ", delta.tokens, ", ", delta.dim, "]");
-}
-
-void check_out(const MatrixView& out, std::int64_t rows, std::int64_t cols, DType dtype) {
-  require(out.rows == rows && out.cols == cols, "out: expected shape [", rows, ", ", cols, "], got [", out.rows, ", ", out.cols,
-          "]");
-  require(out.dtype == accumulator_dtype(dtype), "out: expected ", dtype_name(accumulator_dtype(dtype)), ", got ",
-          dtype_name(out.dtype));
-}
-
 /// Multiply-adds of the two ways, in double because they overflow 64-bit integers.
 struct OuterDotCost {
   double factored, materialised;
+
+  bool materialises() const { return materialised < factored; }
+  double least() const { return std::min(factored, materialised); }
 };
 
 OuterDotCost outer_dot_cost(std::int64_t batch, std::int64_t tokens, std::int64_t batch2, std::int64_t tokens2, std::int64_t n,
@@ -165,8 +154,7 @@ constexpr double kMultiplyAddsEach = 16;  // in the unit of useful_threads
 
 bool outer_dot_materialises(std::int64_t batch, std::int64_t tokens, std::int64_t batch2, std::int64_t tokens2, std::int64_t n,
                             std::int64_t m) {
-  const OuterDotCost cost = outer_dot_cost(batch, tokens, batch2, tokens2, n, m);
-  return cost.materialised < cost.factored;
+  return outer_dot_cost(batch, tokens, batch2, tokens2, n, m).materialises();
 }
 
 void outer_dot(const ConstTensor3View& a, const ConstTensor3View& delta, const ConstTensor3View& a2,
@@ -185,11 +173,11 @@ void outer_dot(const ConstTensor3View& a, const ConstTensor3View& delta, const C
     return;
   }
   const OuterDotCost cost = outer_dot_cost(a.batch, a.tokens, a2.batch, a2.tokens, a.dim, delta.dim);
-  num_threads = useful_threads(std::min(cost.factored, cost.materialised) / kMultiplyAddsEach, num_threads);
+  num_threads = useful_threads(cost.least() / kMultiplyAddsEach, num_threads);
   Workspace copies[4];
   const Factor fa = flatten(a, copies[0]), fd = flatten(delta, copies[1]);
   const Factor fa2 = flatten(a2, copies[2]), fd2 = flatten(delta2, copies[3]);
-  if (outer_dot_materialises(a.batch, a.tokens, a2.batch, a2.tokens, a.dim, delta.dim)) {
+  if (cost.materialises()) {
     outer_dot_materialised(kernels(), fa, fd, fa2, fd2, out, num_threads);
   } else {
     outer_dot_factored(kernels(), fa, fd, fa2, fd2, out, num_threads);
@@ -206,10 +194,9 @@ void outer_norm2(const ConstTensor3View& a, const ConstTensor3View& delta, const
   const bool empty = a.tokens == 0 || a.dim == 0 || delta.dim == 0;
   const double tokens = static_cast<double>(a.tokens);
   const double entries = static_cast<double>(a.dim) * static_cast<double>(delta.dim);
-  // As in outer_dot_materialises, but there is only one gradient to form.
-  const bool materialise = (tokens + 1) * entries < tokens * tokens * static_cast<double>(a.dim + delta.dim);
-  const double one_gradient = materialise ? (tokens + 1) * entries : tokens * tokens * static_cast<double>(a.dim + delta.dim);
-  num_threads = useful_threads(static_cast<double>(a.batch) * one_gradient / kMultiplyAddsEach, num_threads);
+  // As in outer_dot_cost, but there is only one gradient to form.
+  const OuterDotCost each{tokens * tokens * static_cast<double>(a.dim + delta.dim), (tokens + 1) * entries};
+  num_threads = useful_threads(static_cast<double>(a.batch) * each.least() / kMultiplyAddsEach, num_threads);
   const std::int64_t cols = smaller(tile_cols(table, a.dim, delta.dim, a.dtype), larger(1, a.tokens));
   const std::int64_t parts = smaller(a.batch, std::int64_t{4} * num_threads);  // a part shares its workspaces
   parallel_for(parts, num_threads, [&](std::int64_t part) {
@@ -221,7 +208,7 @@ void outer_norm2(const ConstTensor3View& a, const ConstTensor3View& delta, const
       for (std::int64_t b = examples.begin; b < examples.end; ++b) {
         write(out, b, 0, sum_squares(fa.row(b), a.dim) * sum_squares(fd.row(b), delta.dim));
       }
-    } else if (materialise) {
+    } else if (each.materialises()) {
       norm2_materialised(table, fa, fd, examples, out);
     } else {
       FactoredTile tile(table, fa, fd, fa, fd, cols, cols <= kMaxDotVectors);

@@ -13,7 +13,6 @@
 namespace fimo {
 namespace {
 
-constexpr std::int64_t kPartTokens = 256;     // as in the matrix product, whose sums start anew after as many
 constexpr std::int64_t kChunkTokens = 512;    // hides the generation of a dense sketch's entries
 constexpr std::int64_t kMinChunkTokens = 16;  // fills the lanes of the SJLT kernel
 constexpr std::int64_t kCacheBytes = std::int64_t{1} << 20;

@@ -9,6 +9,8 @@
 #include "fimo_fast/parallel.h"
 #include "mask.h"
 #include "outer_routes.h"
+#include "outer_tile.h"
+#include "srht_rows.h"
 #include "workspace.h"
 
 namespace fimo {
@@ -18,7 +20,6 @@ constexpr std::int64_t kTileBytes = std::int64_t{8} << 20;     // of gradients, 
 constexpr std::int64_t kBetweenBytes = std::int64_t{4} << 20;  // of a sketch that another one follows
 constexpr std::int64_t kMaxTileBytes = std::int64_t{64} << 20;
 constexpr std::int64_t kMaxMaskDim = std::int64_t{1} << 32;  // positions are held in 32 bits
-constexpr std::int64_t kPartTokens = 256;                    // packed at a time; a matrix product starts new sums after as many
 
 /// Rows that fit `bytes`, or a few lanes full of them, or one.
 std::int64_t rows_at_once(std::int64_t row_bytes, std::int64_t bytes) {
@@ -92,11 +93,11 @@ void project_mask(const ConstTensor3View& a, const ConstTensor3View& delta, cons
   const auto kernel = kernels().outer_mask[static_cast<int>(a.dtype)];
   for (std::int64_t first = 0; first < sketch.sketch_dim; first += kMaxOutputs) {
     const std::int64_t count = smaller(kMaxOutputs, sketch.sketch_dim - first);
-    num_threads = useful_threads(static_cast<double>(a.batch) * static_cast<double>(a.tokens * count), num_threads);
-    const MaskPositions positions(sketch, a.dim, {first, first + count}, out.dtype, num_threads);
-    const std::int64_t example_parts = smaller(a.batch, 4 * std::int64_t{num_threads});
-    const std::int64_t output_parts = smaller(ceil_div(num_threads, example_parts), ceil_div(count, 256));
-    parallel_for(example_parts * output_parts, num_threads, [&](std::int64_t task) {
+    const int threads = useful_threads(static_cast<double>(a.batch) * static_cast<double>(a.tokens * count), num_threads);
+    const MaskPositions positions(sketch, a.dim, {first, first + count}, out.dtype, threads);
+    const std::int64_t example_parts = smaller(a.batch, 4 * std::int64_t{threads});
+    const std::int64_t output_parts = smaller(ceil_div(threads, example_parts), ceil_div(count, 256));
+    parallel_for(example_parts * output_parts, threads, [&](std::int64_t task) {
       const Range examples = part_of(a.batch, example_parts, task / output_parts, 1);
       const Range outputs = part_of(count, output_parts, task % output_parts, 16);
       kernel({advance(a.data, examples.begin * a.batch_stride, a.dtype),
@@ -129,12 +130,6 @@ void form_entries(const Kernels& table, const ConstTensor3View& a, const ConstTe
     }
     e += rows * cols;
   }
-}
-
-std::int64_t srht_block(const Sketch& sketch) {
-  std::int64_t block = 1;
-  while (block < sketch.sketch_dim) block *= 2;
-  return block;
 }
 
 /// Tiles of consecutive entries of the formed gradients of some examples, each projected at its offset.
@@ -198,9 +193,7 @@ ConstTensor3View some_examples(const ConstTensor3View& x, Range examples) {
 
 void outer_project(const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch,
                    const std::vector<Sketch>& then, const MatrixView& out, int num_threads) {
-  require(delta.dtype == a.dtype, "delta: expected ", dtype_name(a.dtype), " like a, got ", dtype_name(delta.dtype));
-  require(delta.batch == a.batch && delta.tokens == a.tokens, "delta: expected shape [", a.batch, ", ", a.tokens,
-          ", *] like a, got [", delta.batch, ", ", delta.tokens, ", ", delta.dim, "]");
+  check_factors(a, delta, "a", "delta");
   check(sketch, a.dim, delta.dim);
   std::int64_t k = sketch_dim(sketch), widest = 0;
   for (const Sketch& next : then) {
@@ -209,10 +202,8 @@ void outer_project(const ConstTensor3View& a, const ConstTensor3View& delta, con
     widest = larger(widest, k);
     k = next.sketch_dim;
   }
-  const DType acc = accumulator_dtype(a.dtype);
-  require(out.rows == a.batch && out.cols == k, "out: expected shape [", a.batch, ", ", k, "], got [", out.rows, ", ", out.cols,
-          "]");
-  require(out.dtype == acc, "out: expected ", dtype_name(acc), ", got ", dtype_name(out.dtype));
+  check_out(out, a.batch, k, a.dtype);
+  const DType acc = out.dtype;
   if (a.batch == 0 || a.tokens == 0) return;
   if (then.empty()) return project_outer(a, delta, sketch, out, num_threads);
 

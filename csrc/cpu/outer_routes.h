@@ -10,6 +10,8 @@
 
 namespace fimo {
 
+constexpr std::int64_t kPartTokens = 256;  // summed at a time, as in the matrix product, whose sums start anew after as many
+
 /// Calls body(examples, threads) for ranges of about `most` examples. Each thread takes ranges of its own (then `threads` is
 /// 1), or all share one where there are too few.
 template <class Body>

@@ -8,8 +8,6 @@
 namespace fimo {
 namespace {
 
-constexpr std::int64_t kPartTokens = 256;
-
 /// The columns of one factor's CountSketch, generated once for all tokens.
 class CountSketch {
  public:

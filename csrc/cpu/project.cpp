@@ -190,8 +190,7 @@ void project_sjlt(const ConstMatrixView& grads, const Sketch& sketch, std::int64
 void project_srht(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out,
                   int num_threads) {
   const auto kernel = kernels().srht[static_cast<int>(grads.dtype)];
-  std::int64_t block = 1;
-  while (block < sketch.sketch_dim) block *= 2;
+  const std::int64_t block = srht_block(sketch);
   const std::vector<std::int32_t> rows_kept =
       block > sketch.sketch_dim ? srht_rows(sketch, block) : std::vector<std::int32_t>();
   const SpreadTables spread = spread_to(rows_kept, rows_kept.empty() ? 0 : block);

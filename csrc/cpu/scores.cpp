@@ -9,9 +9,7 @@ void scores(const ConstMatrixView& queries, const ConstMatrixView& features, con
             const RowScales& scales) {
   check_score_inputs(queries, features, scales);
   const DType acc = accumulator_dtype(queries.dtype);
-  require(out.rows == queries.rows && out.cols == features.rows, "out: expected shape [", queries.rows, ", ", features.rows,
-          "], got [", out.rows, ", ", out.cols, "]");
-  require(out.dtype == acc, "out: expected ", dtype_name(acc), ", got ", dtype_name(out.dtype));
+  check_out(out, queries.rows, features.rows, queries.dtype);
   if (queries.rows == 0 || features.rows == 0) return;
 
   num_threads = score_threads(queries, features, num_threads);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The rows of the Walsh-Hadamard transform that an SRHT keeps, and the tables that bring its signs to them.
+/// The blocks of an SRHT, the rows of their Walsh-Hadamard transform that it keeps, and the tables that bring its signs to
+/// them.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,13 @@
 #include "workspace.h"
 
 namespace fimo {
+
+/// L, the length of an SRHT's block.
+inline std::int64_t srht_block(const Sketch& sketch) {
+  std::int64_t block = 1;
+  while (block < sketch.sketch_dim) block *= 2;
+  return block;
+}
 
 /// The rows of the transform an SRHT keeps: a partial Fisher-Yates shuffle, sorted. Step i exchanges entry i with entry
 /// i + floor(u (L - i) / 2^64), u the first two words of philox(i, 0, kStreamSrhtRows).

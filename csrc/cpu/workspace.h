@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Scratch memory of a task, aligned to a cache line, and the error helper of the drivers.
+/// Scratch memory of a task, aligned to a cache line, and the error helpers of the drivers.
 #pragma once
 
 #include <cstddef>
@@ -54,6 +54,14 @@ void require(bool condition, const Parts&... parts) {
   };
   (append(parts), ...);
   throw std::invalid_argument(message);
+}
+
+/// Checks the shape and type of a result for inputs of `dtype`.
+inline void check_out(const MatrixView& out, std::int64_t rows, std::int64_t cols, DType dtype) {
+  require(out.rows == rows && out.cols == cols, "out: expected shape [", rows, ", ", cols, "], got [", out.rows, ", ", out.cols,
+          "]");
+  require(out.dtype == accumulator_dtype(dtype), "out: expected ", dtype_name(accumulator_dtype(dtype)), ", got ",
+          dtype_name(out.dtype));
 }
 
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }

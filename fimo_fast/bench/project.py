@@ -47,22 +47,23 @@ def _srht_rivals(sketch: SRHT) -> Mapping[str, Rival]:
     return {"torch Hadamard products": Rival("torch", partial(torch_sketches.srht, sketch=sketch))}
 
 
-def _rademacher_rivals(sketch: Rademacher) -> Mapping[str, Rival]:
+def _dense_rivals(
+    sketch: VectorSketch, name: str, fill: Callable[[Tensor], Tensor], peer_kind: str
+) -> Mapping[str, Rival]:
     return {
-        "torch signs and product": torch_sketches.generated(sketch, torch_sketches.fill_signs),
+        name: torch_sketches.generated(sketch, fill),
         "stored matrix product": torch_sketches.stored(sketch),
-        "TRAK BasicProjector": peers.trak_projector(sketch, "rademacher"),
-        "dattri BasicProjector": peers.dattri_projector(sketch, "rademacher"),
+        "TRAK BasicProjector": peers.trak_projector(sketch, peer_kind),
+        "dattri BasicProjector": peers.dattri_projector(sketch, peer_kind),
     }
 
 
-def _gaussian_rivals(sketch: Gaussian) -> Mapping[str, Rival]:
-    return {
-        "torch normal numbers and product": torch_sketches.generated(sketch, torch_sketches.fill_normal),
-        "stored matrix product": torch_sketches.stored(sketch),
-        "TRAK BasicProjector": peers.trak_projector(sketch, "normal"),
-        "dattri BasicProjector": peers.dattri_projector(sketch, "normal"),
-    }
+_rademacher_rivals = partial(
+    _dense_rivals, name="torch signs and product", fill=torch_sketches.fill_signs, peer_kind="rademacher"
+)
+_gaussian_rivals = partial(
+    _dense_rivals, name="torch normal numbers and product", fill=torch_sketches.fill_normal, peer_kind="normal"
+)
 
 
 def _mask_rivals(sketch: Mask) -> Mapping[str, Rival]:
