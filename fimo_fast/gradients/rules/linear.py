@@ -1,0 +1,18 @@
+"""y = x Wᵀ + b over the last axis."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..pieces import Dense, Outer
+from . import Call, Pieces, rule
+
+
+@rule(nn.Linear)
+def linear(call: Call) -> Pieces:
+    """∇W = Σ_t δ_t x_tᵀ, ∇b = Σ_t δ_t."""
+    x, delta = (t.reshape(len(t), -1, t.shape[-1]) for t in (call.inputs, call.delta))
+    if "weight" in call.wanted:
+        yield "weight", Outer(x.to(delta.dtype), delta)  # autocast computes in the type of δ
+    if "bias" in call.wanted:
+        yield "bias", Dense(delta.sum(1))
