@@ -117,8 +117,12 @@ class Problem:
         frozen = {name: tensor.detach() for name, tensor in self.model.named_parameters() if name not in self.shapes}
         # Copies: a module that updates its buffers must not update the user's.
         buffers = {name: tensor.clone() for name, tensor in self.model.named_buffers()}
-        with _transformable():
+        with transformable():
             return cast(Tensor, functional_call(self.model, {**frozen, **buffers, **parameters}, (inputs,)))
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """The model's output [batch, ...] as the model stands, with its own parameters, buffers and kernels."""
+        return cast(Tensor, self.model(inputs))
 
     def losses(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         """Training loss of each example, [batch], at these parameters."""
@@ -244,7 +248,7 @@ def _dropout_probability(module: nn.Module) -> float:
 
 
 @contextmanager
-def _transformable() -> Iterator[None]:
+def transformable() -> Iterator[None]:
     """Attention by operations that vmap and forward-mode differentiation know; fused kernels do not take part."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

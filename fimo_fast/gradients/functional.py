@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from ..data import first_not_finite
+from ..data import Examples, first_not_finite
 from ..problem import Problem
+from .state import as_captured
 
 # Bytes that one chunk of the batch may take in gradients: large enough to fill the vector units, small enough that a
 # batch of examples of a large model does not take the machine.
@@ -50,6 +51,37 @@ def per_example_gradients(problem: Problem, inputs: Tensor, targets: Tensor, of:
     return cast(dict[str, Tensor], gradients)
 
 
+def each_alone(problem: Problem, examples: Examples, of: str = "loss") -> Iterator[dict[str, Tensor]]:
+    """Gradients {parameter name: [*shape]} of one example after the other, by plain differentiation of the model.
+
+    The definition that everything else is compared with, and the way of last resort.
+    """
+    named = dict(problem.model.named_parameters())
+    selected = {name: named[name] for name in problem.shapes}
+    for i in range(len(examples)):
+        one = examples[slice(i, i + 1)]
+        with as_captured(problem, selected.keys()), torch.enable_grad():
+            value = reader_of_output(problem, of)(problem.call(one.inputs), one.targets).sum()
+            grads = (
+                torch.autograd.grad(value, list(selected.values()), allow_unused=True)
+                if value.requires_grad
+                else [None] * len(selected)
+            )
+        yield {
+            name: torch.zeros_like(p) if grad is None else grad
+            for (name, p), grad in zip(selected.items(), grads, strict=True)
+        }
+
+
+def one_by_one(problem: Problem, examples: Examples, of: str = "loss") -> dict[str, Tensor]:
+    """Gradients {parameter name: [batch, *shape]} by plain differentiation, one example after the other."""
+    result = {name: problem.parameters()[name].new_empty(len(examples), *shape) for name, shape in problem.shapes.items()}
+    for i, gradients in enumerate(each_alone(problem, examples, of)):
+        for name, gradient in gradients.items():
+            result[name][i] = gradient
+    return result
+
+
 def untransformable(problem: Problem, what: str, error: Exception) -> RuntimeError:
     """The error to raise where torch.func does not know an operation of the model."""
     return RuntimeError(
@@ -71,6 +103,13 @@ def check_finite(values: Tensor, what: str) -> Tensor:
             "gradient is not (a square root at 0, an overflow)"
         )
     return values
+
+
+def reader_of_output(problem: Problem, of: str) -> Callable[[Tensor, Any], Tensor]:
+    """``problem.loss`` or ``problem.attributed``, by name: [batch] from the model's output and the targets."""
+    if of not in ("loss", "output"):
+        raise ValueError(f'of: expected "loss" or "output", got {of!r}')
+    return problem.loss if of == "loss" else problem.attributed
 
 
 def reader(problem: Problem, of: str) -> Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]:

@@ -20,8 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from ..layout import CallLayout
 from ..pieces import Piece
 
 Pieces = Iterator[tuple[str, Piece]]
@@ -39,7 +41,10 @@ class Call:
         wanted: The parameters to give pieces of, by their names in the module.
         args: All positional arguments, as they came.
         kwargs: All others.
-        deltas: The gradients by all tensors of the output, as they came; None for one that was not used.
+        deltas: The gradients by all leaves of the output, as they came; None for one that is no tensor or was not used.
+        batch: How many examples.
+        layout: Where they are in each of these.
+        autocast: Device, type and whether autocast was on, at the time of the call.
     """
 
     module: nn.Module
@@ -49,6 +54,9 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     deltas: Sequence[Tensor | None]
+    batch: int = 0
+    layout: CallLayout | None = None
+    autocast: tuple[str, torch.dtype, bool] = ("cpu", torch.bfloat16, False)
 
 
 Rule = Callable[[Call], Pieces]

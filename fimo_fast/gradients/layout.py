@@ -1,0 +1,154 @@
+"""Where the examples are in the tensors that a module takes and gives, seen by running it on two and on three examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+SIZES = (2, 3)  # no axis of a fixed length differs between the two
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The axis of a tensor that holds the examples.
+
+    Attributes:
+        axis: The axis of length batch · c; None if the tensor is the same for all examples.
+        folded: Whether c differs from 1: axes beside the batch were folded into it, examples outermost.
+        single: The first axis has length 1 whatever the batch: the tensor stands for every example.
+        dim: Number of axes.
+    """
+
+    axis: int | None
+    folded: bool
+    single: bool
+    dim: int
+
+    def apart(self, tensor: Tensor, batch: int) -> Tensor:
+        """The tensor with the axis of length batch · c as two, [..., batch, c, ...]."""
+        assert self.axis is not None
+        return tensor.unflatten(self.axis, (batch, tensor.shape[self.axis] // batch))
+
+    def batch_first(self, tensor: Tensor, batch: int) -> Tensor:
+        """The tensor as [batch, ...], or [batch, c, ...] where axes were folded."""
+        if self.single:
+            return tensor.expand(batch, *tensor.shape[1:])
+        assert self.axis is not None
+        if self.folded:
+            return self.apart(tensor, batch).movedim((self.axis, self.axis + 1), (0, 1))
+        return tensor.movedim(self.axis, 0)
+
+
+@dataclass(frozen=True)
+class CallLayout:
+    """Layouts of one call: of every leaf of (args, kwargs) and of the output; None for what is no tensor."""
+
+    inputs: tuple[Layout | None, ...]
+    outputs: tuple[Layout | None, ...]
+
+    def check(self, name: str, inputs: Sequence[Any], outputs: Sequence[Any], batch: int) -> None:
+        """Refuses a call that is not like the one tried.
+
+        Raises:
+            RuntimeError: Another number of tensors or axes, or an axis that the batch does not divide.
+        """
+        for what, layouts, leaves in (("inputs", self.inputs, inputs), ("outputs", self.outputs, outputs)):
+            alike = len(layouts) == len(leaves) and all(
+                _fits(layout, leaf, batch) for layout, leaf in zip(layouts, leaves, strict=True)
+            )
+            if not alike:
+                got = [list(leaf.shape) if isinstance(leaf, Tensor) else type(leaf).__name__ for leaf in leaves]
+                raise RuntimeError(
+                    f"gradients: {name} was called with other {what} than on the first examples: got {got} for "
+                    f"{batch} examples; expected the same number of tensors and axes, with the examples on the same axis"
+                )
+
+
+def _fits(layout: Layout | None, leaf: Any, batch: int) -> bool:
+    if layout is None or not isinstance(leaf, Tensor):
+        return layout is None and not isinstance(leaf, Tensor)
+    if leaf.dim() != layout.dim:
+        return False
+    if layout.axis is None:
+        return not layout.single or leaf.shape[0] == 1
+    size = leaf.shape[layout.axis]
+    return size % batch == 0 if layout.folded else size == batch
+
+
+def leaves_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    """All leaves of a call's arguments, in a fixed order."""
+    return tree_leaves((args, dict(sorted(kwargs.items()))))
+
+
+Shapes = tuple[list[torch.Size | None], list[torch.Size | None]]
+
+
+class Observer:
+    """Shapes of the inputs and outputs of every call of every module."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.calls: dict[str, list[Shapes]] = {}
+        self._handles = [
+            module.register_forward_hook(self._hook(name), with_kwargs=True)
+            for name, module in model.named_modules(remove_duplicate=True)
+        ]
+
+    def __enter__(self) -> Observer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _hook(self, name: str) -> Any:
+        def see(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            seen = tuple(
+                [leaf.shape if isinstance(leaf, Tensor) else None for leaf in leaves]
+                for leaves in (leaves_of(args, kwargs), tree_leaves(output))
+            )
+            self.calls.setdefault(name, []).append(seen)  # type: ignore[arg-type]
+
+        return see
+
+
+def layouts(small: Mapping[str, list[Shapes]], large: Mapping[str, list[Shapes]]) -> dict[str, list[CallLayout]]:
+    """Layouts of the calls of each module that treats the examples alike, from calls with 2 and with 3 examples."""
+    found = {}
+    for name in small.keys() & large.keys():
+        calls = [_of_call(*pair) for pair in zip(small[name], large[name], strict=False)]
+        if len(small[name]) == len(large[name]) and all(call is not None for call in calls):
+            found[name] = [call for call in calls if call is not None]
+    return found
+
+
+def _of_call(small: Shapes, large: Shapes) -> CallLayout | None:
+    parts = []
+    for few, more in zip(small, large, strict=True):
+        if len(few) != len(more):
+            return None
+        of_leaves = [_of_tensor(*pair) for pair in zip(few, more, strict=True)]
+        if any(layout is False for layout in of_leaves):
+            return None
+        parts.append(tuple(of_leaves))
+    return CallLayout(*parts)  # type: ignore[arg-type]
+
+
+def _of_tensor(small: torch.Size | None, large: torch.Size | None) -> Layout | None | bool:
+    """The layout; None for what is no tensor; False where the examples are not on one axis."""
+    if small is None or large is None:
+        return None if small is large else False
+    if len(small) != len(large):
+        return False
+    differing = [axis for axis, (few, more) in enumerate(zip(small, large, strict=True)) if few != more]
+    if not differing:
+        return Layout(None, False, len(small) > 0 and small[0] == 1, len(small))
+    axis = differing[0]
+    each, rest = divmod(small[axis], SIZES[0])
+    if len(differing) > 1 or rest or large[axis] != each * SIZES[1]:
+        return False
+    return Layout(axis, each != 1, False, len(small))

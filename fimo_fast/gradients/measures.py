@@ -1,0 +1,244 @@
+"""Sketches, norms and inner products of per-example gradients, streaming: memory does not grow with the examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from ..data import Data, Examples, Stream, stream
+from ..problem import Problem
+from ..progress import Plan, track
+from ..sketch import Composition, VectorSketch
+from .functional import check_finite
+from .pieces import Piece
+from .products import dot, formed_together
+from .products import norm2 as norm2_of
+from .sketched import LayerSketch, Sketches
+from .stream import GradientStream, by_token
+
+# Bytes of a batch's activations and gradients, unless a batch size is given.
+_WORKSPACE = 512 * 2**20
+_MOST = 256
+
+
+def sketch(
+    problem: Problem,
+    data: Data,
+    sketch: VectorSketch | Composition | LayerSketch,
+    of: str = "loss",
+    batch_size: int | None = None,
+    progress: bool | Plan = False,
+) -> Tensor:
+    """Sketches S∇ of the examples' gradients, which are never formed as a whole.
+
+    Args:
+        problem: Model, loss and parameters.
+        data: Examples in any form that `fimo_fast.data.stream` takes.
+        sketch: Of the whole gradient in the order of ``problem.ravel``, with input_dim ``problem.numel``: the result equals
+            ``ops.project(problem.ravel(gradients), sketch)``. Or a `LayerSketch`.
+        of: ``"loss"`` for ``loss_fn``, ``"output"`` for ``output_fn``.
+        batch_size: Examples of a forward and backward pass; by their size in memory (at most 256), unless given. A
+            DataLoader has its own.
+        progress: True shows a bar; or a ``Plan`` it is part of.
+
+    Returns:
+        [examples, sketch_dim], float64 for float64 models, else float32.
+
+    Raises:
+        TypeError: No such data or sketch.
+        ValueError: Data or sketch do not fit the problem.
+        FloatingPointError: A gradient is not finite.
+    """
+    sketches = Sketches(problem, sketch)
+    gradients, batches = prepare(problem, data, "data", of, batch_size)
+    rows = []
+    for batch in _shown(batches, "sketches", progress):
+        out = sketches.empty(len(batch))
+        gradients(batch, lambda name, piece, out=out: sketches.add(name, piece, out))  # type: ignore[misc]
+        rows.append(check_finite(out, "gradients"))
+    return torch.cat(rows)
+
+
+def norm2(
+    problem: Problem, data: Data, of: str = "loss", batch_size: int | None = None, progress: bool | Plan = False
+) -> Tensor:
+    """Squared norms of the examples' gradients, [examples]; arguments as in `sketch`."""
+    gradients, batches = prepare(problem, data, "data", of, batch_size)
+    rows = []
+    for batch in _shown(batches, "norms", progress):
+        norms = Norms(gradients.repeated)
+        gradients(batch, norms.add)
+        rows.append(check_finite(norms.total(len(batch), problem), "gradients"))
+    return torch.cat(rows)
+
+
+def dots(
+    problem: Problem,
+    train: Data,
+    queries: Data,
+    batch_size: int | None = None,
+    tokens: bool = False,
+    progress: bool | Plan = False,
+) -> Tensor:
+    """Inner products ∇ℓ_i · ∇g_z of training examples' loss gradients and queries' output gradients, exactly.
+
+    The factors of the queries' gradients stay in memory; training examples are streamed past them, each layer multiplied
+    and freed as the backward pass reaches it.
+
+    Args:
+        problem: Model, loss, output and parameters.
+        train: Training examples.
+        queries: Queries.
+        batch_size: As in `sketch`.
+        tokens: For training sequences [batch, tokens, ...]: the part of each position. A layer's gradient is a sum over
+            positions, and so is each inner product.
+        progress: As in `sketch`.
+
+    Returns:
+        [n_train, n_queries]; with ``tokens`` [n_train, tokens, n_queries].
+
+    Raises:
+        ValueError: As in `sketch`; with ``tokens``, a parameter whose gradient is not a sum over positions, or sequences
+            of several lengths.
+    """
+    return dots_and_norms(problem, train, queries, batch_size, tokens=tokens, progress=progress)[0]
+
+
+def dots_and_norms(
+    problem: Problem,
+    train: Data,
+    queries: Data,
+    batch_size: int | None = None,
+    norms: bool = False,
+    tokens: bool = False,
+    progress: bool | Plan = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`dots`, and squared norms [n_train] and [n_queries] from the same passes, empty unless asked for."""
+    query_stream, query_batches = prepare(problem, queries, "queries", "output", batch_size)
+    held, query_norms = [], []
+    for batch in query_batches:
+        pieces = query_stream.collect(batch)
+        held.append((len(batch), pieces))
+        if norms:
+            query_norms.append(sum((norm2_of(each) for each in pieces.values() if each), start=_zeros(problem, len(batch))))
+    train_stream, train_batches = prepare(problem, train, "train", "loss", batch_size)
+    rows, train_norms = [], []
+    for batch in _shown(train_batches, "inner products", progress):
+        products = _Products(problem, held, len(batch), _length(batch) if tokens else None)
+        own = Norms(train_stream.repeated) if norms else None
+
+        def receive(name: str, piece: Piece, products: _Products = products, own: Norms | None = own) -> None:
+            products.add(name, piece)
+            if own:
+                own.add(name, piece)
+
+        train_stream(batch, receive)
+        rows.append(check_finite(products.total, "gradients"))
+        if own:
+            train_norms.append(own.total(len(batch), problem))
+    nothing = _zeros(problem, 0)
+    return torch.cat(rows), torch.cat([nothing, *train_norms]), torch.cat([nothing, *query_norms])
+
+
+def formed(problem: Problem, data: Data, of: str = "loss", batch_size: int | None = None) -> dict[str, Tensor]:
+    """The gradients themselves, {parameter: [examples, *shape]}, put together from the layers' pieces."""
+    gradients, batches = prepare(problem, data, "data", of, batch_size)
+    rows: dict[str, list[Tensor]] = {name: [] for name in problem.shapes}
+    for batch in batches:
+        for name, pieces in gradients.collect(batch).items():
+            values = _zeros(problem, len(batch), problem.shapes[name].numel())
+            for some, total in formed_together(pieces) if pieces else ():
+                values[some, : total.shape[1]] += total
+            rows[name].append(values.unflatten(1, problem.shapes[name]) if values.dim() > 1 else values)
+    return {name: torch.cat(parts) for name, parts in rows.items()}
+
+
+def paths(problem: Problem, data: Data, of: str = "loss") -> dict[str, str]:
+    """Which way each parameter's gradient takes, {parameter: way}; see `GradientStream`."""
+    return prepare(problem, data, "data", of, None)[0].paths
+
+
+def prepare(
+    problem: Problem, data: Data, name: str, of: str, batch_size: int | None
+) -> tuple[GradientStream, Stream]:
+    """A verified stream of gradients and the batches to put through it."""
+    first = next(iter(stream(problem, data, name, 3)))
+    gradients = GradientStream(problem, first, of)
+    size = batch_size or max(1, min(_MOST, _WORKSPACE // max(1, gradients.bytes_per_example)))
+    return gradients, stream(problem, data, name, size)
+
+
+class Norms:
+    """Squared norms of a batch's gradients, piece by piece; what has several pieces is held until all are there."""
+
+    def __init__(self, repeated: frozenset[str]) -> None:
+        self._repeated = repeated
+        self._sums: dict[str, Tensor] = {}
+        self._held: dict[str, list[Piece]] = {}
+
+    def add(self, name: str, piece: Piece) -> None:
+        """Takes one piece."""
+        if name in self._repeated:
+            self._held.setdefault(name, []).append(piece)
+        elif name in self._sums:
+            raise RuntimeError(f"gradients: {name} was used more often than on the first examples")
+        else:
+            self._sums[name] = norm2_of([piece])
+
+    def total(self, batch: int, problem: Problem) -> Tensor:
+        """[batch]."""
+        parts = [*self._sums.values(), *(norm2_of(pieces) for pieces in self._held.values())]
+        return sum(parts, start=_zeros(problem, batch))
+
+
+class _Products:
+    """Inner products of one training batch with all queries, piece by piece."""
+
+    def __init__(
+        self, problem: Problem, held: list[tuple[int, dict[str, list[Piece]]]], batch: int, tokens: int | None
+    ) -> None:
+        self._held = held
+        self._tokens = tokens
+        self._sum = _zeros(problem, batch * (tokens or 1), sum(count for count, _ in held))
+        self._shape = (batch, self._sum.shape[1]) if tokens is None else (batch, tokens, self._sum.shape[1])
+
+    @property
+    def total(self) -> Tensor:
+        """[batch, queries] or [batch, tokens, queries]."""
+        return self._sum.reshape(self._shape)
+
+    def add(self, name: str, piece: Piece) -> None:
+        """Takes one piece."""
+        if self._tokens is not None and len(piece) != len(self._sum):
+            try:
+                piece = by_token(piece, self._tokens)
+            except ValueError as error:
+                raise ValueError(
+                    f"tokens: the gradient of {name} is not known as a sum over positions: {error}; select other parameters"
+                ) from error
+        at = 0
+        for count, pieces in self._held:
+            for other in pieces.get(name, ()):
+                if (product := dot(piece, other)) is not None:
+                    self._sum[:, at : at + count] += product
+            at += count
+
+
+def _zeros(problem: Problem, *shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.promote_types(problem.dtype, torch.float32), device=problem.device)
+
+
+def _length(batch: Examples) -> int:
+    targets = batch.targets
+    if not isinstance(targets, Tensor) or targets.dim() < 2:
+        raise ValueError("tokens: expected sequences with a target for each position, [batch, tokens]")
+    return targets.shape[1]
+
+
+def _shown(batches: Stream, what: str, progress: bool | Plan) -> Iterator[Examples]:
+    with track(progress, what, len(batches)) as advance:
+        for batch in batches:
+            yield batch
+            advance(len(batch))

@@ -1,0 +1,264 @@
+"""Which way each parameter's gradient is obtained, decided on a few examples and verified there.
+
+For each selected parameter the cheapest way that is exact: the rules of the layers that use it; else torch.func at the
+module that owns it, from that module's own calls; else differentiation of the whole model by that parameter alone. What
+hooks cannot see (a weight used outside its module, examples that are mixed inside) shows in the verification, which
+compares every parameter with plain differentiation of one example at a time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..data import Examples
+from ..problem import Problem
+from . import local, rules
+from .capture import Site, as_captured, capture
+from .functional import each_alone, per_example_gradients
+from .layout import SIZES, CallLayout, Observer, layouts
+from .pieces import Dense, Piece
+from .rules import Call, Pieces
+
+_TRIAL_IN_FLOAT64 = 64 * 2**20  # parameters; of a larger model no copy is made
+FUNCTIONAL, SINGLE = "torch.func", "one by one"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The way of each parameter.
+
+    Attributes:
+        sites: Modules whose calls are captured.
+        rest: Parameters obtained by differentiating the whole model.
+        vectorised: Whether torch.func does that for the whole batch at once; else one example after the other.
+        paths: {parameter: the rules' names, "torch.func" or "one by one"}.
+        repeated: Parameters with several pieces.
+    """
+
+    sites: list[Site]
+    rest: list[str]
+    vectorised: bool
+    paths: dict[str, str]
+    repeated: frozenset[str]
+
+
+def make_plan(problem: Problem, examples: Examples) -> Plan:
+    """Tries the ways on the first examples, in float64 where a copy of the model is affordable.
+
+    A fixed combination of the model's outputs is differentiated, not the loss, which may be flat there.
+
+    Args:
+        problem: Model, loss and parameters.
+        examples: The first three are tried, the same again where there are fewer.
+
+    Warns:
+        UserWarning: Some parameters do not go through a rule.
+    """
+    copied = sum(p.numel() for p in problem.model.parameters()) <= _TRIAL_IN_FLOAT64
+    dtype = torch.float64 if copied else problem.dtype
+    few = examples[torch.arange(SIZES[-1]) % len(examples)].to(dtype)
+    with torch.autocast(problem.device.type, enabled=False):
+        found = _Trial(problem.to(dtype).attributing(_combination), few, copied).plan()
+    modules = dict(problem.model.named_modules())
+    sites = [dataclasses.replace(site, module=modules[site.name]) for site in found.sites]
+    _say(found.paths)
+    return dataclasses.replace(found, sites=sites)
+
+
+class _Trial:
+    """Ways of the parameters, tried from the cheapest on."""
+
+    def __init__(self, problem: Problem, few: Examples, keep: bool) -> None:
+        self.problem = problem
+        self.few = few
+        # Kept where a copy of the model was affordable, else made again for each verification.
+        self.exact = list(each_alone(problem, few, "output")) if keep else None
+        self.calls = self._observe()
+        self.modules = dict(problem.model.named_modules())
+        names = {id(p): name for name, p in problem.model.named_parameters()}
+        # {parameter: {owner: name in the owner}}; tied parameters have several owners.
+        self.owners: dict[str, dict[str, str]] = defaultdict(dict)
+        for module_name, module in self.modules.items():
+            for leaf, p in module._parameters.items():
+                if p is not None and names[id(p)] in problem.shapes:
+                    self.owners[names[id(p)]][module_name] = leaf
+
+    def plan(self) -> Plan:
+        """The cheapest way of each parameter that reproduces its gradient."""
+        found: dict[str, list[Site]] = {}
+        pieces: Counter[str] = Counter()
+        pending = list(self.problem.shapes)
+        for propose in (self._by_rules, self._at_home(local.together, FUNCTIONAL), self._at_home(local.one_by_one, SINGLE)):
+            proposed = {name: sites for name in pending if (sites := propose(name))}
+            verified, counts = self._verify(_merged(proposed))
+            found |= {name: sites for name, sites in proposed.items() if name in verified}
+            pieces.update({name: count for name, count in counts.items() if name in verified})
+            pending = [name for name in pending if name not in verified]
+        vectorised = self._rest_by_func(pending)
+        paths = {name: " + ".join(sorted({site.path for site in found[name]})) for name in found}
+        paths |= dict.fromkeys(pending, FUNCTIONAL if vectorised else SINGLE)
+        return Plan(
+            sites=_merged(found),
+            rest=pending,
+            vectorised=vectorised,
+            paths={name: paths[name] for name in self.problem.shapes},
+            repeated=frozenset(name for name, count in pieces.items() if count > 1),
+        )
+
+    def _observe(self) -> dict[str, list[CallLayout]]:
+        observed = []
+        for size in SIZES:
+            with as_captured(self.problem, frozenset()), torch.no_grad(), Observer(self.problem.model) as observer:
+                self.problem.call(self.few[slice(0, size)].inputs)
+            observed.append(observer.calls)
+        return layouts(*observed)
+
+    def _by_rules(self, name: str) -> list[Site]:
+        """Sites at all layers that use the parameter; none if one of them has no rule."""
+        sites = []
+        for owner, leaf in self.owners[name].items():
+            site = self._covered(owner, leaf, name)
+            if site is None:
+                return []
+            sites.append(site)
+        return sites
+
+    def _covered(self, owner: str, leaf: str, name: str) -> Site | None:
+        within = leaf
+        for at in _upwards(owner):
+            found = rules.find(self.modules[at])
+            if found and within in found[1] and (calls := self._single_calls(at)):
+                return Site(at, self.modules[at], {within: name}, found[0], calls, found[0].__name__)
+            within = f"{at.rpartition('.')[2]}.{within}"
+        return None
+
+    def _single_calls(self, name: str) -> list[CallLayout] | None:
+        """Layouts of the calls of a layer whose first input and first output tell the examples apart."""
+        calls = self.calls.get(name)
+        if calls and all(_by_example(call.inputs[:1]) and _by_example(call.outputs[:1]) for call in calls):
+            return calls
+        return None
+
+    def _at_home(self, give: Callable[[Call], Pieces], path: str) -> Callable[[str], list[Site]]:
+        def propose(name: str) -> list[Site]:
+            if len(self.owners[name]) > 1:  # whose uses are whose is not known
+                return []
+            ((owner, leaf),) = self.owners[name].items()
+            within = leaf
+            for at in _upwards(owner):
+                if not at:
+                    break  # the whole model is left to the rest
+                calls = self.calls.get(at)
+                if calls and all(_replayable(call) for call in calls):
+                    return [Site(at, self.modules[at], {within: name}, give, calls, path, whole=True)]
+                within = f"{at.rpartition('.')[2]}.{within}"
+            return []
+
+        return propose
+
+    def _verify(self, sites: list[Site]) -> tuple[set[str], Counter[str]]:
+        """The parameters whose pieces add up to their gradients, and how many pieces each had."""
+        if not sites:
+            return set(), Counter()
+        failed: set[str] = set()
+        got: dict[str, list[Piece]] = defaultdict(list)
+        guarded = [dataclasses.replace(site, give=_guarded(site, failed)) for site in sites]
+        failed |= capture(self.problem, guarded, self.few, "output", lambda name, piece: got[name].append(piece))
+        names = {name for site in sites for name in site.parameters.values()} - failed
+        return self._right({name: got[name] for name in names}), Counter({name: len(each) for name, each in got.items()})
+
+    def _right(self, got: Mapping[str, list[Piece]]) -> set[str]:
+        """The parameters whose pieces add up to plain differentiation's gradients, for each example."""
+        right = set(got)
+        for b, exact in enumerate(self.exact or each_alone(self.problem, self.few, "output")):
+            scale = max((float(g.abs().max()) for g in exact.values() if g.numel()), default=0.0)
+            right -= {name for name in right if not _equal(exact[name], [p[b : b + 1] for p in got[name]], scale)}
+        return right
+
+    def _rest_by_func(self, rest: list[str]) -> bool:
+        if not rest:
+            return True
+        try:
+            got = per_example_gradients(self.problem.restricted(rest), self.few.inputs, self.few.targets, "output")
+        except RuntimeError:
+            return False
+        return self._right({name: [Dense(got[name].flatten(1))] for name in rest}) == set(rest)
+
+
+def _equal(exact: Tensor, pieces: Iterable[Piece], scale: float) -> bool:
+    """Whether the pieces of one example add up to its gradient, up to rounding.
+
+    Models round in float32 inside, also in float64; a gradient that is zero but for rounding is compared with the largest
+    one of the model.
+    """
+    error = -exact.flatten()[None]
+    for piece in pieces:
+        error[:, piece.start : piece.start + piece.width] += piece.formed()
+    eps = torch.finfo(exact.dtype).eps
+    relative, floor = min(max(1e4 * eps, 1e-6), 0.1), max(100 * eps, 1e-8)
+    return not error.numel() or bool((error.abs().max() <= relative * exact.abs().max() + floor * scale).item())
+
+
+def _guarded(site: Site, failed: set[str]) -> Callable[[Call], Pieces]:
+    """The rule; where it cannot handle the module, its parameters have failed and the trial goes on."""
+
+    def give(call: Call) -> Pieces:
+        try:
+            pieces = list(site.give(call))
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError, NotImplementedError):
+            failed.update(site.parameters.values())
+            return
+        yield from pieces
+
+    return give
+
+
+def _merged(found: Mapping[str, list[Site]]) -> list[Site]:
+    """One site for each module and way."""
+    merged: dict[tuple[str, object], Site] = {}
+    for sites in found.values():
+        for site in sites:
+            before = merged.get((site.name, site.give))
+            parameters = {**(before.parameters if before else {}), **site.parameters}
+            merged[site.name, site.give] = dataclasses.replace(site, parameters=parameters)
+    return list(merged.values())
+
+
+def _upwards(name: str) -> Iterable[str]:
+    """A module's name and those of the modules around it, the model last."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+    yield ""
+
+
+def _by_example(places: Iterable[object]) -> bool:
+    return all(place is not None and (place.axis is not None or place.single) for place in places)  # type: ignore[attr-defined]
+
+
+def _replayable(call: CallLayout) -> bool:
+    outputs = [place for place in call.outputs if place is not None]
+    return any(place and place.axis is not None for place in call.inputs) and bool(outputs) and _by_example(outputs)
+
+
+def _combination(output: Tensor, _: object) -> Tensor:
+    """One number an example that depends on each of its outputs, [batch]."""
+    flat = output.reshape(len(output), -1)
+    # Not random numbers, which vmap would refuse; no two alike, none 0.
+    return flat @ torch.arange(1, flat.shape[1] + 1, device=flat.device, dtype=flat.dtype).cos()
+
+
+def _say(paths: Mapping[str, str]) -> None:
+    slow = {way: [name for name, path in paths.items() if path == way] for way in (FUNCTIONAL, SINGLE)}
+    for way, names in slow.items():
+        if names:
+            how = "through torch.func" if way == FUNCTIONAL else "one example at a time"
+            listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+            warnings.warn(f"gradients: no layer rule gives the gradients of {listed}; they go {how}", stacklevel=5)

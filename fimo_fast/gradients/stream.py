@@ -1,0 +1,86 @@
+"""Per-example gradients of one batch after another, handed over in pieces."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..data import Examples
+from ..problem import Problem
+from .capture import Receive, capture
+from .functional import one_by_one, per_example_gradients
+from .pieces import Dense, Outer, Piece, Rows
+from .plan import make_plan
+
+
+class GradientStream:
+    """The pieces of the gradients of examples, batch by batch, each parameter in the cheapest way that is exact.
+
+    Args:
+        problem: Model, loss and parameters.
+        examples: Some of the examples to come; the first three are tried, and every way is verified on them.
+        of: ``"loss"`` (training examples) or ``"output"`` (queries).
+
+    Attributes:
+        paths: {parameter: the name of the layer rule that gives its gradient, such as "linear"; "torch.func"; or
+            "one by one"}.
+        repeated: Parameters with several pieces, because several layers or calls use them.
+    """
+
+    def __init__(self, problem: Problem, examples: Examples, of: str = "loss") -> None:
+        self.problem = problem
+        self.of = of
+        plan = make_plan(problem, examples)
+        self.paths = plan.paths
+        self.repeated = plan.repeated
+        self._sites = plan.sites
+        self._rest = problem.restricted(plan.rest) if plan.rest else None
+        self._differentiate = _vectorised if plan.vectorised else one_by_one
+
+    def __call__(self, batch: Examples, receive: Receive) -> None:
+        """Calls ``receive(parameter, piece)`` for every piece of the batch's gradients, one forward and backward pass.
+
+        Raises:
+            RuntimeError: The model did something that the first examples did not show.
+        """
+        if len(batch) == 0:
+            return
+        if self._sites:
+            outside = capture(self.problem, self._sites, batch, self.of, receive)
+            if outside:
+                raise RuntimeError(
+                    f"gradients: {sorted(outside)} were used outside their layers, which the first examples did not show; "
+                    "put an example that does first"
+                )
+        if self._rest is not None:
+            for name, gradient in self._differentiate(self._rest, batch, self.of).items():
+                receive(name, Dense(gradient.flatten(1)))
+
+    def collect(self, batch: Examples) -> dict[str, list[Piece]]:
+        """All pieces of a batch, {parameter: pieces}."""
+        pieces: dict[str, list[Piece]] = {name: [] for name in self.problem.shapes}
+        self(batch, lambda name, piece: pieces[name].append(piece))
+        return pieces
+
+
+def _vectorised(problem: Problem, batch: Examples, of: str) -> dict[str, Tensor]:
+    return per_example_gradients(problem, batch.inputs, batch.targets, of)
+
+
+def by_token(piece: Piece, tokens: int) -> Piece:
+    """A piece with each token as an example of its own, [batch · tokens, 1, ...]: what it adds to the gradient.
+
+    Raises:
+        ValueError: The piece does not know its tokens apart.
+    """
+    if isinstance(piece, Outer) and piece.a.shape[1] == tokens:
+        a, delta = (t.reshape(-1, 1, t.shape[-1]) for t in (piece.a, piece.delta))
+        return Outer(a, delta, piece.start)
+    if isinstance(piece, Rows) and piece.index.shape[1] == tokens:
+        return Rows(piece.index.reshape(-1, 1), piece.delta.reshape(-1, 1, piece.delta.shape[-1]), piece.rows, piece.start)
+    raise ValueError(f"expected factors of {tokens} tokens, got {type(piece).__name__} of {_shape(piece)}")
+
+
+def _shape(piece: Piece) -> list[int]:
+    part: torch.Tensor = piece.value if isinstance(piece, Dense) else piece.delta
+    return list(part.shape)
