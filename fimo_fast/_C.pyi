@@ -16,7 +16,13 @@ def project(
     num_threads: int,
 ) -> None: ...
 def outer_project(
-    a: _Array, delta: _Array, kinds: str, numbers: Sequence[int], out: _Array, num_threads: int
+    a: _Array,
+    delta: _Array,
+    kinds: str,
+    numbers: Sequence[int],
+    offset: int | None,
+    out: _Array,
+    num_threads: int,
 ) -> None: ...
 def outer_dot(a: _Array, delta: _Array, a2: _Array, delta2: _Array, out: _Array, num_threads: int) -> None: ...
 def outer_dot_materialises(batch: int, tokens: int, batch2: int, tokens2: int, n: int, m: int) -> bool: ...

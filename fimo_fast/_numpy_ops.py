@@ -59,13 +59,15 @@ def project(
     return result
 
 
-def outer_project(a: np.ndarray, delta: np.ndarray, kinds: str, numbers: list[int], out: Any = None) -> np.ndarray:
+def outer_project(
+    a: np.ndarray, delta: np.ndarray, kinds: str, numbers: list[int], offset: int | None = None, out: Any = None
+) -> np.ndarray:
     """Factors [batch, tokens, dim] or [batch, dim]; the sketch as in `_sketch_args`."""
     shape = (a.shape[0], sketch_dim(kinds, numbers))
     result = np.zeros(shape, dtype=_accumulator(a)) if out is None else out
     if out is not None:
         check_out(out, np.ndarray, shape, _accumulator(a), "a")
-    _C.outer_project(a, delta, kinds, numbers, result, torch.get_num_threads())
+    _C.outer_project(a, delta, kinds, numbers, offset, result, torch.get_num_threads())
     return result
 
 

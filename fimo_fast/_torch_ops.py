@@ -30,7 +30,7 @@ _library = torch.library.Library("fimo_fast", "DEF")
 _SKETCH_ARGS = "str kind, int input_dim, int sketch_dim, int seed, int nonzeros, int offset"
 _library.define(f"project(Tensor grads, {_SKETCH_ARGS}) -> Tensor")
 _library.define(f"project_(Tensor grads, Tensor(a!) out, {_SKETCH_ARGS}) -> ()")
-_OUTER_SKETCH_ARGS = "str kinds, int[] numbers"
+_OUTER_SKETCH_ARGS = "str kinds, int[] numbers, int? offset=None"
 _library.define(f"outer_project(Tensor a, Tensor delta, {_OUTER_SKETCH_ARGS}) -> Tensor")
 _library.define(f"outer_project_(Tensor a, Tensor delta, Tensor(a!) out, {_OUTER_SKETCH_ARGS}) -> ()")
 _library.define("outer_dot(Tensor a, Tensor delta, Tensor a2, Tensor delta2) -> Tensor")
@@ -100,16 +100,20 @@ def project_cpu(
     return out
 
 
-def outer_project_into_cpu(a: Tensor, delta: Tensor, out: Tensor, kinds: str, numbers: list[int]) -> None:
+def outer_project_into_cpu(
+    a: Tensor, delta: Tensor, out: Tensor, kinds: str, numbers: list[int], offset: int | None = None
+) -> None:
     """Adds into ``out``."""
-    _C.outer_project(_unit_stride(a), _unit_stride(delta), kinds, numbers, out, torch.get_num_threads())
+    threads = torch.get_num_threads()
+    _C.outer_project(_unit_stride(a), _unit_stride(delta), kinds, numbers, offset, out, threads)
     _written(out)
 
 
-def outer_project_cpu(a: Tensor, delta: Tensor, kinds: str, numbers: list[int]) -> Tensor:
+def outer_project_cpu(a: Tensor, delta: Tensor, kinds: str, numbers: list[int], offset: int | None = None) -> Tensor:
     """A new tensor [batch, sketch_dim]."""
     out = a.new_zeros(a.shape[0], sketch_dim(kinds, numbers), dtype=_ACCUMULATOR[a.dtype])
-    _C.outer_project(_unit_stride(a), _unit_stride(delta), kinds, numbers, out, torch.get_num_threads())
+    threads = torch.get_num_threads()
+    _C.outer_project(_unit_stride(a), _unit_stride(delta), kinds, numbers, offset, out, threads)
     return out
 
 
@@ -223,14 +227,16 @@ def _project_into_cuda(
     reference.project(grads, from_args(kind, [input_dim, sketch_dim, seed, nonzeros]), offset, out)
 
 
-def _outer_project_cuda(a: Tensor, delta: Tensor, kinds: str, numbers: list[int]) -> Tensor:
+def _outer_project_cuda(a: Tensor, delta: Tensor, kinds: str, numbers: list[int], offset: int | None = None) -> Tensor:
     _warn_reference("outer_project")
-    return reference.outer_project(a, delta, from_args(kinds, numbers))
+    return reference.outer_project(a, delta, from_args(kinds, numbers), offset or 0)
 
 
-def _outer_project_into_cuda(a: Tensor, delta: Tensor, out: Tensor, kinds: str, numbers: list[int]) -> None:
+def _outer_project_into_cuda(
+    a: Tensor, delta: Tensor, out: Tensor, kinds: str, numbers: list[int], offset: int | None = None
+) -> None:
     _warn_reference("outer_project")
-    out += reference.outer_project(a, delta, from_args(kinds, numbers))
+    out += reference.outer_project(a, delta, from_args(kinds, numbers), offset or 0)
 
 
 def _outer_dot_cuda(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
@@ -290,11 +296,11 @@ def _project_into_fake(grads: Tensor, out: Tensor, *rest: Any) -> None:
     return None
 
 
-def _outer_project_fake(a: Tensor, delta: Tensor, kinds: str, numbers: list[int]) -> Tensor:
+def _outer_project_fake(a: Tensor, delta: Tensor, kinds: str, numbers: list[int], offset: int | None = None) -> Tensor:
     return a.new_empty((a.shape[0], sketch_dim(kinds, numbers)), dtype=accumulator(a.dtype))
 
 
-def _outer_project_into_fake(a: Tensor, delta: Tensor, out: Tensor, kinds: str, numbers: list[int]) -> None:
+def _outer_project_into_fake(a: Tensor, delta: Tensor, out: Tensor, *rest: Any) -> None:
     return None
 
 

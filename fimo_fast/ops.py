@@ -127,11 +127,12 @@ def _project_composition(grads: Array, sketch: Composition, offset: int | None, 
     return project(between[:, reached.start : reached.stop], sketch.second, reached.start, out)
 
 
-def outer_project(a: Array, delta: Array, sketch: Sketch, out: Array | None = None) -> Array:
+def outer_project(a: Array, delta: Array, sketch: Sketch, offset: int | None = None, out: Array | None = None) -> Array:
     """Sketches of per-example gradients of a linear layer, from their factors.
 
     With ``G_b = sum_t delta[b, t] a[b, t]^T`` (inputs a and output gradients delta of the layer),
-    flattened row by row, returns ``out + project(G, sketch)``. What is formed depends on the sketch:
+    flattened row by row, returns ``out + project(G, sketch, offset)``. What is formed depends on the
+    sketch:
 
     - `Factored`: the sketches of a_t and delta_t, whose outer products are summed.
     - `TensorSketch`: CountSketches of a_t and delta_t, and their Walsh-Hadamard transforms.
@@ -145,7 +146,11 @@ def outer_project(a: Array, delta: Array, sketch: Sketch, out: Array | None = No
     Args:
         a: [B, T, n]; or [B, n], meaning T = 1 (both arguments then).
         delta: [B, T, m].
-        sketch: of m * n numbers; a `Factored` or `TensorSketch` of n (a) and m (delta).
+        sketch: of m * n numbers, or with ``offset`` of more; a `Factored` or `TensorSketch` of n (a)
+            and m (delta).
+        offset: position of G in the sketch's input, for one sketch of a whole model's gradient. Not
+            for `Factored` and `TensorSketch`, which are sketches of one layer. Default: the input is
+            G, nothing more.
         out: [B, sketch_dim] of the result's type, unit stride in its rows; the sketches are added to
             it, so that those of several layers can be summed.
 
@@ -154,8 +159,8 @@ def outer_project(a: Array, delta: Array, sketch: Sketch, out: Array | None = No
 
     Raises:
         TypeError: a wrong or mixed dtype, NumPy and torch mixed, or no sketch.
-        ValueError: shapes that do not match, or an ``out`` that is read-only or shares memory with
-            an input.
+        ValueError: shapes or an offset that do not match, or an ``out`` that is read-only or shares
+            memory with an input.
         RuntimeError: an input or ``out`` requires grad while gradients are recorded.
 
     >>> import torch
@@ -167,34 +172,48 @@ def outer_project(a: Array, delta: Array, sketch: Sketch, out: Array | None = No
     if not isinstance(sketch, (VectorSketch, Composition, Factored, TensorSketch)):
         raise TypeError(f"sketch: expected a sketch of fimo_fast.sketch, got {type(sketch).__name__}")
     kinds, numbers = to_args(sketch)
-    done = short_way("outer_project", (a, delta), kinds, numbers) if out is None else None
-    if done is not None:
-        return done
+    if out is None and (offset is None or type(offset) is int):
+        done = short_way("outer_project", (a, delta), kinds, numbers, offset)
+        if done is not None:
+            return done
     check_arrays({"a": a, "delta": delta}, (2, 3), "[batch, tokens, dim] or [batch, dim], the same rank for both")
     check_factors(("a", "delta"), a, delta)
-    _check_outer_sketch(sketch, a.shape[-1], delta.shape[-1])
+    offset = _check_outer_sketch(sketch, a.shape[-1], delta.shape[-1], offset)
     if isinstance(a, np.ndarray):
         factors = (_numpy_ops.native_layout(a), _numpy_ops.native_layout(delta))
-        return _numpy_ops.outer_project(*factors, kinds, numbers, out)
+        return _numpy_ops.outer_project(*factors, kinds, numbers, offset, out)
     if out is None:
-        result: Tensor = torch.ops.fimo_fast.outer_project(a, delta, kinds, numbers)
+        result: Tensor = torch.ops.fimo_fast.outer_project(a, delta, kinds, numbers, offset)
         return result
     check_torch_out(out, (a.shape[0], sketch.sketch_dim), accumulator(a.dtype), "a", a)
-    torch.ops.fimo_fast.outer_project_(a, delta, out, kinds, numbers)
+    torch.ops.fimo_fast.outer_project_(a, delta, out, kinds, numbers, offset)
     return out
 
 
-def _check_outer_sketch(sketch: Sketch, n: int, m: int) -> None:
-    """Checks that ``sketch`` applies to outer products of m and n numbers."""
+def _check_outer_sketch(sketch: Sketch, n: int, m: int, offset: int | None) -> int | None:
+    """The offset, once ``sketch`` applies there to outer products of m and n numbers."""
     if isinstance(sketch, Composition):
-        return _check_outer_sketch(sketch.first, n, m)
+        return _check_outer_sketch(sketch.first, n, m, offset)
     if isinstance(sketch, VectorSketch):
+        if offset is not None:
+            start = integer("offset", offset, 0, sketch.input_dim, f"input_dim = {sketch.input_dim}")
+            if m * n > sketch.input_dim - start:
+                raise ValueError(
+                    f"sketch: expected input_dim of at least offset + {m} * {n} = {start + m * n} "
+                    f"(the last dimensions of delta and a), got {sketch.input_dim}"
+                )
+            return start
         if sketch.input_dim != m * n:
             raise ValueError(
                 f"sketch: expected input_dim {m} * {n} = {m * n} (the last dimensions of delta and a), "
-                f"got {sketch.input_dim}"
+                f"got {sketch.input_dim}; give offset to sketch a slice of a longer gradient"
             )
         return None
+    if offset is not None:
+        raise ValueError(
+            f"offset: expected None for a {type(sketch).__name__}, a sketch of the factors of one layer, "
+            f"which has no columns for a slice of a longer gradient; got {offset!r}"
+        )
     if isinstance(sketch, Factored):
         dims = (sketch.a.input_dim, sketch.delta.input_dim)
     else:

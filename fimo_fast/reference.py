@@ -253,9 +253,9 @@ def _gradients(a: Tensor, delta: Tensor) -> Tensor:
     return torch.einsum("btm,btn->bmn", delta.to(dtype), a.to(dtype)).flatten(1)
 
 
-def outer_project(a: Tensor, delta: Tensor, sketch: Sketch) -> Tensor:
+def outer_project(a: Tensor, delta: Tensor, sketch: Sketch, offset: int = 0) -> Tensor:
     """Sketches of the formed gradients, see `fimo_fast.ops.outer_project`."""
-    return project(_gradients(a, delta), sketch)
+    return project(_gradients(a, delta), sketch, offset)
 
 
 def outer_dot(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ class SketchArgs {
 };
 
 void outer_project(py::handle a, py::handle delta, const std::string& kinds, const std::vector<std::int64_t>& numbers,
-                   py::handle out, int num_threads) {
+                   std::optional<std::int64_t> offset, py::handle out, int num_threads) {
   const TensorArg a_arg(a, "a", {2, 3}), delta_arg(delta, "delta", a_arg.ndim()), out_arg(out, "out", 2, TensorArg::kWrite);
   out_arg.must_not_overlap(a_arg);
   out_arg.must_not_overlap(delta_arg);
@@ -120,7 +120,7 @@ void outer_project(py::handle a, py::handle delta, const std::string& kinds, con
   checked_threads(num_threads);
   {
     const py::gil_scoped_release release;
-    fimo::outer_project(a_view, delta_view, sketch, then, out_view, num_threads);
+    fimo::outer_project(a_view, delta_view, sketch, then, offset, out_view, num_threads);
   }
   count_call(kOuterProject);
 }
@@ -278,8 +278,8 @@ PYBIND11_MODULE(_C, m) {
 
   m.def("project", &project, py::arg("grads"), py::arg("kind"), py::arg("input_dim"), py::arg("sketch_dim"), py::arg("seed"),
         py::arg("nonzeros"), py::arg("offset"), py::arg("out"), py::arg("num_threads"));
-  m.def("outer_project", &outer_project, py::arg("a"), py::arg("delta"), py::arg("kinds"), py::arg("numbers"), py::arg("out"),
-        py::arg("num_threads"));
+  m.def("outer_project", &outer_project, py::arg("a"), py::arg("delta"), py::arg("kinds"), py::arg("numbers"),
+        py::arg("offset"), py::arg("out"), py::arg("num_threads"));
   m.def("outer_dot", &outer_dot, py::arg("a"), py::arg("delta"), py::arg("a2"), py::arg("delta2"), py::arg("out"),
         py::arg("num_threads"));
   m.def("outer_dot_materialises", &fimo::outer_dot_materialises, py::arg("batch"), py::arg("tokens"), py::arg("batch2"),

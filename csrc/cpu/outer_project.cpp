@@ -3,6 +3,7 @@
 #include "fimo_fast/outer_project.h"
 
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "dispatch.h"
@@ -36,7 +37,9 @@ void check_dim(const char* name, std::int64_t expected, const char* like, std::i
   require(got == expected, "sketch: expected ", name, " ", expected, " (", like, "), got ", got);
 }
 
-void check(const OuterSketch& sketch, std::int64_t n, std::int64_t m) {
+void check(const OuterSketch& sketch, std::int64_t n, std::int64_t m, std::optional<std::int64_t> offset) {
+  require(!offset || std::holds_alternative<Sketch>(sketch),
+          "offset: expected none for a sketch of the factors, which has no columns for a slice of a longer vector");
   if (const auto* factored = std::get_if<FactoredSketch>(&sketch)) {
     validate(factored->a);
     validate(factored->delta);
@@ -53,18 +56,36 @@ void check(const OuterSketch& sketch, std::int64_t n, std::int64_t m) {
     const Sketch& vector = std::get<Sketch>(sketch);
     validate(vector);
     // Not n * m, which may overflow.
-    require(n > 0 && vector.input_dim % n == 0 && vector.input_dim / n == m, "sketch: expected input_dim ", m, " * ", n,
-            " (the last dimensions of delta and a), got ", vector.input_dim);
+    if (offset) {
+      check_offset(*offset, vector.input_dim);
+      require(n == 0 || m <= (vector.input_dim - *offset) / n, "sketch: expected input_dim of at least offset + ", m, " * ", n,
+              " (the last dimensions of delta and a), got ", vector.input_dim, " and offset ", *offset);
+    } else {
+      require(n > 0 && vector.input_dim % n == 0 && vector.input_dim / n == m, "sketch: expected input_dim ", m, " * ", n,
+              " (the last dimensions of delta and a), got ", vector.input_dim);
+    }
     require(vector.kind != SketchKind::kMask || (n <= kMaxMaskDim && m <= kMaxMaskDim),
             "sketch: expected last dimensions up to 2^32 for a mask, got ", n, " and ", m);
   }
+}
+
+/// The outputs of a mask whose coordinates lie in [begin, end); consecutive, since strata are.
+Range kept_outputs(const Sketch& sketch, std::int64_t begin, std::int64_t end) {
+  const auto coordinate = [&](std::int64_t c) {
+    return mask_entry(sketch.input_dim, sketch.sketch_dim, sketch.seed, c).coordinate;
+  };
+  Range outputs{mask_output(sketch.input_dim, sketch.sketch_dim, begin),
+                mask_output(sketch.input_dim, sketch.sketch_dim, end - 1) + 1};
+  if (coordinate(outputs.begin) < begin) ++outputs.begin;
+  if (outputs.end > outputs.begin && coordinate(outputs.end - 1) >= end) --outputs.end;
+  return outputs;
 }
 
 /// Where the entries of G that a mask keeps lie in the factors.
 struct MaskPositions {
   Workspace row, column, scale;
 
-  MaskPositions(const Sketch& sketch, std::int64_t n, Range outputs, DType acc, int num_threads)
+  MaskPositions(const Sketch& sketch, std::int64_t offset, std::int64_t n, Range outputs, DType acc, int num_threads)
       : row((outputs.end - outputs.begin) * 4),
         column((outputs.end - outputs.begin) * 4),
         scale((outputs.end - outputs.begin) * dtype_size(acc)) {
@@ -74,8 +95,8 @@ struct MaskPositions {
       for (std::int64_t c = begin; c < smaller(begin + kSome, outputs.end); ++c) {
         const MaskEntry entry = mask_entry(sketch.input_dim, sketch.sketch_dim, sketch.seed, c);
         const std::int64_t at = c - outputs.begin;
-        row.as<std::uint32_t>()[at] = static_cast<std::uint32_t>(entry.coordinate / n);
-        column.as<std::uint32_t>()[at] = static_cast<std::uint32_t>(entry.coordinate % n);
+        row.as<std::uint32_t>()[at] = static_cast<std::uint32_t>((entry.coordinate - offset) / n);
+        column.as<std::uint32_t>()[at] = static_cast<std::uint32_t>((entry.coordinate - offset) % n);
         const double root = std::sqrt(static_cast<double>(entry.length));
         if (acc == DType::kFloat64) {
           scale.as<double>()[at] = root;
@@ -87,14 +108,15 @@ struct MaskPositions {
   }
 };
 
-void project_mask(const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch, const MatrixView& out,
-                  int num_threads) {
+/// `kept` are the outputs that keep an entry of the slice at `offset`, and the columns of `out`.
+void project_mask(const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch, std::int64_t offset,
+                  Range kept, const MatrixView& out, int num_threads) {
   constexpr std::int64_t kMaxOutputs = std::int64_t{1} << 16;  // positions held at a time
   const auto kernel = kernels().outer_mask[static_cast<int>(a.dtype)];
-  for (std::int64_t first = 0; first < sketch.sketch_dim; first += kMaxOutputs) {
-    const std::int64_t count = smaller(kMaxOutputs, sketch.sketch_dim - first);
+  for (std::int64_t first = kept.begin; first < kept.end; first += kMaxOutputs) {
+    const std::int64_t count = smaller(kMaxOutputs, kept.end - first);
     const int threads = useful_threads(static_cast<double>(a.batch) * static_cast<double>(a.tokens * count), num_threads);
-    const MaskPositions positions(sketch, a.dim, {first, first + count}, out.dtype, threads);
+    const MaskPositions positions(sketch, offset, a.dim, {first, first + count}, out.dtype, threads);
     const std::int64_t example_parts = smaller(a.batch, 4 * std::int64_t{threads});
     const std::int64_t output_parts = smaller(ceil_div(threads, example_parts), ceil_div(count, 256));
     parallel_for(example_parts * output_parts, threads, [&](std::int64_t task) {
@@ -105,7 +127,8 @@ void project_mask(const ConstTensor3View& a, const ConstTensor3View& delta, cons
               delta.batch_stride, delta.token_stride, examples.end - examples.begin, a.tokens, outputs.end - outputs.begin,
               positions.row.as<std::uint32_t>() + outputs.begin, positions.column.as<std::uint32_t>() + outputs.begin,
               advance(positions.scale.get(), outputs.begin, out.dtype),
-              advance(out.data, examples.begin * out.row_stride + first + outputs.begin, out.dtype), out.row_stride});
+              advance(out.data, examples.begin * out.row_stride + first - kept.begin + outputs.begin, out.dtype),
+              out.row_stride});
     });
   }
 }
@@ -133,49 +156,50 @@ void form_entries(const Kernels& table, const ConstTensor3View& a, const ConstTe
 }
 
 /// Tiles of consecutive entries of the formed gradients of some examples, each projected at its offset.
-void project_formed(const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch, const MatrixView& out,
-                    int num_threads) {
+void project_formed(const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch, std::int64_t offset,
+                    const MatrixView& out, int num_threads) {
   const Kernels& table = kernels();
   const DType acc = out.dtype;
   const std::int64_t element = dtype_size(acc), panel = table.panel[static_cast<int>(a.dtype)];
   const bool dense = sketch.kind == SketchKind::kRademacher || sketch.kind == SketchKind::kGaussian;
-  // Tiles are cut at multiples of an SRHT's block, and so give the bits of one piece.
+  // Tiles are cut at multiples of an SRHT's block of the sketch's input, and so give the bits of one piece.
   const std::int64_t unit = sketch.kind == SketchKind::kSrht ? srht_block(sketch) : 1;
   // Long tiles: projecting one reads and writes its rows of out. For dense sketches many rows share the generated entries.
   const std::int64_t wanted = dense ? 16384 : larger(131072, 8 * sketch.sketch_dim);
-  const std::int64_t tile = smaller(round_up(wanted, unit), sketch.input_dim), tile_bytes = tile * element;
+  const std::int64_t size = a.dim * delta.dim;
+  const std::int64_t longest = round_up(wanted, unit), tile = smaller(longest, size), tile_bytes = tile * element;
   const std::int64_t group = dense ? larger(1, smaller(512, kMaxTileBytes / tile_bytes)) : rows_at_once(tile_bytes, kTileBytes);
   for_groups(a.batch, group, num_threads, [&](Range examples, int threads) {
     const std::int64_t count = examples.end - examples.begin;
     const Workspace formed(count * tile_bytes);
     const MatrixView target{advance(out.data, examples.begin * out.row_stride, acc), acc, count, out.cols, out.row_stride};
-    for (std::int64_t first = 0; first < sketch.input_dim; first += tile) {
-      const Range entries{first, smaller(first + tile, sketch.input_dim)};
-      const std::int64_t size = entries.end - entries.begin;
+    for (Range entries{0, 0}; entries.end < size;) {
+      entries = {entries.end, smaller(entries.end + longest - (offset + entries.end) % unit, size)};
+      const std::int64_t length = entries.end - entries.begin;
       const std::int64_t parts = smaller(count, threads);
       parallel_for(parts, threads, [&](std::int64_t part) {
-        const Workspace packed(smaller(kPartTokens, a.tokens) * round_up(smaller(a.dim, size), panel) * element);
+        const Workspace packed(smaller(kPartTokens, a.tokens) * round_up(smaller(a.dim, length), panel) * element);
         const Range some = part_of(count, parts, part, 1);
         for (std::int64_t e = some.begin; e < some.end; ++e) {
           form_entries(table, a, delta, examples.begin + e, entries, packed, advance(formed.get(), e * tile, acc));
         }
       });
-      project({formed.get(), acc, count, size, tile}, sketch, first, target, threads);
+      project({formed.get(), acc, count, length, tile}, sketch, offset + entries.begin, target, threads);
     }
   });
 }
 
-/// `sketch` alone.
-void project_outer(const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch, const MatrixView& out,
-                   int num_threads) {
+/// `sketch` alone. Of a mask, `out` has the columns `reached` only.
+void project_outer(const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch, std::int64_t offset,
+                   Range reached, const MatrixView& out, int num_threads) {
   if (const auto* factored = std::get_if<FactoredSketch>(&sketch)) {
     project_factored(a, delta, *factored, out, num_threads);
   } else if (const auto* tensor = std::get_if<TensorSketch>(&sketch)) {
     project_tensor(a, delta, *tensor, out, num_threads);
   } else if (std::get<Sketch>(sketch).kind == SketchKind::kMask) {
-    project_mask(a, delta, std::get<Sketch>(sketch), out, num_threads);
+    project_mask(a, delta, std::get<Sketch>(sketch), offset, reached, out, num_threads);
   } else {
-    project_formed(a, delta, std::get<Sketch>(sketch), out, num_threads);
+    project_formed(a, delta, std::get<Sketch>(sketch), offset, out, num_threads);
   }
 }
 
@@ -192,9 +216,9 @@ ConstTensor3View some_examples(const ConstTensor3View& x, Range examples) {
 }  // namespace
 
 void outer_project(const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch,
-                   const std::vector<Sketch>& then, const MatrixView& out, int num_threads) {
+                   const std::vector<Sketch>& then, std::optional<std::int64_t> slice, const MatrixView& out, int num_threads) {
   check_factors(a, delta, "a", "delta");
-  check(sketch, a.dim, delta.dim);
+  check(sketch, a.dim, delta.dim, slice);
   std::int64_t k = sketch_dim(sketch), widest = 0;
   for (const Sketch& next : then) {
     validate(next);
@@ -204,8 +228,16 @@ void outer_project(const ConstTensor3View& a, const ConstTensor3View& delta, con
   }
   check_out(out, a.batch, k, a.dtype);
   const DType acc = out.dtype;
-  if (a.batch == 0 || a.tokens == 0) return;
-  if (then.empty()) return project_outer(a, delta, sketch, out, num_threads);
+  if (a.batch == 0 || a.tokens == 0 || a.dim == 0 || delta.dim == 0) return;
+  const std::int64_t offset = slice.value_or(0);
+  // What a slice reaches of the first sketch's outputs; the rest of them is zero.
+  const auto* mask = std::get_if<Sketch>(&sketch);
+  const bool masked = mask && mask->kind == SketchKind::kMask;
+  const Range reached = masked ? kept_outputs(*mask, offset, offset + a.dim * delta.dim) : Range{0, sketch_dim(sketch)};
+  if (then.empty()) {
+    const MatrixView target{advance(out.data, reached.begin, acc), acc, out.rows, reached.end - reached.begin, out.row_stride};
+    return project_outer(a, delta, sketch, offset, reached, target, num_threads);
+  }
 
   // Sketches between the first and the last live in two workspaces, for some examples at a time.
   const std::int64_t row_bytes = widest * dtype_size(acc);
@@ -217,14 +249,14 @@ void outer_project(const ConstTensor3View& a, const ConstTensor3View& delta, con
       std::memset(workspace.get(), 0, static_cast<std::size_t>(count * cols * dtype_size(acc)));
       return MatrixView{workspace.get(), acc, count, cols, cols};
     };
-    MatrixView last = zeros(from, sketch_dim(sketch));
-    project_outer(some_examples(a, examples), some_examples(delta, examples), sketch, last, threads);
+    MatrixView last = zeros(from, reached.end - reached.begin);
+    project_outer(some_examples(a, examples), some_examples(delta, examples), sketch, offset, reached, last, threads);
     for (std::size_t i = 0; i < then.size(); ++i) {
       const bool is_last = i + 1 == then.size();
       const MatrixView next =
           is_last ? MatrixView{advance(out.data, examples.begin * out.row_stride, acc), acc, count, k, out.row_stride}
                   : zeros(to, then[i].sketch_dim);
-      project({last.data, acc, count, last.cols, last.row_stride}, then[i], 0, next, threads);
+      project({last.data, acc, count, last.cols, last.row_stride}, then[i], i == 0 ? reached.begin : 0, next, threads);
       last = next;
       if (!is_last) std::swap(from, to);
     }

@@ -237,7 +237,7 @@ void validate(const Sketch& sketch) {
 
 void project(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out, int num_threads) {
   validate(sketch);
-  require(offset >= 0 && offset <= sketch.input_dim, "offset: expected 0 to input_dim = ", sketch.input_dim, ", got ", offset);
+  check_offset(offset, sketch.input_dim);
   require(grads.cols <= sketch.input_dim - offset, "grads: expected at most input_dim - offset = ", sketch.input_dim - offset,
           " columns, got ", grads.cols);
   require(out.rows == grads.rows && out.cols == sketch.sketch_dim, "out: expected shape [", grads.rows, ", ", sketch.sketch_dim,

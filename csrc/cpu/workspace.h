@@ -64,6 +64,11 @@ inline void check_out(const MatrixView& out, std::int64_t rows, std::int64_t col
           dtype_name(out.dtype));
 }
 
+/// Checks where a slice of a sketch's input begins.
+inline void check_offset(std::int64_t offset, std::int64_t input_dim) {
+  require(offset >= 0 && offset <= input_dim, "offset: expected 0 to input_dim = ", input_dim, ", got ", offset);
+}
+
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 inline std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }

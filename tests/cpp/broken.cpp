@@ -51,7 +51,7 @@ void project(fimo::SketchKind kind, std::int64_t nonzeros, const Arrays& arrays,
 /// Both factors are `in`.
 void outer_project(const fimo::OuterSketch& sketch, std::int64_t sketch_dim, const Arrays& arrays) {
   const fimo::ConstTensor3View view{arrays.in, DType::kFloat32, kRows, 1, kDim, arrays.row_stride, kDim};
-  fimo::outer_project(view, view, sketch, {}, {arrays.out, DType::kFloat32, kRows, sketch_dim, sketch_dim}, 1);
+  fimo::outer_project(view, view, sketch, {}, {}, {arrays.out, DType::kFloat32, kRows, sketch_dim, sketch_dim}, 1);
 }
 
 fimo::Sketch sketch(fimo::SketchKind kind, std::int64_t input_dim, std::int64_t sketch_dim, std::int64_t nonzeros = 0) {

@@ -3,6 +3,7 @@
 // definitions applied to gradients formed in plain loops; for other numbers, those of one thread and of every batch.
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,9 +45,9 @@ void add_outer(const Vector<T>& left, const Vector<T>& right, Vector<T>& sums) {
 }
 
 template <class T>
-Vector<T> apply(const SketchDefinition& definition, const fimo::Sketch& sketch, const Vector<T>& x) {
+Vector<T> apply(const SketchDefinition& definition, const fimo::Sketch& sketch, const Vector<T>& x, std::int64_t first = 0) {
   Vector<T> out = zeros<T>(sketch.sketch_dim);
-  definition.add(sketch, 0, x, out.data());
+  definition.add(sketch, first, x, out.data());
   return out;
 }
 
@@ -65,6 +66,7 @@ struct Case {
   std::vector<fimo::Sketch> then;
   std::int64_t sketch_dim;
   bool exact;  // for small integers
+  std::optional<std::int64_t> offset{};
 };
 
 std::vector<Case> cases(Random& random, const Shape& s) {
@@ -74,6 +76,9 @@ std::vector<Case> cases(Random& random, const Shape& s) {
   for (const SketchDefinition& definition : sketch_definitions()) {
     const fimo::Sketch sketch = definition.make(s.n * s.m, std::min(k, s.n * s.m), seed);
     all.push_back({definition.name, sketch, {}, sketch.sketch_dim, true});
+    const std::int64_t offset = random.pick<std::int64_t>({0, 1, 70, 1000, std::int64_t{1} << 40});
+    const fimo::Sketch longer = definition.make(offset + s.n * s.m + random.integer(0, 50), std::min(k, s.n * s.m), seed);
+    all.push_back({std::string("slice for ") + definition.name, longer, {}, longer.sketch_dim, true, offset});
     const fimo::Sketch a = definition.make(s.n, std::min(k, s.n), seed);
     const fimo::Sketch delta = definition.make(s.m, std::min<std::int64_t>(7, s.m), seed + 1);
     all.push_back({std::string("factored ") + definition.name,
@@ -106,7 +111,7 @@ Vector<T> defined(const Case& c, const Input& a, const Input& delta, std::int64_
   if (const auto* vector = std::get_if<fimo::Sketch>(&c.sketch)) {
     Vector<T> gradient = zeros<T>(a.dim() * delta.dim());
     for (std::int64_t t = 0; t < a.tokens(); ++t) add_outer(token<T>(delta, b, t), token<T>(a, b, t), gradient);
-    result = apply(definition_of(*vector), *vector, gradient);
+    result = apply(definition_of(*vector), *vector, gradient, c.offset.value_or(0));
   } else if (const auto* factored = std::get_if<fimo::FactoredSketch>(&c.sketch)) {
     result = zeros<T>(c.sketch_dim);
     for (std::int64_t t = 0; t < a.tokens(); ++t) {
@@ -162,13 +167,13 @@ void check_case(Random& random, fimo::DType dtype, Values values, const Shape& s
                fimo::dtype_name(dtype), " [", s.batch, ", ", s.tokens, "], n ", s.n, ", m ", s.m);
     Output<T> out(s.batch, c.sketch_dim, lead, gap);
     out.set(zeros<T>(s.batch * c.sketch_dim));
-    fimo::outer_project(a.tensor(), delta.tensor(), c.sketch, c.then, out.view(), threads);
+    fimo::outer_project(a.tensor(), delta.tensor(), c.sketch, c.then, c.offset, out.view(), threads);
     expect(out.canaries_alive(), "nothing written outside the output");
     const Vector<T> result = out.contents();
     expect(close(result, expected, s.tokens + s.n * s.m, integers && c.exact), "the definition on formed gradients");
     if (threads == 1) serial = result;
     expect(out.equals(serial), "threads do not change the bits");
-    fimo::outer_project(a.tensor(), delta.tensor(), c.sketch, c.then, out.view(), threads);
+    fimo::outer_project(a.tensor(), delta.tensor(), c.sketch, c.then, c.offset, out.view(), threads);
     Vector<T> twice = serial;
     for (T& value : twice) value *= 2;
     expect(close(out.contents(), twice, s.tokens + s.n * s.m, false), "the output is added into");

@@ -115,6 +115,74 @@ def test_tiles_are_cut_at_the_blocks_of_an_srht(isa):
         assert_same_bits(outer_project(a, delta, sketch), project(formed(a, delta), sketch))
 
 
+SLICED = ["rademacher", "gaussian", "sjlt", "srht", "mask", "grass", "three stages"]
+
+
+def sliced(name, input_dim, n, m):
+    """A sketch of more than one layer, and where in its input a layer may lie: in the way of a block, and of a mask."""
+    sketch = sketches(input_dim, 1, k=60)[name]
+    offsets = [0, 1, 333, input_dim - m * n]
+    if name in ("mask", "grass"):
+        mask = sketch if name == "mask" else sketch.first
+        kept = [j for j in reference.mask_coordinates(mask)[0] if m * n < j <= input_dim - m * n]
+        # The slice's first entry is kept, the last one is, and the one after it.
+        offsets += [kept[7], kept[9] + 1 - m * n, kept[11] - m * n]
+    return sketch, offsets
+
+
+@pytest.mark.parametrize("input_dim", [5000, 2**31 + 5000, 2**40 + 5000], ids=str)
+@pytest.mark.parametrize("name", SLICED)
+def test_an_offset_is_that_of_project(isa, name, input_dim):
+    a, delta = (torch.randint(-3, 4, x.shape).float() for x in factors(3, 2, 37, 29))
+    gradient = formed(a, delta)
+    sketch, offsets = sliced(name, input_dim, 37, 29)
+    out = torch.randint(-9, 9, (3, sketch.sketch_dim)).float()
+    for offset in offsets:
+        assert_same_bits(outer_project(a, delta, sketch, offset), project(gradient, sketch, offset))
+        expected = project(gradient, sketch, offset, out.clone())
+        actual = outer_project(a, delta, sketch, offset, out.clone())
+        torch.testing.assert_close(actual, expected)  # compositions: out joins the sum at another place
+        if not isinstance(sketch, Composition):
+            assert_same_bits(actual, expected)
+
+
+def test_tiles_of_a_slice_are_cut_at_the_blocks_of_an_srht(isa):
+    n, m = 601, 1103
+    a, delta = (torch.randint(-3, 4, x.shape).float() for x in factors(2, 1, n, m))
+    for k in (3000, 40000):
+        sketch = SRHT(2 * n * m, k, seed=1)
+        for offset in (3, sketch.block - 1, 5 * sketch.block):
+            assert_same_bits(outer_project(a, delta, sketch, offset), project(formed(a, delta), sketch, offset))
+
+
+@pytest.mark.parametrize("name", SLICED)
+def test_layers_add_up_to_the_sketch_of_the_model(isa, with_threads, name):
+    layers = [factors(5, 3, 20, 30), factors(5, 2, 7, 9), factors(5, 40, 31, 33)]
+    model = torch.cat([formed(a, delta) for a, delta in layers], dim=1)
+    sketch = sketches(model.shape[1], 1, k=60)[name]
+
+    def run(batch):
+        out, offset = torch.zeros(5, sketch.sketch_dim)[batch], 0
+        for a, delta in layers:
+            outer_project(a[batch], delta[batch], sketch, offset=offset, out=out)
+            offset += a.shape[-1] * delta.shape[-1]
+        return out
+
+    alone = with_threads(1, run, slice(None))
+    torch.testing.assert_close(alone, project(model, sketch), atol=1e-4, rtol=1e-4)
+    assert_same_bits(with_threads(5, run, slice(None)), alone)
+    assert_same_bits(run(slice(2, 3)), alone[2:3])
+
+
+@pytest.mark.parametrize("name", SLICED)
+def test_reference_takes_an_offset(name):
+    a, delta = factors(3, 2, 6, 5, dtype=torch.float64)
+    sketch = sketches(100, 1)[name]
+    expected = formed(a, delta) @ matrix(sketch)[:, 37:67].T
+    torch.testing.assert_close(reference.outer_project(a, delta, sketch, 37), expected)
+    torch.testing.assert_close(outer_project(a, delta, sketch, 37), expected)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [(67, 1, 97, 31), (5, 3, 33, 8), (3, 600, 40, 30), (1, 1100, 9, 5)], ids=str)
 def test_bits_depend_on_nothing_but_the_example(isa, with_threads, name, size):
@@ -279,6 +347,13 @@ def test_numpy_arrays_give_numpy_arrays(name, dtype):
     assert outer_project(a, delta, sketch, out=out) is out
     assert np.array_equal(out, result)
     assert np.array_equal(outer_project(a[:, 0], delta[:, 0], sketch), outer_project(a[:, :1], delta[:, :1], sketch))
+    if name in SLICED:
+        longer = sketches(100, 1)[name]
+        expected = outer_project(torch.from_numpy(a), torch.from_numpy(delta), longer, 37)
+        assert_same_bits(torch.from_numpy(outer_project(a, delta, longer, np.int64(37))), expected)
+        out = np.zeros((4, longer.sketch_dim), dtype=result.dtype)
+        outer_project(a, delta, longer, 37, out)
+        assert_same_bits(torch.from_numpy(out), expected)
 
 
 A, D = factors(2, 3, 6, 7)
@@ -300,6 +375,14 @@ PAIR = Factored(SRHT(6, 2), SRHT(7, 2, seed=1))
         (lambda: outer_project(A, D.double(), SKETCH), TypeError, "delta: .*float32.*float64"),
         (lambda: outer_project(A.numpy(), D, SKETCH), TypeError, "delta: .*NumPy.*Tensor"),
         (lambda: outer_project(A[..., :0], D, SKETCH), ValueError, r"sketch: expected input_dim 7 \* 0 = 0"),
+        (lambda: outer_project(A, D, SRHT(100, 4), 59), ValueError, r"sketch: .*offset \+ 7 \* 6 = 101.*got 100"),
+        (lambda: outer_project(A, D, SRHT(100, 4), 101), ValueError, "offset: expected 0 to input_dim = 100, got 101"),
+        (lambda: outer_project(A, D, SRHT(100, 4), -1), ValueError, "offset: expected 0 to .*got -1"),
+        (lambda: outer_project(A, D, SRHT(100, 4), True), TypeError, "offset: expected an integer, got True"),
+        (lambda: outer_project(A, D, SRHT(100, 4)), ValueError, "sketch: .*got 100; give offset"),
+        (lambda: outer_project(A, D, PAIR, 0), ValueError, "offset: expected None for a Factored.*got 0"),
+        (lambda: outer_project(A, D, TensorSketch(6, 7, 8), 0), ValueError, "offset: expected None for a TensorSketch"),
+        (lambda: outer_project(A, D, Composition(PAIR, Mask(4, 2)), 0), ValueError, "offset: expected None for a Fac"),
         (lambda: outer_project(A, D, SKETCH, out=torch.zeros(2, 5)), ValueError, r"out: .*\[2, 4\]"),
         (lambda: outer_project(A, D, SKETCH, out=torch.zeros(2, 4).double()), TypeError, "out: .*float32"),
         (lambda: outer_project(A, D, SKETCH, out=np.zeros((2, 4))), TypeError, "out: .*Tensor like a.*ndarray"),
@@ -329,22 +412,25 @@ def test_flat_arguments_round_trip(name):
 
 
 @pytest.mark.parametrize(
-    ("kinds", "numbers", "message"),
+    ("kinds", "numbers", "offset", "message"),
     [
-        ("", [], "kinds: "),
-        ("factored srht", [6, 2, 0, 0], "kinds: .*'factored srht'"),
-        ("walsh", [42, 4, 0, 0], "kind: .*'walsh'"),
-        ("srht", [42, 4, 0], "numbers: "),
-        ("srht", [40, 4, 0, 0], r"sketch: expected input_dim 7 \* 6 .*got 40"),
-        ("srht srht", [42, 4, 0, 0, 5, 2, 0, 0], "then: expected input_dim 4 .*got 5"),
-        ("factored srht srht", [5, 2, 0, 0, 7, 2, 0, 0], "sketch: expected a.input_dim 6 .*got 5"),
-        ("tensorsketch", [6, 7, 3, 0], "sketch_dim: expected a power of two .*got 3"),
-        ("tensorsketch", [6, 6, 4, 0], "sketch: expected delta_dim 7 .*got 6"),
+        ("", [], None, "kinds: "),
+        ("factored srht", [6, 2, 0, 0], None, "kinds: .*'factored srht'"),
+        ("walsh", [42, 4, 0, 0], None, "kind: .*'walsh'"),
+        ("srht", [42, 4, 0], None, "numbers: "),
+        ("srht", [40, 4, 0, 0], None, r"sketch: expected input_dim 7 \* 6 .*got 40"),
+        ("srht srht", [42, 4, 0, 0, 5, 2, 0, 0], None, "then: expected input_dim 4 .*got 5"),
+        ("factored srht srht", [5, 2, 0, 0, 7, 2, 0, 0], None, "sketch: expected a.input_dim 6 .*got 5"),
+        ("tensorsketch", [6, 7, 3, 0], None, "sketch_dim: expected a power of two .*got 3"),
+        ("tensorsketch", [6, 6, 4, 0], None, "sketch: expected delta_dim 7 .*got 6"),
+        ("srht", [100, 4, 0, 0], 59, r"sketch: .*offset \+ 7 \* 6 .*got 100 and offset 59"),
+        ("srht", [100, 4, 0, 0], -1, "offset: expected 0 to input_dim = 100, got -1"),
+        ("tensorsketch", [6, 7, 4, 0], 0, "offset: expected none for a sketch of the factors"),
     ],
 )
-def test_the_core_refuses_what_does_not_fit(kinds, numbers, message):
+def test_the_core_refuses_what_does_not_fit(kinds, numbers, offset, message):
     with pytest.raises(ValueError, match=message):
-        _torch_ops._C.outer_project(A, D, kinds, numbers, torch.zeros(2, 4), 1)
+        _torch_ops._C.outer_project(A, D, kinds, numbers, offset, torch.zeros(2, 4), 1)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -354,6 +440,11 @@ def test_is_a_proper_torch_op(name):
     torch.library.opcheck(torch.ops.fimo_fast.outer_project.default, (A, D, *args))
     out = torch.zeros(2, sketch.sketch_dim)
     torch.library.opcheck(torch.ops.fimo_fast.outer_project_.default, (A, D, out, *args))
+    if name in SLICED:
+        args = (*to_args(sketches(100, 1)[name]), 37)
+        out = torch.zeros(2, sketch_dim(*args[:2]))
+        torch.library.opcheck(torch.ops.fimo_fast.outer_project.default, (A, D, *args))
+        torch.library.opcheck(torch.ops.fimo_fast.outer_project_.default, (A, D, out, *args))
 
 
 @pytest.mark.parametrize("name", ["srht", "factgrass", "tensorsketch"])
@@ -363,10 +454,11 @@ def test_compiles_without_graph_breaks(name):
 
     def step(a, delta, out):
         outer_project(a * 2, delta, sketch, out=out)
-        return outer_project(a, delta, sketch) + 1
+        return outer_project(a, delta, sketch) + 1, outer_project(a, delta, SRHT(100, 8), offset=37)
 
-    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")(A, D, out)
+    compiled, of_slice = torch.compile(step, fullgraph=True, backend="aot_eager")(A, D, out)
     assert_same_bits(compiled, outer_project(A, D, sketch) + 1)
+    assert_same_bits(of_slice, outer_project(A, D, SRHT(100, 8), offset=37))
     assert_same_bits(out, outer_project(A * 2, D, sketch))
 
 
@@ -387,6 +479,12 @@ def test_cuda_implementation_is_the_reference_with_one_warning(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _torch_ops._outer_project_into_cuda(A, D, out, *args)
+    torch.testing.assert_close(out, result + 1)
+    longer = SRHT(100, 4)
+    result = _torch_ops._outer_project_cuda(A, D, *to_args(longer), 37)
+    torch.testing.assert_close(result, outer_project(A, D, longer, 37))
+    out = torch.ones(2, 4)
+    _torch_ops._outer_project_into_cuda(A, D, out, *to_args(longer), 37)
     torch.testing.assert_close(out, result + 1)
 
 

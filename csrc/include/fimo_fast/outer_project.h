@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -40,6 +41,9 @@ using OuterSketch = std::variant<Sketch, FactoredSketch, TensorSketch>;
 /// a:      [B, T, n] of any DType.
 /// delta:  [B, T, m] of the same.
 /// sketch: of outer products of m and n numbers.
+/// offset: where vec(G) begins in the input of a Sketch: that of a whole model's gradient has a slice for each layer. Without
+/// it,
+///         the sketch's input is vec(G). The other sketches take no offset.
 /// then:   sketches applied to the result of `sketch`, one after the other; mostly none. FactGraSS is a FactoredSketch of two
 ///         masks, then an SJLT.
 /// out:    [B, sketch_dim of the last sketch] of accumulator_dtype; not overlapping the inputs.
@@ -47,6 +51,6 @@ using OuterSketch = std::variant<Sketch, FactoredSketch, TensorSketch>;
 /// themselves, workspaces take at most 64 MiB a thread, or what one token or one row of a tile takes if that is more. Throws
 /// std::invalid_argument when sizes or types disagree.
 void outer_project(const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch,
-                   const std::vector<Sketch>& then, const MatrixView& out, int num_threads);
+                   const std::vector<Sketch>& then, std::optional<std::int64_t> offset, const MatrixView& out, int num_threads);
 
 }  // namespace fimo
