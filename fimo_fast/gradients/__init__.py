@@ -1,7 +1,20 @@
-"""Per-example gradients: captured factors of Linear layers, torch.func for everything else."""
+"""Per-example gradients of a model: sketches, norms and inner products of them, and themselves, formed only if asked."""
 
-from .batch import BatchGradients, GradientStream
-from .capture import Factors
 from .functional import check_finite, per_example_gradients, untransformable
+from .measures import dots, dots_and_norms, formed, norm2, paths, sketch
+from .sketched import LayerSketch
+from .stream import GradientStream
 
-__all__ = ["BatchGradients", "Factors", "GradientStream", "check_finite", "per_example_gradients", "untransformable"]
+__all__ = [
+    "GradientStream",
+    "LayerSketch",
+    "check_finite",
+    "dots",
+    "dots_and_norms",
+    "formed",
+    "norm2",
+    "paths",
+    "per_example_gradients",
+    "sketch",
+    "untransformable",
+]

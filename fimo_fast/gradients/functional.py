@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
+from .._trees import Tree, alone, rows
 from ..data import Examples, first_not_finite
 from ..problem import Problem
 from .state import as_captured
@@ -18,13 +19,13 @@ from .state import as_captured
 _WORKSPACE = 256 * 2**20
 
 
-def per_example_gradients(problem: Problem, inputs: Tensor, targets: Tensor, of: str = "loss") -> dict[str, Tensor]:
+def per_example_gradients(problem: Problem, inputs: Tree, targets: Tree, of: str = "loss") -> dict[str, Tensor]:
     """Gradient of each example's loss (or of the attributed output) by the selected parameters.
 
     Args:
         problem: Model, loss and parameters.
-        inputs: [batch, ...].
-        targets: [batch, ...].
+        inputs: [batch, ...], or a nested tuple or dict of such tensors.
+        targets: Likewise.
         of: ``"loss"`` for ``loss_fn``, ``"output"`` for ``output_fn``.
 
     Returns:
@@ -36,14 +37,14 @@ def per_example_gradients(problem: Problem, inputs: Tensor, targets: Tensor, of:
     """
     read = reader(problem, of)
     parameters = problem.parameters()
-    if len(inputs) == 0:
+    if rows(inputs) == 0:
         return {name: p.new_empty(0, *p.shape) for name, p in parameters.items()}
 
-    def one(values: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return read(values, x[None], y[None])[0]
+    def one(values: dict[str, Tensor], x: Tree, y: Tree) -> Tensor:
+        return read(values, alone(x), alone(y))[0]
 
     size = problem.numel * torch.finfo(problem.dtype).bits // 8
-    chunk = max(1, min(len(inputs), _WORKSPACE // max(1, size)))
+    chunk = max(1, min(rows(inputs), _WORKSPACE // max(1, size)))
     try:
         gradients = vmap(grad(one), in_dims=(None, 0, 0), chunk_size=chunk)(parameters, inputs, targets)
     except RuntimeError as error:
@@ -105,14 +106,14 @@ def check_finite(values: Tensor, what: str) -> Tensor:
     return values
 
 
-def reader_of_output(problem: Problem, of: str) -> Callable[[Tensor, Any], Tensor]:
+def reader_of_output(problem: Problem, of: str) -> Callable[[Tensor, Tree], Tensor]:
     """``problem.loss`` or ``problem.attributed``, by name: [batch] from the model's output and the targets."""
     if of not in ("loss", "output"):
         raise ValueError(f'of: expected "loss" or "output", got {of!r}')
     return problem.loss if of == "loss" else problem.attributed
 
 
-def reader(problem: Problem, of: str) -> Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]:
+def reader(problem: Problem, of: str) -> Callable[[Mapping[str, Tensor], Tree, Tree], Tensor]:
     """``problem.losses`` or ``problem.outputs``, by name."""
     if of not in ("loss", "output"):
         raise ValueError(f'of: expected "loss" or "output", got {of!r}')

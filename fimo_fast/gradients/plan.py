@@ -40,6 +40,7 @@ class Plan:
         vectorised: Whether torch.func does that for the whole batch at once; else one example after the other.
         paths: {parameter: the rules' names, "torch.func" or "one by one"}.
         repeated: Parameters with several pieces.
+        activations: Numbers that one example's forward pass makes, about.
     """
 
     sites: list[Site]
@@ -47,6 +48,7 @@ class Plan:
     vectorised: bool
     paths: dict[str, str]
     repeated: frozenset[str]
+    activations: int
 
 
 def make_plan(problem: Problem, examples: Examples) -> Plan:
@@ -110,6 +112,7 @@ class _Trial:
             vectorised=vectorised,
             paths={name: paths[name] for name in self.problem.shapes},
             repeated=frozenset(name for name, count in pieces.items() if count > 1),
+            activations=self.activations,
         )
 
     def _observe(self) -> dict[str, list[CallLayout]]:
@@ -118,6 +121,8 @@ class _Trial:
             with as_captured(self.problem, frozenset()), torch.no_grad(), Observer(self.problem.model) as observer:
                 self.problem.call(self.few[slice(0, size)].inputs)
             observed.append(observer.calls)
+        outputs = (shape for calls in observed[0].values() for call in calls for shape in call[1] if shape is not None)
+        self.activations = sum(shape.numel() for shape in outputs) // SIZES[0]
         return layouts(*observed)
 
     def _by_rules(self, name: str) -> list[Site]:

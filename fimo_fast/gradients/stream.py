@@ -25,6 +25,7 @@ class GradientStream:
         paths: {parameter: the name of the layer rule that gives its gradient, such as "linear"; "torch.func"; or
             "one by one"}.
         repeated: Parameters with several pieces, because several layers or calls use them.
+        bytes_per_example: Of the activations of a forward pass, about.
     """
 
     def __init__(self, problem: Problem, examples: Examples, of: str = "loss") -> None:
@@ -33,6 +34,7 @@ class GradientStream:
         plan = make_plan(problem, examples)
         self.paths = plan.paths
         self.repeated = plan.repeated
+        self.bytes_per_example = plan.activations * problem.dtype.itemsize
         self._sites = plan.sites
         self._rest = problem.restricted(plan.rest) if plan.rest else None
         self._differentiate = _vectorised if plan.vectorised else one_by_one
