@@ -63,15 +63,28 @@ def make_plan(problem: Problem, examples: Examples) -> Plan:
     Warns:
         UserWarning: Some parameters do not go through a rule.
     """
-    copied = sum(p.numel() for p in problem.model.parameters()) <= _TRIAL_IN_FLOAT64
-    dtype = torch.float64 if copied else problem.dtype
-    few = examples[torch.arange(SIZES[-1]) % len(examples)].to(dtype)
+    few = examples[torch.arange(SIZES[-1]) % len(examples)]
     with torch.autocast(problem.device.type, enabled=False):
-        found = _Trial(problem.to(dtype).attributing(_combination), few, copied).plan()
+        exact = _in_float64(problem, few)
+        probe, few = exact or (problem, few)
+        found = _Trial(probe.attributing(_combination), few, keep=exact is not None).plan()
     modules = dict(problem.model.named_modules())
     sites = [dataclasses.replace(site, module=modules[site.name]) for site in found.sites]
     _say(found.paths)
     return dataclasses.replace(found, sites=sites)
+
+
+def _in_float64(problem: Problem, few: Examples) -> tuple[Problem, Examples] | None:
+    """A copy of the problem in float64, if it is affordable and the model can run in it."""
+    if sum(p.numel() for p in problem.model.parameters()) > _TRIAL_IN_FLOAT64:
+        return None
+    copy, examples = problem.to(torch.float64), few.to(torch.float64)
+    try:
+        with torch.no_grad():
+            copy.call(examples.inputs)
+    except RuntimeError:  # an operation without a float64 kernel
+        return None
+    return copy, examples
 
 
 class _Trial:
@@ -121,6 +134,7 @@ class _Trial:
             with as_captured(self.problem, frozenset()), torch.no_grad(), Observer(self.problem.model) as observer:
                 self.problem.call(self.few[slice(0, size)].inputs)
             observed.append(observer.calls)
+        self.called = observed[0].keys()
         outputs = (shape for calls in observed[0].values() for call in calls for shape in call[1] if shape is not None)
         self.activations = sum(shape.numel() for shape in outputs) // SIZES[0]
         return layouts(*observed)
@@ -129,10 +143,10 @@ class _Trial:
         """Sites at all layers that use the parameter; none if one of them has no rule."""
         sites = []
         for owner, leaf in self.owners[name].items():
-            site = self._covered(owner, leaf, name)
-            if site is None:
+            if site := self._covered(owner, leaf, name):
+                sites.append(site)
+            elif owner in self.called:
                 return []
-            sites.append(site)
         return sites
 
     def _covered(self, owner: str, leaf: str, name: str) -> Site | None:
