@@ -1,7 +1,7 @@
 """What a layer knows of its parameters' per-example gradients: factors, rows or numbers, never more than it must form.
 
-A parameter's gradient is the sum of its pieces: one for each call of each layer that uses it. Entries are counted in the
-flattened parameter, as in ``parameter.flatten()``.
+A parameter's gradient is the sum of its pieces: one for each call of each layer that uses it. Entries are counted in
+the flattened parameter, as in ``parameter.flatten()``.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ One short file a layer, which registers itself::
         yield "weight", Outer(a, delta)
 
 A rule holds for modules whose ``forward`` is that of the type it names, so a subclass that computes something else does
-not match, and whose parameters are their own (no reparametrisation). Every use of a rule is compared with plain
-differentiation on a few examples before it is trusted (`fimo_fast.gradients.plan`).
+not match, and whose parameters are their own (no reparametrisation). Modules of packages that are not imported here are
+named by a pattern of their class. Every use of a rule is compared with plain differentiation on a few examples before
+it is trusted (`fimo_fast.gradients.plan`), so a class that only has the name of another does no harm.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -34,7 +36,7 @@ class Call:
     """One call of a module, with its examples on the first axis.
 
     Attributes:
-        module: The module.
+        module: The module, of a type that the rule names.
         inputs: The first tensor it was given, [batch, ...]. Where the layer saw batch and other axes as one
             ([batch · c, ...], as after ``x.view(-1, width)``), they are apart: [batch, c, ...].
         delta: The gradient of the summed quantity by the module's first output, [batch, ...], apart likewise.
@@ -47,7 +49,7 @@ class Call:
         autocast: Device, type and whether autocast was on, at the time of the call.
     """
 
-    module: nn.Module
+    module: Any
     inputs: Tensor
     delta: Tensor
     wanted: frozenset[str]
@@ -58,6 +60,20 @@ class Call:
     layout: CallLayout | None = None
     autocast: tuple[str, torch.dtype, bool] = ("cpu", torch.bfloat16, False)
 
+    def as_seen(self) -> tuple[Tensor, Tensor]:
+        """``inputs`` and ``delta`` with batch and other axes as one, as the layer saw them: [batch · c, ...].
+
+        Both are in the type of ``delta``, in which autocast computed.
+        """
+        raw = next(value for value in (*self.args, *self.kwargs.values()) if isinstance(value, Tensor))
+        apart = self.inputs.dim() - raw.dim()
+        return self.inputs.flatten(0, apart).to(self.delta.dtype), self.delta.flatten(0, apart)
+
+    def summed(self, value: Tensor) -> Tensor:
+        """[batch · c, width] summed over c: [batch, width]."""
+        batch = len(self.inputs)
+        return value if len(value) == batch else value.unflatten(0, (batch, -1)).sum(1)
+
 
 Rule = Callable[[Call], Pieces]
 
@@ -67,26 +83,33 @@ class _Entry:
     rule: Rule
     kind: type[nn.Module] | str
     descendants: bool
+    when: Callable[[Any], bool]
 
     def matches(self, module: nn.Module) -> bool:
         if isinstance(self.kind, str):
-            return type(module).__name__ == self.kind
-        return isinstance(module, self.kind) and type(module).forward is self.kind.forward
+            named = fnmatchcase(type(module).__name__, self.kind)
+        else:
+            named = isinstance(module, self.kind) and type(module).forward is self.kind.forward
+        return named and self.when(module)
 
 
 _ENTRIES: list[_Entry] = []
 
 
-def rule(*kinds: type[nn.Module] | str, descendants: bool = False) -> Callable[[Rule], Rule]:
+def rule(
+    *kinds: type[nn.Module] | str, descendants: bool = False, when: Callable[[Any], bool] = lambda module: True
+) -> Callable[[Rule], Rule]:
     """Registers a rule.
 
     Args:
-        kinds: Module types, or the class name of a module that this package does not import (transformers').
+        kinds: Module types, or patterns (``"*RMSNorm"``) of the class names of modules that this package does not
+            import (transformers').
         descendants: Whether the rule also gives the gradients of parameters of modules inside the module.
+        when: Says of a module of these kinds whether its settings are such that the rule holds.
     """
 
     def register(function: Rule) -> Rule:
-        _ENTRIES.extend(_Entry(function, kind, descendants) for kind in kinds)
+        _ENTRIES.extend(_Entry(function, kind, descendants, when) for kind in kinds)
         return function
 
     return register
@@ -101,5 +124,5 @@ def find(module: nn.Module) -> tuple[Rule, frozenset[str]] | None:
     return None
 
 
-for _, _name, _ in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_name}")
+for _found in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_found.name}")

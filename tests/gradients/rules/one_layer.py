@@ -1,0 +1,57 @@
+"""A rule on a layer alone, against one backward pass for each example."""
+
+import torch
+
+from fimo_fast.gradients.pieces import Outer
+from fimo_fast.gradients.rules import Call, find
+
+
+def one_call(module, *args, axis=0, apart=None, wanted=None, **kwargs):
+    """A `Call` with random output gradients, and the exact gradients by it: {name: [batch, width]}.
+
+    ``axis`` is that of the batch; ``apart`` (batch, c) says that it is folded with another.
+    """
+    outputs = module(*args, **kwargs)
+    outputs = [output for output in (outputs if isinstance(outputs, tuple) else (outputs,)) if output is not None]
+    deltas = [torch.randn_like(output) for output in outputs]
+
+    def by_example(tensor, axis=axis):
+        tensor = tensor.movedim(axis, 0)
+        return tensor.unflatten(0, apart) if apart else tensor
+
+    covered = find(module)[1]
+    wanted = covered if wanted is None else frozenset(wanted)
+    parameters = {name: module.get_parameter(name) for name in wanted}
+    pairs = list(zip(outputs, deltas, strict=True))
+    # A second output (the attention map) has its batch first anyway.
+    terms = [by_example(o * d, axis if number == 0 else 0) for number, (o, d) in enumerate(pairs)]
+    rows = []
+    for i in range(len(terms[0])):
+        total = sum(term[i].sum() for term in terms)
+        found = torch.autograd.grad(total, list(parameters.values()), retain_graph=True, allow_unused=True)
+        rows.append([torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters.values(), strict=True)])
+    exact = {name: torch.stack(columns).flatten(1) for name, *columns in zip(parameters, *rows, strict=True)}
+    first = next(value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
+    call = Call(module, by_example(first).detach(), by_example(deltas[0]), wanted, args, kwargs, deltas)
+    return call, exact
+
+
+def assert_exact(module, *args, rule, tolerance=1e-9, outer=None, **kwargs):
+    """That ``module`` has this rule and that its pieces are exact; ``outer``: the parameters that come as factors."""
+    call, exact = one_call(module, *args, **kwargs)
+    found, _ = find(module)
+    assert found.__name__ == rule
+    sums = {name: torch.zeros_like(value) for name, value in exact.items()}
+    factored = set()
+    with torch.no_grad():
+        for name, piece in found(call):
+            assert len(piece) == len(call.inputs) and not piece.formed().requires_grad
+            sums[name][:, piece.start : piece.start + piece.width] += piece.formed()
+            if isinstance(piece, Outer):
+                assert piece.a.dtype == piece.delta.dtype
+                factored.add(name)
+    for name, expected in exact.items():
+        scale = expected.abs().max()
+        assert scale > 0, name
+        assert (sums[name] - expected).abs().max() <= tolerance * scale, name
+    assert outer is None or factored == outer
