@@ -8,7 +8,6 @@ it. GradDot and GradCos keep that sign but not the scale, TRAK keeps it up to th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from ._integers import integer
 from .curvature import GaussNewton, SpectralScores
 from .data import Data, Examples, load
 from .gradients import BatchGradients, GradientStream, check_finite, per_example_gradients
+from .losses import PerExample, trak_output
 from .problem import Problem
 from .sketch import Rademacher
 
@@ -137,8 +137,8 @@ class TRAK:
         sketch_dim: k, below the number of training examples unless damped.
         damping: λ; 1% of the mean eigenvalue of ΦᵀΦ/n, unless given.
         seed: Of the Rademacher sketch.
-        model_output: f(output, target) → [batch]. The log-odds of the target class for class labels, the output itself
-            for one real output, unless given.
+        model_output: f(output, target) → [batch], or ``"margin"`` or ``"logit"``. The margin (log-odds of the target)
+            for classes and tokens, the output itself for one real output, unless given.
 
     Raises:
         ValueError: A value out of range, a singular ΦᵀΦ, or an output that needs an explicit ``model_output``.
@@ -149,7 +149,7 @@ class TRAK:
         sketch_dim: int = 512,
         damping: float | None = None,
         seed: int = 0,
-        model_output: Callable[[Tensor, Tensor], Tensor] | None = None,
+        model_output: PerExample | str | None = None,
     ) -> None:
         integer("sketch_dim", sketch_dim, 1)
         if damping is not None and not (math.isfinite(damping) and damping >= 0):
@@ -164,7 +164,7 @@ class TRAK:
         train_examples, query_examples = load(problem, train, "train"), load(problem, queries, "queries")
         sketch = Rademacher(problem.numel, self.sketch_dim, self.seed)
         size = max(1, min(_BATCH, _WORKSPACE // (16 * problem.numel)))
-        of_output = problem.attributing(self.model_output or _default_output)
+        of_output = problem.attributing(self.model_output or trak_output(problem.loss_fn))
 
         def sketched(which: Problem, examples: Examples, of: str) -> Tensor:
             pieces = []
@@ -217,18 +217,3 @@ def _check_horizon(learning_rate: float, steps: int) -> None:
     if not (math.isfinite(learning_rate) and learning_rate > 0):
         raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
     integer("steps", steps, 1)
-
-
-def _default_output(output: Tensor, target: Tensor) -> Tensor:
-    """Log-odds of the target class, or the only output."""
-    if output.dim() == 2 and output.shape[1] > 1 and target.dim() == 1 and not target.is_floating_point():
-        wanted = output.gather(1, target[:, None])
-        is_target = torch.arange(output.shape[1], device=output.device) == target[:, None]
-        others = output.masked_fill(is_target, -math.inf)
-        return wanted[:, 0] - others.logsumexp(1)
-    if output[0].numel() == 1:
-        return output.flatten()
-    raise ValueError(
-        f"model_output: expected one for an output of shape {list(output.shape)} and a target of shape "
-        f"{list(target.shape)}: only class scores with class labels and one real output have a default"
-    )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
+from .._trees import Tree, alone, rows
 from ..data import first_not_finite
 from ..problem import Problem
 
@@ -17,13 +18,13 @@ from ..problem import Problem
 _WORKSPACE = 256 * 2**20
 
 
-def per_example_gradients(problem: Problem, inputs: Tensor, targets: Tensor, of: str = "loss") -> dict[str, Tensor]:
+def per_example_gradients(problem: Problem, inputs: Tree, targets: Tree, of: str = "loss") -> dict[str, Tensor]:
     """Gradient of each example's loss (or of the attributed output) by the selected parameters.
 
     Args:
         problem: Model, loss and parameters.
-        inputs: [batch, ...].
-        targets: [batch, ...].
+        inputs: [batch, ...], or a nested tuple or dict of such tensors.
+        targets: Likewise.
         of: ``"loss"`` for ``loss_fn``, ``"output"`` for ``output_fn``.
 
     Returns:
@@ -35,14 +36,14 @@ def per_example_gradients(problem: Problem, inputs: Tensor, targets: Tensor, of:
     """
     read = reader(problem, of)
     parameters = problem.parameters()
-    if len(inputs) == 0:
+    if rows(inputs) == 0:
         return {name: p.new_empty(0, *p.shape) for name, p in parameters.items()}
 
-    def one(values: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return read(values, x[None], y[None])[0]
+    def one(values: dict[str, Tensor], x: Tree, y: Tree) -> Tensor:
+        return read(values, alone(x), alone(y))[0]
 
     size = problem.numel * torch.finfo(problem.dtype).bits // 8
-    chunk = max(1, min(len(inputs), _WORKSPACE // max(1, size)))
+    chunk = max(1, min(rows(inputs), _WORKSPACE // max(1, size)))
     try:
         gradients = vmap(grad(one), in_dims=(None, 0, 0), chunk_size=chunk)(parameters, inputs, targets)
     except RuntimeError as error:
@@ -73,7 +74,7 @@ def check_finite(values: Tensor, what: str) -> Tensor:
     return values
 
 
-def reader(problem: Problem, of: str) -> Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]:
+def reader(problem: Problem, of: str) -> Callable[[Mapping[str, Tensor], Tree, Tree], Tensor]:
     """``problem.losses`` or ``problem.outputs``, by name."""
     if of not in ("loss", "output"):
         raise ValueError(f'of: expected "loss" or "output", got {of!r}')
