@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from fimo_fast import Problem
-from fimo_fast.tasks import cross_entropy, fit
+from fimo_fast.losses import cross_entropy
+from fimo_fast.tasks import fit
 
 Examples = tuple[Tensor, Tensor]
 WORDS = 2000  # the most frequent ones have a vector of their own

@@ -6,7 +6,7 @@ methods approximate it; the primitives below them make them fast.
 
 from importlib.metadata import PackageNotFoundError, version
 
-from . import evaluate, ops
+from . import evaluate, gradients, losses, ops
 from ._native import build_info
 from .gradients import per_example_gradients
 from .methods import TRAK, FiniteHorizon, GradCos, GradDot, InfluenceFunction
@@ -14,6 +14,7 @@ from .ops import outer_dot, outer_norm2, outer_project, project, quantize, score
 from .oracle import FurtherTraining, FurtherTrainingResult, UnrolledDerivative, UnrolledResponse
 from .problem import Problem
 from .sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch
+from .tokens import by_token
 
 try:
     __version__ = version("fimo_fast")
@@ -41,7 +42,10 @@ __all__ = [
     "UnrolledResponse",
     "__version__",
     "build_info",
+    "by_token",
     "evaluate",
+    "gradients",
+    "losses",
     "ops",
     "outer_dot",
     "outer_norm2",

@@ -1,8 +1,9 @@
-"""Training data and queries as tensors, checked once at the border."""
+"""Training data and queries as tensors, checked once at the border; in memory, or a batch at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sized
+import inspect
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,68 +11,119 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from . import _hugging_face
+from ._integers import integer
+from ._sources import MapStyle, Source, source
+from ._trees import Tree, concatenate, index, named_leaves, rows, tree_map
 from .problem import Problem
 
-Data = Dataset[Any] | tuple[Tensor, Tensor]
+_BATCH = 256
+_WORKSPACE = 256 * 2**20  # of a forward pass that tries the loss
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Examples in memory: inputs [n, ...] and targets [n, ...]."""
+    """Examples in memory: inputs and targets, each a tensor [n, ...] or a nested tuple or dict of such tensors."""
 
-    inputs: Tensor
-    targets: Tensor
+    inputs: Tree
+    targets: Tree
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return rows(self.targets)
 
-    def __getitem__(self, index: slice | Tensor) -> Examples:
-        return Examples(self.inputs[index], self.targets[index])
+    def __getitem__(self, which: slice | Tensor) -> Examples:
+        return Examples(index(self.inputs, which), index(self.targets, which))
 
     def to(self, dtype: torch.dtype) -> Examples:
-        """The same with floating-point tensors in this type (class labels stay integers)."""
-        cast = (t.to(dtype) if t.is_floating_point() else t for t in (self.inputs, self.targets))
-        return Examples(*cast)
+        """The same with floating-point tensors in this type (class labels and token numbers stay integers)."""
+
+        def cast(tensor: Tensor) -> Tensor:
+            return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+        return Examples(tree_map(cast, self.inputs), tree_map(cast, self.targets))
 
     def batches(self, size: int) -> list[Examples]:
         """Consecutive batches of at most ``size``."""
         return [self[slice(i, i + size)] for i in range(0, len(self), size)]
 
 
+Data = Examples | Dataset[Any] | DataLoader[Any] | MapStyle | Mapping[str, Any] | tuple[Any, Any]
+
+
 def load(problem: Problem, data: Data, name: str) -> Examples:
-    """Examples from a torch Dataset of (input, target) pairs or a pair of tensors, checked against the problem.
+    """All examples in memory, checked against the problem.
 
     Args:
-        problem: Whose device and floating-point type are expected, and whose loss is tried on the first examples.
-        data: A Dataset with a length, or ``(inputs [n, ...], targets [n, ...])``.
+        problem: Whose device and floating-point type are expected, and whose loss is tried on every example.
+        data: ``(inputs, targets)`` of tensors [n, ...] or nested tuples and dicts of them; a dict of tensors with
+            ``labels``; a Dataset with a length, also a ``datasets.Dataset``, whose items are such pairs or dicts; a
+            DataLoader in the order of its data. What comes from the last three is moved to the model's device.
         name: What errors call it: ``train`` or ``queries``.
 
     Raises:
-        TypeError: Not a Dataset and no pair of tensors.
-        ValueError: Empty, lengths or types that differ, the wrong device, a loss that is not one number an example,
-            depends on the other examples of the batch, or is not finite (the first such example is named).
+        TypeError: None of these, or parts that are no tensors.
+        ValueError: Empty, lengths or types that differ, the wrong device, inputs the model does not take, batches
+            padded to several lengths, a DataLoader in another order, a loss that is not one number an example, depends
+            on the other examples of the batch, or is not finite (the first such example is named).
     """
     problem.check_model()
-    examples = _tensors(data, name, problem.device)
-    if len(examples) == 0:
+    raw = _source(data, name)
+    # Tensors in memory stay where they are: all in one piece.
+    parts = list(_checked_batches(problem, raw, name, raw.count or 1 if raw.in_memory else 1024))
+    if not parts or len(parts[0]) == 0:
         raise ValueError(f"{name}: expected at least one example, got none")
-    if len(examples.inputs) != len(examples.targets):
-        raise ValueError(
-            f"{name}: expected as many inputs as targets, got {len(examples.inputs)} and {len(examples.targets)}"
-        )
-    for part, tensor in (("inputs", examples.inputs), ("targets", examples.targets)):
-        if tensor.device != problem.device:
-            raise ValueError(f"{name} {part}: expected on {problem.device} like the model, got {tensor.device}")
-        if tensor.is_floating_point() and (row := first_not_finite(tensor)) is not None:
-            raise ValueError(f"{name} {part}: expected finite numbers, got NaN or infinity in example {row}")
-    inputs = examples.inputs
-    if inputs.is_floating_point() and inputs.dtype != problem.dtype:
-        raise ValueError(
-            f"{name} inputs: expected {problem.dtype} like the model's parameters, got {inputs.dtype}; "
-            f"convert one of them"
-        )
+    _check_one_length(parts, name)
+    examples = Examples(concatenate([part.inputs for part in parts]), concatenate([part.targets for part in parts]))
+    _check_few(problem, examples[slice(0, 3)], name)
     _check_losses(problem, examples, name)
     return examples
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Examples a batch at a time, as often as asked: no more than a batch is held. Made by ``stream``."""
+
+    problem: Problem
+    name: str
+    batch_size: int
+    source: Source
+
+    def __len__(self) -> int:
+        if self.source.count is None:
+            raise TypeError(f"{self.name}: expected a known number of examples, got a DataLoader that does not tell it")
+        return self.source.count
+
+    def __iter__(self) -> Iterator[Examples]:
+        return _checked_batches(self.problem, self.source, self.name, self.batch_size)
+
+
+def stream(problem: Problem, data: Data, name: str, batch_size: int) -> Stream:
+    """Examples of ``load``'s kinds batch by batch, for data that need not fit into memory.
+
+    Each batch is checked like ``load``'s, its losses only in the first one. Batches may be padded to lengths of their
+    own.
+
+    Args:
+        problem: As for ``load``.
+        data: As for ``load``.
+        name: As for ``load``.
+        batch_size: Examples a batch; a DataLoader keeps its own.
+
+    Returns:
+        Yields ``Examples`` in the order of the data; ``len`` is the number of examples, a TypeError where unknown.
+
+    Raises:
+        TypeError: As for ``load``.
+        ValueError: As for ``load``, here about the first batch and later about each.
+    """
+    problem.check_model()
+    batches = Stream(problem, name, integer("batch_size", batch_size, 1), _source(data, name))
+    first = next(iter(batches), None)
+    if first is None or len(first) == 0:
+        raise ValueError(f"{name}: expected at least one example, got none")
+    _check_few(problem, first[slice(0, 3)], name)
+    _check_losses(problem, first, name)
+    return batches
 
 
 def first_not_finite(values: Tensor) -> int | None:
@@ -80,67 +132,136 @@ def first_not_finite(values: Tensor) -> int | None:
     return int(bad.nonzero()[0]) if bad.any() else None
 
 
-def _is_pair(data: Any) -> bool:
-    return isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)
+def _source(data: Any, name: str) -> Source:
+    return source((data.inputs, data.targets) if isinstance(data, Examples) else data, name)
 
 
-def _tensors(data: Any, name: str, device: torch.device) -> Examples:
-    if isinstance(data, Examples):
-        return data
-    if _is_pair(data):
-        inputs, targets = data
-        if inputs.dim() == 0 or targets.dim() == 0:
-            raise ValueError(f"{name}: expected tensors with a first axis of examples, got a scalar")
-        return Examples(inputs.detach(), targets.detach())
-    if isinstance(data, Dataset) and isinstance(data, Sized):
-        if len(data) == 0:
-            raise ValueError(f"{name}: expected at least one example, got an empty Dataset")
-        try:
-            batches = list(DataLoader(data, batch_size=1024))
-        except (RuntimeError, TypeError) as error:
-            raise TypeError(f"{name}: expected a Dataset whose items can be stacked; torch says: {error}") from error
-        if not all(_is_pair(batch) for batch in batches):
-            raise TypeError(f"{name}: expected a Dataset of (input, target) pairs of tensors, got others")
-        inputs, targets = (torch.cat([batch[part] for batch in batches]).to(device) for part in (0, 1))
-        return Examples(inputs.detach(), targets.detach())
-    raise TypeError(
-        f"{name}: expected a torch Dataset with a length or a pair of tensors (inputs, targets), "
-        f"got {type(data).__name__}"
-    )
+def _checked_batches(problem: Problem, raw: Source, name: str, size: int) -> Iterator[Examples]:
+    count = 0
+    for inputs, targets in raw.batches(size):
+        examples = _checked(problem, inputs, targets, raw.in_memory, name, count)
+        count += len(examples)
+        yield examples
+    if raw.count is not None and count != raw.count:
+        raise ValueError(
+            f"{name}: expected the {raw.count} examples of the data, one row each, got {count} rows; the DataLoader's "
+            "batches do not match its Dataset"
+        )
+
+
+def _checked(problem: Problem, inputs: Tree, targets: Tree, in_memory: bool, name: str, start: int) -> Examples:
+    """A batch that fits the model; ``start`` examples came before."""
+    leaves = [*named_leaves(inputs, f"{name} inputs"), *named_leaves(targets, f"{name} targets")]
+    for label, tensor in leaves:
+        if in_memory and tensor.device != problem.device:
+            raise ValueError(f"{label}: expected on {problem.device} like the model, got {tensor.device}")
+        if tensor.is_floating_point() and (row := first_not_finite(tensor)) is not None:
+            raise ValueError(f"{label}: expected finite numbers, got NaN or infinity in example {start + row}")
+    for label, tensor in named_leaves(inputs, f"{name} inputs"):
+        if tensor.is_floating_point() and tensor.dtype != problem.dtype:
+            raise ValueError(
+                f"{label}: expected {problem.dtype} like the model's parameters, got {tensor.dtype}; "
+                "convert one of them"
+            )
+    inputs, targets = (tree_map(lambda leaf: leaf.to(problem.device), part) for part in (inputs, targets))
+    inputs = _hugging_face.with_decoder_inputs(problem.model, inputs, targets)
+    if isinstance(inputs, dict):
+        known = inspect.signature(problem.model.forward).parameters
+        unknown = [key for key in inputs if key not in known]
+        if unknown and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            raise ValueError(
+                f"{name} inputs: expected arguments of {type(problem.model).__name__}.forward, {list(known)}, got "
+                f"{unknown} as well; leave them out"
+            )
+    return Examples(inputs, targets)
+
+
+def _check_one_length(parts: list[Examples], name: str) -> None:
+    first = dict(_shapes(parts[0], name))
+    for number, part in enumerate(parts):
+        other = dict(_shapes(part, name))
+        if other.keys() != first.keys():
+            raise ValueError(
+                f"{name}: expected batches of one form, got {list(first)} and, in batch {number}, {list(other)}"
+            )
+        for label, shape in other.items():
+            if shape != first[label]:
+                raise ValueError(
+                    f"{label}: expected one shape of all examples, got {list(first[label])} in batch 0 and "
+                    f"{list(shape)} in batch {number}; pad all batches to one length, or use what streams its data"
+                )
+
+
+def _shapes(examples: Examples, name: str) -> Iterator[tuple[str, torch.Size]]:
+    for part, tree in (("inputs", examples.inputs), ("targets", examples.targets)):
+        for label, tensor in named_leaves(tree, f"{name} {part}"):
+            yield label, tensor.shape[1:]
+
+
+def _quantity(problem: Problem, name: str) -> Any:
+    return problem.attributed if name == "queries" else problem.loss
 
 
 @torch.no_grad()
 def _check_losses(problem: Problem, examples: Examples, name: str) -> None:
-    """Tries the loss on all examples: finite, of the output alone, and independent of the rest of the batch."""
+    """Tries the loss on all examples: one finite number each."""
     parameters = problem.parameters()
-    read = problem.attributed if name == "queries" else problem.loss
+    first = problem.forward(parameters, examples[slice(0, 1)].inputs)
+    # Inputs stand for the activations; outputs are counted with what a loss makes of them.
+    per_input = sum(leaf[0].numel() * leaf.element_size() for _, leaf in named_leaves(examples.inputs, ""))
+    size = _WORKSPACE // max(1, 16 * per_input + 4 * first.numel() * first.element_size())
     start = 0
-    for batch in examples.batches(1024):
-        output = problem.forward(parameters, batch.inputs)
-        if not isinstance(output, Tensor) or output.dim() == 0 or len(output) != len(batch):
-            got = f"a tensor of shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(
-                f"model: expected a tensor with the {len(batch)} examples of the batch on its first axis, got {got}; "
-                "wrap the model"
-            )
-        values = read(output, batch.targets)
+    for batch in examples.batches(max(1, min(_BATCH, size))):
+        values = _quantity(problem, name)(_forward(problem, batch), batch.targets)
         if (row := first_not_finite(values)) is not None:
             raise ValueError(f"{name}: expected finite losses, got {values[row].item()} for example {start + row}")
         start += len(batch)
-    few = examples[slice(0, 3)]
-    together = problem.forward(parameters, few.inputs)
+
+
+@torch.no_grad()
+def _check_few(problem: Problem, few: Examples, name: str) -> None:
+    """Tries whether the loss is the model's own, reads the output alone, and not the rest of the batch."""
+    read = _quantity(problem, name)
+    together = _forward(problem, few)
     with torch.enable_grad():
         if read(together.detach(), few.targets).requires_grad:
             raise ValueError(
                 "loss_fn: expected a function of output and target alone, got one that reads parameters; use the "
                 "optimizer's weight_decay for a penalty"
             )
-    apart = torch.cat([problem.forward(parameters, one.inputs) for one in few.batches(1)])
-    rows = torch.cat([read(together[i : i + 1], few.targets[i : i + 1]) for i in range(len(few))])
-    for what, joint, single in (("model", together, apart), ("loss_fn", read(together, few.targets), rows)):
+    singles = few.batches(1)
+    apart = torch.cat([_forward(problem, one) for one in singles])
+    each = torch.cat([read(together[i : i + 1], one.targets) for i, one in enumerate(singles)])
+    for what, joint, single in (("model", together, apart), ("loss_fn", read(together, few.targets), each)):
         tolerance = 1e4 * torch.finfo(problem.dtype).eps * joint.abs().max()
         if ((joint - single).abs() > tolerance).any():
             raise ValueError(
                 f"{what}: expected values for an example that do not depend on the rest of the batch, got "
                 f"{joint.flatten()[:6].tolist()} for examples together and {single.flatten()[:6].tolist()} one by one"
             )
+    if problem.infers_loss:
+        _check_inferred(problem, singles)
+
+
+def _check_inferred(problem: Problem, singles: list[Examples]) -> None:
+    digits = 5e-2 if torch.finfo(problem.dtype).bits == 16 else 1e-4
+    for one in singles:
+        reported = _hugging_face.own_loss(problem.model, one.inputs, one.targets)
+        mine = problem.loss(_forward(problem, one), one.targets)[0]
+        if reported is None or not torch.isfinite(reported):
+            continue  # without a labelled token transformers divides 0 by 0
+        if (mine - reported).abs() > digits * (1 + reported.abs()):
+            raise ValueError(
+                f"loss_fn: the loss inferred for {type(problem.model).__name__} is {mine.item():.6g} for an example "
+                f"for which the model reports {reported.item():.6g}; give a loss_fn"
+            )
+
+
+def _forward(problem: Problem, batch: Examples) -> Tensor:
+    output = problem.forward(problem.parameters(), batch.inputs)
+    if output.dim() == 0 or len(output) != len(batch):
+        raise ValueError(
+            f"model: expected a tensor with the {len(batch)} examples of the batch on its first axis, got a tensor of "
+            f"shape {list(output.shape)}; wrap the model"
+        )
+    return output

@@ -8,33 +8,29 @@ it. GradDot and GradCos keep that sign but not the scale, TRAK keeps it up to th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from . import ops
 from ._integers import integer
 from .curvature import GaussNewton, SpectralScores
-from .data import Data, Examples, load
-from .gradients import BatchGradients, GradientStream, check_finite, per_example_gradients
+from .data import Data, load
+from .gradients import dots, dots_and_norms, sketch
+from .losses import PerExample, trak_output
 from .problem import Problem
 from .sketch import Rademacher
-
-_BATCH = 256
-_WORKSPACE = 256 * 2**20
 
 
 class GradDot:
     """∇g(z)·∇ℓ_i (TracIn at the final model; arXiv 2412.03906, sec. 4): f(H) = 1, unscaled.
 
-    Linear layers contribute through their factors, without forming a gradient. Exact up to the factor η·T/n for so few
+    No gradient is formed where a layer has factors, and training examples are streamed (`gradients.dots`). Exact up to the factor η·T/n for so few
     steps of training that curvature does not matter.
     """
 
     def attribute(self, problem: Problem, train: Data, queries: Data) -> Tensor:
         """Scores [n_train, n_queries]."""
-        return _gradient_products(problem, train, queries, norms=False)[0]
+        return dots(problem, train, queries)
 
 
 class GradCos:
@@ -42,9 +38,9 @@ class GradCos:
 
     def attribute(self, problem: Problem, train: Data, queries: Data) -> Tensor:
         """Scores [n_train, n_queries], in [−1, 1]."""
-        dots, train_norm2, query_norm2 = _gradient_products(problem, train, queries, norms=True)
+        products, train_norm2, query_norm2 = dots_and_norms(problem, train, queries, norms=True)
         norms = train_norm2.sqrt()[:, None] * query_norm2.sqrt()
-        return torch.where(norms == 0, 0.0, dots / norms)
+        return torch.where(norms == 0, 0.0, products / norms)
 
 
 class InfluenceFunction:
@@ -137,8 +133,8 @@ class TRAK:
         sketch_dim: k, below the number of training examples unless damped.
         damping: λ; 1% of the mean eigenvalue of ΦᵀΦ/n, unless given.
         seed: Of the Rademacher sketch.
-        model_output: f(output, target) → [batch]. The log-odds of the target class for class labels, the output itself
-            for one real output, unless given.
+        model_output: f(output, target) → [batch], or ``"margin"`` or ``"logit"``. The margin (log-odds of the target)
+            for classes and tokens, the output itself for one real output, unless given.
 
     Raises:
         ValueError: A value out of range, a singular ΦᵀΦ, or an output that needs an explicit ``model_output``.
@@ -149,7 +145,7 @@ class TRAK:
         sketch_dim: int = 512,
         damping: float | None = None,
         seed: int = 0,
-        model_output: Callable[[Tensor, Tensor], Tensor] | None = None,
+        model_output: PerExample | str | None = None,
     ) -> None:
         integer("sketch_dim", sketch_dim, 1)
         if damping is not None and not (math.isfinite(damping) and damping >= 0):
@@ -161,30 +157,22 @@ class TRAK:
 
     def attribute(self, problem: Problem, train: Data, queries: Data) -> Tensor:
         """Scores [n_train, n_queries]."""
-        train_examples, query_examples = load(problem, train, "train"), load(problem, queries, "queries")
-        sketch = Rademacher(problem.numel, self.sketch_dim, self.seed)
-        size = max(1, min(_BATCH, _WORKSPACE // (16 * problem.numel)))
-        of_output = problem.attributing(self.model_output or _default_output)
+        signs = Rademacher(problem.numel, self.sketch_dim, self.seed)
+        of_output = problem.attributing(self.model_output or trak_output(problem.loss_fn))
 
-        def sketched(which: Problem, examples: Examples, of: str) -> Tensor:
-            pieces = []
-            for batch in examples.batches(size):
-                gradients = per_example_gradients(which, batch.inputs, batch.targets, of)
-                pieces.append(ops.project(problem.ravel(gradients), sketch).double())
-            return check_finite(torch.cat(pieces), "gradients")
-
-        features = sketched(of_output, train_examples, "output")
-        matrix = features.T @ features / len(train_examples)
+        features = sketch(of_output, train, signs, "output").double()
+        count = len(features)
+        matrix = features.T @ features / count
         damping = 0.01 * matrix.diagonal().mean().item() if self.damping is None else self.damping
         matrix.diagonal().add_(damping)
         factor, failed = torch.linalg.cholesky_ex(matrix)
         if failed:
             raise ValueError(
-                f"damping: ΦᵀΦ of {len(train_examples)} examples in {self.sketch_dim} dimensions is singular with "
+                f"damping: ΦᵀΦ of {count} examples in {self.sketch_dim} dimensions is singular with "
                 f"damping {damping:g}; expected more damping or a smaller sketch_dim"
             )
-        solved = torch.cholesky_solve(sketched(problem, query_examples, "output").T, factor)
-        scores = sketched(problem, train_examples, "loss") @ solved / len(train_examples)
+        solved = torch.cholesky_solve(sketch(problem, queries, signs, "output").double().T, factor)
+        scores = sketch(problem, train, signs).double() @ solved / count
         return scores.to(problem.dtype)
 
 
@@ -197,38 +185,7 @@ def spectral_scores(problem: Problem, train: Data, queries: Data) -> SpectralSco
     return GaussNewton(problem, train_examples).pair(query_examples)
 
 
-def _gradient_products(problem: Problem, train: Data, queries: Data, norms: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Dots [n_train, n_queries] of loss and output gradients; if asked, squared norms [n_train] and [n_queries]."""
-    train_examples, query_examples = load(problem, train, "train"), load(problem, queries, "queries")
-    train_stream = GradientStream(problem, train_examples, "loss")
-    query_stream = GradientStream(problem, query_examples, "output")
-    train_stream.agree_with(query_stream)
-    of_queries: list[BatchGradients] = list(query_stream.over(query_examples, _BATCH))
-    dots, train_norms = [], [torch.empty(0)]
-    for gradients in train_stream.over(train_examples, _BATCH):
-        dots.append(torch.cat([gradients.dot(other) for other in of_queries], dim=1))
-        if norms:
-            train_norms.append(gradients.norm2())
-    query_norms = [gradients.norm2() for gradients in of_queries] if norms else train_norms
-    return check_finite(torch.cat(dots), "gradients"), torch.cat(train_norms), torch.cat(query_norms)
-
-
 def _check_horizon(learning_rate: float, steps: int) -> None:
     if not (math.isfinite(learning_rate) and learning_rate > 0):
         raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
     integer("steps", steps, 1)
-
-
-def _default_output(output: Tensor, target: Tensor) -> Tensor:
-    """Log-odds of the target class, or the only output."""
-    if output.dim() == 2 and output.shape[1] > 1 and target.dim() == 1 and not target.is_floating_point():
-        wanted = output.gather(1, target[:, None])
-        is_target = torch.arange(output.shape[1], device=output.device) == target[:, None]
-        others = output.masked_fill(is_target, -math.inf)
-        return wanted[:, 0] - others.logsumexp(1)
-    if output[0].numel() == 1:
-        return output.flatten()
-    raise ValueError(
-        f"model_output: expected one for an output of shape {list(output.shape)} and a target of shape "
-        f"{list(target.shape)}: only class scores with class labels and one real output have a default"
-    )

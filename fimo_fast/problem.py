@@ -15,7 +15,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-PerExample = Callable[[Tensor, Tensor], Tensor]
+from . import _hugging_face
+from ._trees import Tree, rows, shapes
+from .losses import PerExample, output_function
+
 T = TypeVar("T")
 ParameterChoice = str | Iterable[str] | Callable[[str, nn.Parameter], bool] | None
 
@@ -28,35 +31,45 @@ class Problem:
     refused, here and again at each use; ``model.eval()`` fixes the running statistics and switches dropout off, and
     further training then runs in that same mode.
 
+    Inputs and targets are tensors [batch, ...], or nested tuples and dicts of them: a batch of a tokenizer is a dict.
+
     Args:
-        model: Called as ``model(inputs)`` with inputs [batch, ...]; the first axis of its output is the batch.
-        loss_fn: ``loss_fn(output, target)`` → the training loss of each example, [batch].
-        output_fn: ``output_fn(output, target)`` → the quantity whose change is attributed, for each query, [batch].
-            The loss, unless given (a margin, a logit, ...).
+        model: Called as ``model(inputs)``; a tuple of inputs is passed as positional arguments, a dict as keyword
+            arguments. Its output is a tensor whose first axis is the batch, or has one: the ``logits`` of a
+            transformers model are taken. Caches for generation are off.
+        loss_fn: ``loss_fn(output, target)`` → the training loss of each example, [batch] (``fimo_fast.losses`` has
+            some). May be left out for a transformers model, itself or under peft: then the loss that its class is
+            trained with, ``losses.TokenCrossEntropy`` for language models. It is compared with the loss that the
+            model reports for the first example wherever data come in.
+        output_fn: The quantity whose change is attributed, for each query: ``output_fn(output, target)`` → [batch],
+            or ``"loss"``, ``"margin"`` (log-odds of the target, TRAK's) or ``"logit"``. The loss, unless given.
         parameters: Which parameters may move: a name pattern (``"fc*"``), several of them, or a predicate
             ``(name, parameter) -> bool``. All with ``requires_grad``, unless given.
 
     Raises:
-        TypeError: The model is no module or loss_fn, output_fn no callables.
-        ValueError: No parameter selected, parameters of several dtypes or devices, float16 on CPU, or a module whose
-            output depends on the batch or on chance.
+        TypeError: The model is no module, loss_fn or output_fn no callables, or no loss_fn for a model that names none.
+        ValueError: An unknown name of an output, a transformers model without a loss of a known kind, no parameter
+            selected, parameters of several dtypes or devices, float16 on CPU, or a module whose output depends on the
+            batch or on chance.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        loss_fn: PerExample,
-        output_fn: PerExample | None = None,
+        loss_fn: PerExample | None = None,
+        output_fn: PerExample | str | None = None,
         parameters: ParameterChoice = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-        for name, function in (("loss_fn", loss_fn), ("output_fn", output_fn)):
+        for name, function in (("loss_fn", loss_fn), ("output_fn", None if isinstance(output_fn, str) else output_fn)):
             if function is not None and not callable(function):
                 raise TypeError(f"{name}: expected a callable (output, target) -> [batch], got {function!r}")
         self.model = model
-        self.loss_fn = loss_fn
-        self.output_fn = output_fn
+        self.infers_loss = loss_fn is None
+        self.loss_fn = _hugging_face.inferred_loss(model) if loss_fn is None else loss_fn
+        self.output_fn = output_function(output_fn, self.loss_fn) if isinstance(output_fn, str) else output_fn
+        self._extra = _hugging_face.extra_arguments(model)
         self.check_model()
         selected = _select(model, parameters)
         self.shapes: dict[str, torch.Size] = {name: p.shape for name, p in selected.items()}
@@ -112,31 +125,48 @@ class Problem:
             for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
         }
 
-    def forward(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        """The model's output [batch, ...] at these values of the selected parameters (a pure function of both)."""
+    def call(self, inputs: Tree) -> Tensor:
+        """The model's output [batch, ...] as the model stands: its own parameters, buffers and kernels.
+
+        Raises:
+            ValueError: As for ``forward``.
+        """
+        args, kwargs = self._arguments(inputs)
+        return _hugging_face.output_tensor(self.model(*args, **kwargs))
+
+    def forward(self, parameters: Mapping[str, Tensor], inputs: Tree) -> Tensor:
+        """The model's output [batch, ...] at these values of the selected parameters (a pure function of both).
+
+        Raises:
+            ValueError: The model returns several tensors, none of them called logits.
+        """
         frozen = {name: tensor.detach() for name, tensor in self.model.named_parameters() if name not in self.shapes}
         # Copies: a module that updates its buffers must not update the user's.
         buffers = {name: tensor.clone() for name, tensor in self.model.named_buffers()}
+        args, kwargs = self._arguments(inputs)
         with transformable():
-            return cast(Tensor, functional_call(self.model, {**frozen, **buffers, **parameters}, (inputs,)))
+            output = functional_call(self.model, {**frozen, **buffers, **parameters}, args, kwargs)
+        return _hugging_face.output_tensor(output)
 
-    def call(self, inputs: Tensor) -> Tensor:
-        """The model's output [batch, ...] as the model stands, with its own parameters, buffers and kernels."""
-        return cast(Tensor, self.model(inputs))
+    def _arguments(self, inputs: Tree) -> tuple[tuple[Tree, ...], dict[str, Tree]]:
+        """Positional and keyword arguments of the model."""
+        by_name = inputs if isinstance(inputs, dict) else {}
+        in_order = inputs if isinstance(inputs, tuple) else () if isinstance(inputs, dict) else (inputs,)
+        return in_order, {**self._extra, **by_name}
 
-    def losses(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+    def losses(self, parameters: Mapping[str, Tensor], inputs: Tree, targets: Tree) -> Tensor:
         """Training loss of each example, [batch], at these parameters."""
         return self.loss(self.forward(parameters, inputs), targets)
 
-    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, output: Tensor, targets: Tree) -> Tensor:
         """Training loss of each example, [batch], from the model's output for it."""
         return self._per_example("loss_fn", self.loss_fn, output, targets)
 
-    def outputs(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+    def outputs(self, parameters: Mapping[str, Tensor], inputs: Tree, targets: Tree) -> Tensor:
         """The attributed quantity (output_fn, else the loss) of each example, [batch], at these parameters."""
         return self.attributed(self.forward(parameters, inputs), targets)
 
-    def attributed(self, output: Tensor, targets: Tensor) -> Tensor:
+    def attributed(self, output: Tensor, targets: Tree) -> Tensor:
         """The attributed quantity of each example, [batch], from the model's output for it."""
         if self.output_fn is None:
             return self.loss(output, targets)
@@ -155,8 +185,8 @@ class Problem:
             cast(nn.Module, model), cast(PerExample, loss_fn), cast("PerExample | None", output_fn), _named(self.shapes)
         )
 
-    def attributing(self, output_fn: PerExample) -> Problem:
-        """The same problem with another attributed quantity."""
+    def attributing(self, output_fn: PerExample | str) -> Problem:
+        """The same problem with another attributed quantity, or one by name."""
         return Problem(self.model, self.loss_fn, output_fn, _named(self.shapes))
 
     def restricted(self, names: Iterable[str]) -> Problem:
@@ -164,14 +194,14 @@ class Problem:
         return Problem(self.model, self.loss_fn, self.output_fn, _named(names))
 
     @staticmethod
-    def _per_example(name: str, function: PerExample, output: Tensor, targets: Tensor) -> Tensor:
+    def _per_example(name: str, function: PerExample, output: Tensor, targets: Tree) -> Tensor:
         values = function(output, targets)
-        expected = (len(targets),)
+        expected = (rows(targets),)
         if not isinstance(values, Tensor) or tuple(values.shape) != expected:
             got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ValueError(
                 f"{name}: expected one value an example, shape {list(expected)}, got {got} from an output of shape "
-                f'{list(output.shape)} and a target of shape {list(targets.shape)}; use reduction="none" and squeeze '
+                f'{list(output.shape)} and a target of shape {shapes(targets)}; use reduction="none" and squeeze '
                 "or average further axes"
             )
         return values
@@ -233,7 +263,7 @@ def _unsuited(module: nn.Module) -> str | None:
         return "with max_norm, which changes its weights while it is read"
     if module.training and (dropout := _dropout_probability(module)) > 0:
         return (
-            f"with dropout {dropout} in training mode, which makes losses random; {_EVAL}: dropout is then off, also "
+            f"with dropout {dropout:g} in training mode, which makes losses random; {_EVAL}: dropout is then off, also "
             "in further training"
         )
     return None
@@ -242,9 +272,10 @@ def _unsuited(module: nn.Module) -> str | None:
 def _dropout_probability(module: nn.Module) -> float:
     if isinstance(module, _DropoutNd):
         return module.p
-    if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
-        return float(module.dropout)
-    return 0.0
+    # Attention, recurrent layers and dropped paths keep a probability and call the function; a wrapper's child counts
+    # for itself.
+    found = (value for name, value in vars(module).items() if "drop" in name and isinstance(value, float))
+    return max(found, default=0.0)
 
 
 @contextmanager

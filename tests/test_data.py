@@ -53,8 +53,9 @@ def test_all_methods_take_a_dataset(problem):
     ("data", "error", "message"),
     [
         ((X[:0], Y[:0]), ValueError, "train: expected at least one example, got none"),
-        (TensorDataset(X[:0], Y[:0]), ValueError, "train: expected at least one example, got an empty Dataset"),
+        (TensorDataset(X[:0], Y[:0]), ValueError, "train: expected at least one example, got none"),
         ((X, Y[:5]), ValueError, "as many inputs as targets, got 6 and 5"),
+        ((X[:5], Y), ValueError, "as many inputs as targets, got 5 and 6"),
         ((X.to("meta"), Y), ValueError, "train inputs: expected on cpu like the model, got meta"),
         ((X.double(), Y), ValueError, "train inputs: expected torch.float32 like the model's parameters"),
         ((X.index_fill(0, torch.tensor([4]), float("nan")), Y), ValueError, "NaN or infinity in example 4"),
@@ -123,7 +124,9 @@ def test_a_model_output_of_another_form():
         def forward(self, x):
             return super().forward(x), x
 
-    with pytest.raises(ValueError, match="model: expected a tensor with the 6 examples .* got tuple; wrap the model"):
+    with pytest.raises(
+        ValueError, match=r"model: expected a tensor or logits .* got tuple with \['0', '1'\]; wrap the model"
+    ):
         load(ff.Problem(Pair(3, 1), squared_error), (X, Y), "train")
 
 

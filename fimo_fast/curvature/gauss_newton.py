@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.func import hessian, jacrev, vmap
 
+from .._trees import Tree, alone
 from ..data import Examples
 from ..gradients import check_finite, per_example_gradients
 from ..problem import Problem
@@ -76,7 +77,7 @@ class GaussNewton:
         self.problem = problem = problem.to(torch.float64)
         self.train = train = train.to(torch.float64)
         with torch.no_grad():
-            outputs = problem.forward(problem.parameters(), train.inputs[:1])[0].numel()
+            outputs = problem.forward(problem.parameters(), train[slice(0, 1)].inputs)[0].numel()
         rows = len(train) * outputs
         self._batch = max(1, _WORKSPACE // (8 * outputs * problem.numel))
         self.dual = rows < problem.numel
@@ -131,15 +132,15 @@ class GaussNewton:
         """√A_i J_i of these examples, [batch · outputs, parameters]."""
         problem, parameters = self.problem, self.problem.parameters()
 
-        def output(values: dict[str, Tensor], x: Tensor) -> Tensor:
-            return problem.forward(values, x[None])[0]
+        def output(values: dict[str, Tensor], x: Tree) -> Tensor:
+            return problem.forward(values, alone(x))[0]
 
         jacobian = vmap(jacrev(output), in_dims=(None, 0))(parameters, batch.inputs)
         with torch.no_grad():
             outputs = problem.forward(parameters, batch.inputs)
 
-        def loss(out: Tensor, y: Tensor) -> Tensor:
-            return problem.loss_fn(out[None], y[None])[0]
+        def loss(out: Tensor, y: Tree) -> Tensor:
+            return problem.loss(out[None], alone(y))[0]
 
         inner = vmap(hessian(loss))(outputs, batch.targets)
         count = outputs[0].numel()

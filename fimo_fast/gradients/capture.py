@@ -21,10 +21,10 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ..data import Examples
 from ..problem import Problem
+from .functional import reader_of_output
 from .layout import CallLayout, leaves_of
 from .pieces import Piece
 from .rules import Call, Pieces
-from .functional import reader_of_output
 from .state import as_captured
 
 Receive = Callable[[str, Piece], None]
@@ -139,7 +139,9 @@ class _Recorder:
             parameters[leaf] = was
 
     def _hooks(self, site: Site) -> tuple[Callable[..., None], Callable[..., Any]]:
-        owners = [(site.module.get_submodule(path), leaf) for path, _, leaf in (n.rpartition(".") for n in site.parameters)]
+        owners = [
+            (site.module.get_submodule(path), leaf) for path, _, leaf in (n.rpartition(".") for n in site.parameters)
+        ]
 
         def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if self.replaying:

@@ -45,7 +45,8 @@ class Check:
         width = max(map(len, order))
         lines = [f"{'parameter':{width}}  against autograd  by neighbours  way"]
         lines += [
-            f"{name:{width}}  {self.errors[name]:16.1e}  {self.neighbours[name]:13.1e}  {self.paths[name]}" for name in order
+            f"{name:{width}}  {self.errors[name]:16.1e}  {self.neighbours[name]:13.1e}  {self.paths[name]}"
+            for name in order
         ]
         verdict = "ok" if self.ok else "NOT ok"
         return "\n".join([*lines, f"{verdict}: largest error at {self.worst}, tolerance {self.tolerance:g}"])

@@ -76,7 +76,9 @@ def each_alone(problem: Problem, examples: Examples, of: str = "loss") -> Iterat
 
 def one_by_one(problem: Problem, examples: Examples, of: str = "loss") -> dict[str, Tensor]:
     """Gradients {parameter name: [batch, *shape]} by plain differentiation, one example after the other."""
-    result = {name: problem.parameters()[name].new_empty(len(examples), *shape) for name, shape in problem.shapes.items()}
+    result = {
+        name: problem.parameters()[name].new_empty(len(examples), *shape) for name, shape in problem.shapes.items()
+    }
     for i, gradients in enumerate(each_alone(problem, examples, of)):
         for name, gradient in gradients.items():
             result[name][i] = gradient

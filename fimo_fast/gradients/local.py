@@ -74,7 +74,9 @@ class _Replay:
 def _place(layout: CallLayout, i: int) -> Layout:
     place = layout.outputs[i]
     if place is None or (place.axis is None and not place.single):
-        raise RuntimeError("gradients: an output that is the same for all examples has a gradient; its examples are mixed")
+        raise RuntimeError(
+            "gradients: an output that is the same for all examples has a gradient; its examples are mixed"
+        )
     return place
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -122,7 +122,9 @@ def dots_and_norms(
         pieces = query_stream.collect(batch)
         held.append((len(batch), pieces))
         if norms:
-            query_norms.append(sum((norm2_of(each) for each in pieces.values() if each), start=_zeros(problem, len(batch))))
+            query_norms.append(
+                sum((norm2_of(each) for each in pieces.values() if each), start=_zeros(problem, len(batch)))
+            )
     train_stream, train_batches = prepare(problem, train, "train", "loss", batch_size)
     rows, train_norms = [], []
     for batch in _shown(train_batches, "inner products", progress):
@@ -160,9 +162,7 @@ def paths(problem: Problem, data: Data, of: str = "loss") -> dict[str, str]:
     return prepare(problem, data, "data", of, None)[0].paths
 
 
-def prepare(
-    problem: Problem, data: Data, name: str, of: str, batch_size: int | None
-) -> tuple[GradientStream, Stream]:
+def prepare(problem: Problem, data: Data, name: str, of: str, batch_size: int | None) -> tuple[GradientStream, Stream]:
     """A verified stream of gradients and the batches to put through it."""
     first = next(iter(stream(problem, data, name, 3)))
     gradients = GradientStream(problem, first, of)

@@ -110,7 +110,11 @@ class _Trial:
         found: dict[str, list[Site]] = {}
         pieces: Counter[str] = Counter()
         pending = list(self.problem.shapes)
-        for propose in (self._by_rules, self._at_home(local.together, FUNCTIONAL), self._at_home(local.one_by_one, SINGLE)):
+        for propose in (
+            self._by_rules,
+            self._at_home(local.together, FUNCTIONAL),
+            self._at_home(local.one_by_one, SINGLE),
+        ):
             proposed = {name: sites for name in pending if (sites := propose(name))}
             verified, counts = self._verify(_merged(proposed))
             found |= {name: sites for name, sites in proposed.items() if name in verified}
@@ -191,7 +195,9 @@ class _Trial:
         guarded = [dataclasses.replace(site, give=_guarded(site, failed)) for site in sites]
         failed |= capture(self.problem, guarded, self.few, "output", lambda name, piece: got[name].append(piece))
         names = {name for site in sites for name in site.parameters.values()} - failed
-        return self._right({name: got[name] for name in names}), Counter({name: len(each) for name, each in got.items()})
+        return self._right({name: got[name] for name in names}), Counter(
+            {name: len(each) for name, each in got.items()}
+        )
 
     def _right(self, got: Mapping[str, list[Piece]]) -> set[str]:
         """The parameters whose pieces add up to plain differentiation's gradients, for each example."""

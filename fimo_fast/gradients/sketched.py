@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .. import ops
 from ..problem import Problem
 from ..sketch import SJLT, SRHT, Composition, Factored, Sketch, TensorSketch, VectorSketch
-from .pieces import Dense, Outer, Piece, Rows
+from .pieces import Outer, Piece, Rows
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,11 @@ def _accumulate(op: Any, arguments: tuple[Tensor, ...], sketch: Any, offset: int
 
 def _add_matrix(piece: Piece, sketch: Factored | TensorSketch | Composition, out: Tensor) -> None:
     """A sketch of a matrix by its factors; what has none is written as Σ_j (column j) e_jᵀ."""
-    n, m = (sketch.a.input_dim, sketch.delta.input_dim) if isinstance(sketch, Factored) else (sketch.a_dim, sketch.delta_dim)  # type: ignore[union-attr]
+    n, m = (
+        (sketch.a.input_dim, sketch.delta.input_dim)
+        if isinstance(sketch, Factored)
+        else (sketch.a_dim, sketch.delta_dim)
+    )  # type: ignore[union-attr]
     if isinstance(piece, Outer) and (piece.a.shape[-1], piece.delta.shape[-1]) == (n, m):
         a, delta = piece.a, piece.delta
     else:

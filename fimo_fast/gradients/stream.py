@@ -79,7 +79,9 @@ def by_token(piece: Piece, tokens: int) -> Piece:
         a, delta = (t.reshape(-1, 1, t.shape[-1]) for t in (piece.a, piece.delta))
         return Outer(a, delta, piece.start)
     if isinstance(piece, Rows) and piece.index.shape[1] == tokens:
-        return Rows(piece.index.reshape(-1, 1), piece.delta.reshape(-1, 1, piece.delta.shape[-1]), piece.rows, piece.start)
+        return Rows(
+            piece.index.reshape(-1, 1), piece.delta.reshape(-1, 1, piece.delta.shape[-1]), piece.rows, piece.start
+        )
     raise ValueError(f"expected factors of {tokens} tokens, got {type(piece).__name__} of {_shape(piece)}")
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, jacrev, jvp, vjp, vmap
 
+from .._trees import Tree, alone
 from ..data import Examples
 from ..progress import Advance
 from .optimizers import State, UpdateRule
@@ -177,9 +178,9 @@ class Differentiation:
     def _value_gradients(self, theta: Tensor, queries: Examples, of_model: bool) -> Tensor:
         """Gradients of each query's values, [queries, *output, parameters] or [queries, parameters]."""
 
-        def value(vector: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            output = self.problem.forward(self.problem.unravel(vector), x[None])
-            return output[0] if of_model else self.problem.attributed(output, y[None])[0]
+        def value(vector: Tensor, x: Tree, y: Tree) -> Tensor:
+            output = self.problem.forward(self.problem.unravel(vector), alone(x))
+            return output[0] if of_model else self.problem.attributed(output, alone(y))[0]
 
         return cast(
             Tensor,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from .._trees import Tree
 from ..data import Examples
 from ..gradients import untransformable
 from ..problem import Problem
@@ -37,7 +38,7 @@ class Replicas:
         leaf = theta.detach().requires_grad_()
         chosen = self.train[batch.index]
 
-        def loss(vector: Tensor, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        def loss(vector: Tensor, x: Tree, y: Tree, weight: Tensor) -> Tensor:
             return (weight * self.problem.losses(self.problem.unravel(vector), x, y)).sum()
 
         shared = None if batch.index.dim() == 1 else 0
@@ -63,7 +64,7 @@ class Replicas:
     def outputs(self, theta: Tensor, queries: Examples) -> Tensor:
         """The attributed quantity of every query at every replica, [replicas, queries]."""
 
-        def read(vector: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        def read(vector: Tensor, x: Tree, y: Tree) -> Tensor:
             return self.problem.outputs(self.problem.unravel(vector), x, y)
 
         # As many at once as a training step takes, or more where the replicas are few.

@@ -2,6 +2,6 @@
 
 from .image import digits
 from .tabular import PROTOCOLS, diabetes, from_csv
-from .task import Task, cross_entropy, fit, squared_error
+from .task import Task, fit
 
-__all__ = ["PROTOCOLS", "Task", "cross_entropy", "diabetes", "digits", "fit", "from_csv", "squared_error"]
+__all__ = ["PROTOCOLS", "Task", "diabetes", "digits", "fit", "from_csv"]

@@ -8,9 +8,10 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+from ..losses import cross_entropy
 from ..oracle import FurtherTraining
 from ..problem import Problem
-from .task import Task, cross_entropy, fit, other_seeds
+from .task import Task, fit, other_seeds
 
 _TRAIN, _QUERIES, _MISLABELLED = 1024, 32, 60
 _LEARNING_RATE, _BATCH = 0.02, 64

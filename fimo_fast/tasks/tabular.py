@@ -13,9 +13,10 @@ from sklearn.datasets import load_diabetes
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
+from ..losses import squared_error
 from ..oracle import FurtherTraining
 from ..problem import Problem
-from .task import Task, fit, other_seeds, squared_error
+from .task import Task, fit, other_seeds
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ..losses import PerExample
 from ..oracle import FurtherTraining
-from ..problem import PerExample, Problem
+from ..problem import Problem
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,3 @@ def fit(
             loss_fn(model(inputs[index]), targets[index]).mean().backward()
             optimizer.step()
     return model.eval()
-
-
-def squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """(output − target)², [batch]."""
-    return (output - target).square()
-
-
-def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    """−log softmax(output)[target], [batch]."""
-    return nn.functional.cross_entropy(output, target, reduction="none")
