@@ -24,8 +24,8 @@ from .sketch import Rademacher
 class GradDot:
     """∇g(z)·∇ℓ_i (TracIn at the final model; arXiv 2412.03906, sec. 4): f(H) = 1, unscaled.
 
-    No gradient is formed where a layer has factors, and training examples are streamed (`gradients.dots`). Exact up to the factor η·T/n for so few
-    steps of training that curvature does not matter.
+    No gradient is formed where a layer has factors, and training examples are streamed (`gradients.dots`). Exact up to
+    the factor η·T/n for so few steps of training that curvature does not matter.
     """
 
     def attribute(self, problem: Problem, train: Data, queries: Data) -> Tensor:

@@ -1,9 +1,9 @@
-"""Per-example gradients of a model: sketches, norms and inner products of them, and themselves, formed only if asked."""
+"""Per-example gradients of a model: sketches, norms, inner products of them; formed only where asked for."""
 
 from .check import Check, check
 from .functional import check_finite, per_example_gradients, untransformable
+from .layer_sketch import LayerSketch
 from .measures import dots, dots_and_norms, formed, norm2, paths, sketch
-from .sketched import LayerSketch
 from .stream import GradientStream
 
 __all__ = [

@@ -2,10 +2,10 @@
 
 The gradient of a layer's parameters needs its inputs and the gradient δ by its outputs. Hooks keep the inputs until the
 backward pass brings δ; then the layer's rule makes pieces of both, the caller takes them, and both are freed. No weight
-gradient is computed on the way, so the pass costs less than that of training.
+gradient is computed on the way, so the pass itself costs less than a step of training.
 
 Inside a captured call the parameters are replaced by detached ones: whatever gradient still reaches the parameters
-themselves comes from a use that no hook saw, and is refused.
+themselves comes from a use that no hook saw, and is reported.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Site:
         give: The rule.
         calls: Layouts of its calls on the first examples.
         path: What ``paths`` says of its parameters.
-        whole: Whether the module may contain other sites and give its inputs back, as a rule's layers do not.
+        single: Whether it is a layer that makes one new tensor; else it may hold other sites, or give its inputs back.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Site:
     give: Callable[[Call], Pieces]
     calls: list[CallLayout]
     path: str
-    whole: bool = False
+    single: bool
 
     def layout(self, number: int) -> CallLayout:
         """Of the call with this number."""
@@ -63,7 +63,9 @@ class Site:
         return self.calls[number]
 
 
-def capture(problem: Problem, sites: Sequence[Site], batch: Examples, of: str, receive: Receive) -> set[str]:
+def capture(
+    problem: Problem, sites: Sequence[Site], batch: Examples, of: str, receive: Receive, tokens: int | None = None
+) -> set[str]:
     """Gives ``receive(parameter name, piece)`` every piece of the sites' parameters' gradients.
 
     Args:
@@ -72,6 +74,7 @@ def capture(problem: Problem, sites: Sequence[Site], batch: Examples, of: str, r
         batch: The examples.
         of: ``"loss"`` or ``"output"``.
         receive: Called during the backward pass.
+        tokens: Length of the sequences, to have each token as an example of its own wherever a layer knows them apart.
 
     Returns:
         Parameters of the sites that were also used outside them; empty if the pieces are all there is.
@@ -84,38 +87,40 @@ def capture(problem: Problem, sites: Sequence[Site], batch: Examples, of: str, r
     captured = {full for site in sites for full in site.parameters.values()}
     with ExitStack() as stack:
         stack.enter_context(as_captured(problem, captured))
-        recorder = stack.enter_context(_Recorder(sites, len(batch), problem.device, receive))
+        recorder = stack.enter_context(_Recorder(sites, len(batch), tokens, problem.device, receive))
         stack.enter_context(torch.enable_grad())
-        output = problem.call(batch.inputs)
+        total = read(problem.call(batch.inputs), batch.targets).sum()
         recorder.forward = False
-        total = read(output, batch.targets).sum()
-        del output
-        outside = {name: p for name, p in problem.model.named_parameters() if name in captured}
+        own = {name: p for name, p in problem.model.named_parameters() if name in captured}
         if not total.requires_grad:  # nothing selected takes part in this quantity
             return set()
         try:
-            _, *grads = torch.autograd.grad(total, [recorder.anchor, *outside.values()], allow_unused=True)
+            _, *grads = torch.autograd.grad(total, [recorder.anchor, *own.values()], allow_unused=True)
         except RuntimeError as error:
-            if "Checkpointing is not compatible with .grad()" in str(error) or "use_reentrant" in str(error):
+            if "use_reentrant" in str(error):
                 raise RuntimeError(
                     "model: expected gradient checkpointing with use_reentrant=False, got the reentrant kind, which "
-                    "supports no gradients by inner tensors; switch it over or off"
+                    "has no gradients of inner tensors; switch it over or off"
                 ) from error
             raise
-    return {name for name, grad in zip(outside, grads, strict=True) if grad is not None}
+    return {name for name, grad in zip(own, grads, strict=True) if grad is not None}
 
 
 class _Recorder:
     """The hooks of one pass."""
 
-    def __init__(self, sites: Sequence[Site], batch: int, device: torch.device, receive: Receive) -> None:
+    def __init__(
+        self, sites: Sequence[Site], batch: int, tokens: int | None, device: torch.device, receive: Receive
+    ) -> None:
         self.batch = batch
+        self.tokens = tokens
         self.receive = receive
+        # What every tapped output depends on, so that a backward pass to it alone visits all taps and no weight.
         self.anchor = torch.zeros((), device=device, requires_grad=True)
         self.forward = True
         self.replaying = False
         self._numbers = dict.fromkeys((site.name for site in sites), 0)
-        self._swapped: list[tuple[dict[str, Any], str, Any]] = []
+        self._replaced: list[tuple[dict[str, Any], str, Any]] = []
         self._marks: list[int] = []
         self._sites = sites
         self._handles: list[Any] = []
@@ -123,9 +128,9 @@ class _Recorder:
     def __enter__(self) -> _Recorder:
         for site in self._sites:
             before, after = self._hooks(site)
-            module = site.module
-            self._handles.append(module.register_forward_pre_hook(before, with_kwargs=True, prepend=True))
-            self._handles.append(module.register_forward_hook(after, with_kwargs=True, always_call=True))
+            # First, so that a hook that computes a weight from parameters computes it from the detached ones.
+            self._handles.append(site.module.register_forward_pre_hook(before, prepend=True))
+            self._handles.append(site.module.register_forward_hook(after, with_kwargs=True, always_call=True))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,113 +139,96 @@ class _Recorder:
         self._restore(0)
 
     def _restore(self, mark: int) -> None:
-        while len(self._swapped) > mark:
-            parameters, leaf, was = self._swapped.pop()
+        while len(self._replaced) > mark:
+            parameters, leaf, was = self._replaced.pop()
             parameters[leaf] = was
 
     def _hooks(self, site: Site) -> tuple[Callable[..., None], Callable[..., Any]]:
-        owners = [
-            (site.module.get_submodule(path), leaf) for path, _, leaf in (n.rpartition(".") for n in site.parameters)
-        ]
+        split = [name.rpartition(".") for name in site.parameters]
+        owners = [(site.module.get_submodule(path)._parameters, leaf) for path, _, leaf in split]
 
-        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def before(*_: Any) -> None:
             if self.replaying:
                 return
-            self._marks.append(len(self._swapped))
-            for owner, leaf in owners:
-                was = owner._parameters[leaf]
-                self._swapped.append((owner._parameters, leaf, was))
-                owner._parameters[leaf] = was.detach()  # type: ignore[assignment,union-attr]
+            self._marks.append(len(self._replaced))
+            for parameters, leaf in owners:
+                was: Any = parameters[leaf]
+                self._replaced.append((parameters, leaf, was))
+                parameters[leaf] = was.detach()
 
-        def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        def after(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             if self.replaying:
                 return None
             self._restore(self._marks.pop())
-            # Without gradients nothing is learnt here; in a backward pass checkpointing calls again what was recorded.
+            # Without gradients nothing is learnt here; in a backward pass, checkpointing calls again what was recorded.
             if not self.forward or output is None or not torch.is_grad_enabled():
                 return None
             number = self._numbers[site.name]
             self._numbers[site.name] += 1
-            return _tapped(self, site, site.layout(number), args, kwargs, output)
+            return self._tapped(site, site.layout(number), args, kwargs, output)
 
         return before, after
 
+    def _tapped(
+        self, site: Site, layout: CallLayout, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> Any:
+        """The output of a call with its tensors behind a `_Tap`."""
+        leaves, spec = tree_flatten(output)
+        inputs = leaves_of(args, kwargs)
+        layout.check(site.name, inputs, leaves, self.batch)
+        floating = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+        if not floating:
+            return None
+        versions = [(leaf, leaf._version) for leaf in inputs if isinstance(leaf, Tensor)]
+        device = self.anchor.device.type
+        autocast = (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
 
-def _tapped(
-    recorder: _Recorder, site: Site, layout: CallLayout, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-) -> Any:
-    """The output of a call, going through `_Tap`."""
-    leaves, spec = tree_flatten(output)
-    inputs = leaves_of(args, kwargs)
-    layout.check(site.name, inputs, leaves, recorder.batch)
-    floating = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-    if not floating:
-        return None
-    expand = []
-    for i in floating:
-        place = layout.outputs[i]
-        expand.append(bool(place and place.single))
-    versions = [(leaf, leaf._version) for leaf in inputs if isinstance(leaf, Tensor)]
-    own = {id(leaf) for leaf in inputs if isinstance(leaf, Tensor)}
-    # Tapped where it lies, unless that would change a tensor that others hold.
-    fresh = [not site.whole and not leaves[i]._is_view() and id(leaves[i]) not in own for i in floating]
-    autocast = _autocast_state(recorder.anchor.device.type)
+        def receive(deltas: Sequence[Tensor | None]) -> None:
+            if all(delta is None for delta in deltas):
+                return
+            if any(leaf._version != version for leaf, version in versions):
+                raise RuntimeError(
+                    f"gradients: an input of {site.name} was changed in place after the call, so its gradient is lost"
+                )
+            by_leaf: list[Tensor | None] = [None] * len(leaves)
+            for i, delta in zip(floating, deltas, strict=True):
+                by_leaf[i] = delta
+            x, delta = self._by_example(site, layout, inputs, by_leaf)
+            wanted = frozenset(site.parameters)
+            self._give(site, Call(site.module, x, delta, wanted, args, kwargs, by_leaf, self.batch, layout, autocast))
 
-    def receive(deltas: Sequence[Tensor | None]) -> None:
-        if any(leaf._version != version for leaf, version in versions):
-            raise RuntimeError(
-                f"gradients: an input of {site.name} was changed in place after the call, so its gradient is lost"
-            )
-        every: list[Tensor | None] = [None] * len(leaves)
-        for i, delta in zip(floating, deltas, strict=True):
-            every[i] = delta
-        first = floating[0]
-        delta = every[first]
-        x = next(((leaf, at) for leaf, at in zip(inputs, layout.inputs, strict=True) if isinstance(leaf, Tensor)), None)
-        if delta is None and not site.whole and sum(d is not None for d in every) == 0:
-            return
-        call = Call(
-            module=site.module,
-            inputs=_first(x, recorder.batch),
-            delta=None if delta is None else _batch_first(delta, layout.outputs[first], recorder.batch),  # type: ignore[arg-type]
-            wanted=frozenset(site.parameters),
-            args=args,
-            kwargs=kwargs,
-            deltas=every,
-            layout=layout,
-            batch=recorder.batch,
-            autocast=autocast,
-        )
-        recorder.replaying = True
+        places = [layout.outputs[i] for i in floating]
+        expand = [bool(place and place.single) for place in places]
+        # Tapped where it lies, unless other tensors share its memory.
+        own = {id(leaf) for leaf in inputs if isinstance(leaf, Tensor)}
+        fresh = [site.single and not leaves[i]._is_view() and id(leaves[i]) not in own for i in floating]
+        taps = _Tap.apply(receive, expand, fresh, self.batch, self.anchor, *(leaves[i] for i in floating))
+        for i, tap in zip(floating, taps, strict=True):
+            leaves[i] = tap
+        return tree_unflatten(leaves, spec)
+
+    def _by_example(
+        self, site: Site, layout: CallLayout, inputs: Sequence[Any], deltas: Sequence[Tensor | None]
+    ) -> tuple[Any, Any]:
+        """The first input and the first output's gradient with the examples (or tokens) first; None for other sites."""
+        if not site.single or deltas[0] is None:
+            return None, None
+        first = next(i for i, leaf in enumerate(inputs) if isinstance(leaf, Tensor))
+        of_input, of_output = layout.inputs[first], layout.outputs[0]
+        assert of_input and of_output
+        x = of_input.batch_first(inputs[first].detach(), self.batch)
+        delta = of_output.batch_first(deltas[0], self.batch)
+        by_token = self.tokens is not None and x.dim() > 1 and x.shape[1] == delta.shape[1] == self.tokens
+        return (x.flatten(0, 1), delta.flatten(0, 1)) if by_token else (x, delta)
+
+    def _give(self, site: Site, call: Call) -> None:
+        self.replaying = True
         try:
-            with torch.no_grad(), torch.autocast(recorder.anchor.device.type, enabled=False):
-                for leaf_name, piece in site.give(call):
-                    recorder.receive(site.parameters[leaf_name], piece)
+            with torch.no_grad(), torch.autocast(self.anchor.device.type, enabled=False):
+                for leaf, piece in site.give(call):
+                    self.receive(site.parameters[leaf], piece)
         finally:
-            recorder.replaying = False
-
-    taps = _Tap.apply(receive, expand, fresh, recorder.batch, recorder.anchor, *(leaves[i] for i in floating))
-    for i, tap in zip(floating, taps, strict=True):
-        leaves[i] = tap
-    return tree_unflatten(leaves, spec)
-
-
-def _first(x: tuple[Tensor, Any] | None, batch: int) -> Any:
-    if x is None:
-        return None
-    tensor, place = x
-    tensor = tensor.detach()
-    return tensor if place.axis is None and not place.single else place.batch_first(tensor, batch)
-
-
-def _batch_first(delta: Tensor, place: Any, batch: int) -> Tensor:
-    if place.single or (place.axis is None):
-        return delta
-    return place.batch_first(delta, batch)
-
-
-def _autocast_state(device: str) -> tuple[str, torch.dtype, bool]:
-    return device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+            self.replaying = False
 
 
 class _Tap(torch.autograd.Function):

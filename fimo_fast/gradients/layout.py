@@ -1,4 +1,4 @@
-"""Where the examples are in the tensors that a module takes and gives, seen by running it on two and on three examples."""
+"""Where the examples are in the tensors that a module takes and gives, seen from runs on two and on three examples."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class CallLayout:
             if not alike:
                 got = [list(leaf.shape) if isinstance(leaf, Tensor) else type(leaf).__name__ for leaf in leaves]
                 raise RuntimeError(
-                    f"gradients: {name} was called with other {what} than on the first examples: got {got} for "
-                    f"{batch} examples; expected the same number of tensors and axes, with the examples on the same axis"
+                    f"gradients: {name} was called with other {what} than on the first examples: expected as many "
+                    f"tensors and axes, with the {batch} examples on the same axis, got {got}"
                 )
 
 

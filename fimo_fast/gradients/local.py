@@ -45,8 +45,7 @@ class _Replay:
     """A call as a function of parameters and of one example's part of its tensors."""
 
     def __init__(self, call: Call) -> None:
-        assert call.layout is not None
-        layout: CallLayout = call.layout
+        layout = call.layout
         own = dict(call.module.named_parameters(remove_duplicate=False))
         self.call = call
         self.values: dict[str, Tensor] = {name: own[name].detach() for name in sorted(call.wanted)}
@@ -56,10 +55,10 @@ class _Replay:
         self._used = [i for i, delta in enumerate(call.deltas) if delta is not None]
         batch = call.batch
         self.inputs = [at.apart(self._leaves[i], batch) for i, at in self._inputs.items()]
-        self.input_axes = [at.axis for at in self._inputs.values()]
-        outputs = [(call.deltas[i], _place(layout, i)) for i in self._used]
-        self.deltas = [d.unsqueeze(1) if at.single else at.apart(d, batch) for d, at in outputs]  # type: ignore[union-attr]
-        self.delta_axes = [0 if at.single else at.axis for _, at in outputs]
+        self.input_axes = [at.axis or 0 for at in self._inputs.values()]
+        outputs = [(delta, _place(layout, i)) for i, delta in enumerate(call.deltas) if delta is not None]
+        self.deltas = [d.unsqueeze(1) if at.single else at.apart(d, batch) for d, at in outputs]
+        self.delta_axes = [at.axis or 0 for _, at in outputs]
 
     def __call__(self, values: Mapping[str, Tensor], inputs: list[Tensor]) -> list[Tensor]:
         """The used outputs of one example."""
@@ -74,15 +73,13 @@ class _Replay:
 def _place(layout: CallLayout, i: int) -> Layout:
     place = layout.outputs[i]
     if place is None or (place.axis is None and not place.single):
-        raise RuntimeError(
-            "gradients: an output that is the same for all examples has a gradient; its examples are mixed"
-        )
+        raise RuntimeError("gradients: an output that is the same for all examples has a gradient")
     return place
 
 
 def _together(replay: _Replay) -> dict[str, Tensor]:
     def gradient(inputs: list[Tensor], deltas: list[Tensor]) -> dict[str, Tensor]:
-        _, pull = vjp(lambda values: replay(values, inputs), replay.values)
+        _, pull, *_ = vjp(lambda values: replay(values, inputs), replay.values)
         found: dict[str, Tensor] = pull(deltas)[0]
         return found
 
@@ -111,6 +108,6 @@ def _one_by_one(replay: _Replay) -> dict[str, Tensor]:
 
 def _each(replay: _Replay) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
     for b in range(replay.call.batch):
-        inputs = [x.select(axis, b) for x, axis in zip(replay.inputs, replay.input_axes, strict=True)]  # type: ignore[call-overload]
-        deltas = [d.select(axis, b) for d, axis in zip(replay.deltas, replay.delta_axes, strict=True)]  # type: ignore[call-overload]
+        inputs = [x.select(axis, b) for x, axis in zip(replay.inputs, replay.input_axes, strict=True)]
+        deltas = [d.select(axis, b) for d, axis in zip(replay.deltas, replay.delta_axes, strict=True)]
         yield inputs, deltas

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,10 +13,11 @@ from ..problem import Problem
 from ..progress import Plan, track
 from ..sketch import Composition, VectorSketch
 from .functional import check_finite
+from .layer_sketch import LayerSketch
 from .pieces import Piece
 from .products import dot, formed_together
 from .products import norm2 as norm2_of
-from .sketched import LayerSketch, Sketches
+from .sketched import Sketches
 from .stream import GradientStream, by_token
 
 # Bytes of a batch's activations and gradients, unless a batch size is given.
@@ -36,8 +38,8 @@ def sketch(
     Args:
         problem: Model, loss and parameters.
         data: Examples in any form that `fimo_fast.data.stream` takes.
-        sketch: Of the whole gradient in the order of ``problem.ravel``, with input_dim ``problem.numel``: the result equals
-            ``ops.project(problem.ravel(gradients), sketch)``. Or a `LayerSketch`.
+        sketch: Of the whole gradient in the order of ``problem.ravel``, with input_dim ``problem.numel``: the result
+            equals ``ops.project(problem.ravel(gradients), sketch)``. Or a `LayerSketch`.
         of: ``"loss"`` for ``loss_fn``, ``"output"`` for ``output_fn``.
         batch_size: Examples of a forward and backward pass; by their size in memory (at most 256), unless given. A
             DataLoader has its own.
@@ -84,8 +86,8 @@ def dots(
 ) -> Tensor:
     """Inner products ∇ℓ_i · ∇g_z of training examples' loss gradients and queries' output gradients, exactly.
 
-    The factors of the queries' gradients stay in memory; training examples are streamed past them, each layer multiplied
-    and freed as the backward pass reaches it.
+    The factors of the queries' gradients stay in memory; training examples are streamed past them, each layer
+    multiplied and freed as the backward pass reaches it.
 
     Args:
         problem: Model, loss, output and parameters.
@@ -100,8 +102,8 @@ def dots(
         [n_train, n_queries]; with ``tokens`` [n_train, tokens, n_queries].
 
     Raises:
-        ValueError: As in `sketch`; with ``tokens``, a parameter whose gradient is not a sum over positions, or sequences
-            of several lengths.
+        ValueError: As in `sketch`; with ``tokens``, a parameter whose gradient is not known as a sum over positions, or
+            sequences of several lengths.
     """
     return dots_and_norms(problem, train, queries, batch_size, tokens=tokens, progress=progress)[0]
 
@@ -116,19 +118,20 @@ def dots_and_norms(
     progress: bool | Plan = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`dots`, and squared norms [n_train] and [n_queries] from the same passes, empty unless asked for."""
+    nothing = functools.partial(_zeros, problem)
     query_stream, query_batches = prepare(problem, queries, "queries", "output", batch_size)
     held, query_norms = [], []
     for batch in query_batches:
         pieces = query_stream.collect(batch)
         held.append((len(batch), pieces))
         if norms:
-            query_norms.append(
-                sum((norm2_of(each) for each in pieces.values() if each), start=_zeros(problem, len(batch)))
-            )
+            query_norms.append(sum((norm2_of(each) for each in pieces.values() if each), start=nothing(len(batch))))
     train_stream, train_batches = prepare(problem, train, "train", "loss", batch_size)
-    rows, train_norms = [], []
+    rows: list[Tensor] = []
+    train_norms = []
     for batch in _shown(train_batches, "inner products", progress):
-        products = _Products(problem, held, len(batch), _length(batch) if tokens else None)
+        length = _length(batch, rows) if tokens else None
+        products = _Products(problem, held, len(batch), length)
         own = Norms(train_stream.repeated) if norms else None
 
         def receive(name: str, piece: Piece, products: _Products = products, own: Norms | None = own) -> None:
@@ -136,12 +139,11 @@ def dots_and_norms(
             if own:
                 own.add(name, piece)
 
-        train_stream(batch, receive)
+        train_stream(batch, receive, length)
         rows.append(check_finite(products.total, "gradients"))
         if own:
             train_norms.append(own.total(len(batch), problem))
-    nothing = _zeros(problem, 0)
-    return torch.cat(rows), torch.cat([nothing, *train_norms]), torch.cat([nothing, *query_norms])
+    return torch.cat(rows), torch.cat([nothing(0), *train_norms]), torch.cat([nothing(0), *query_norms])
 
 
 def formed(problem: Problem, data: Data, of: str = "loss", batch_size: int | None = None) -> dict[str, Tensor]:
@@ -216,7 +218,8 @@ class _Products:
                 piece = by_token(piece, self._tokens)
             except ValueError as error:
                 raise ValueError(
-                    f"tokens: the gradient of {name} is not known as a sum over positions: {error}; select other parameters"
+                    f"tokens: the gradient of {name} is not known as a sum over positions ({error}); select other "
+                    "parameters"
                 ) from error
         at = 0
         for count, pieces in self._held:
@@ -230,10 +233,16 @@ def _zeros(problem: Problem, *shape: int) -> Tensor:
     return torch.zeros(shape, dtype=torch.promote_types(problem.dtype, torch.float32), device=problem.device)
 
 
-def _length(batch: Examples) -> int:
+def _length(batch: Examples, before: Sequence[Tensor]) -> int:
+    """How many tokens the sequences have."""
     targets = batch.targets
     if not isinstance(targets, Tensor) or targets.dim() < 2:
         raise ValueError("tokens: expected sequences with a target for each position, [batch, tokens]")
+    if before and before[0].shape[1] != targets.shape[1]:
+        raise ValueError(
+            f"tokens: expected sequences of one length, got {before[0].shape[1]} and {targets.shape[1]} tokens; pad "
+            "all batches to one length"
+        )
     return targets.shape[1]
 
 

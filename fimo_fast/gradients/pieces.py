@@ -6,7 +6,7 @@ the flattened parameter, as in ``parameter.flatten()``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,11 +20,13 @@ class Outer:
         a: [batch, T, n].
         delta: [batch, T, m], of the same type.
         start: First entry.
+        with_bias: Whether the layer's bias has the gradient Σ_t δ_t; its own piece comes next.
     """
 
     a: Tensor
     delta: Tensor
     start: int = 0
+    with_bias: bool = False
 
     @property
     def width(self) -> int:
@@ -35,7 +37,7 @@ class Outer:
         return len(self.a)
 
     def __getitem__(self, examples: slice) -> Outer:
-        return Outer(self.a[examples], self.delta[examples], self.start)
+        return replace(self, a=self.a[examples], delta=self.delta[examples])
 
     def formed(self) -> Tensor:
         """The entries, [batch, m n]."""
@@ -67,7 +69,7 @@ class Rows:
         return len(self.index)
 
     def __getitem__(self, examples: slice) -> Rows:
-        return Rows(self.index[examples], self.delta[examples], self.rows, self.start)
+        return replace(self, index=self.index[examples], delta=self.delta[examples])
 
     def formed(self) -> Tensor:
         """The entries, [batch, rows d]."""
@@ -84,10 +86,12 @@ class Dense:
     Attributes:
         value: [batch, width].
         start: First entry.
+        with_weight: Whether it is the bias of the `Outer` before it, which says so too.
     """
 
     value: Tensor
     start: int = 0
+    with_weight: bool = False
 
     @property
     def width(self) -> int:
@@ -98,7 +102,7 @@ class Dense:
         return len(self.value)
 
     def __getitem__(self, examples: slice) -> Dense:
-        return Dense(self.value[examples], self.start)
+        return replace(self, value=self.value[examples])
 
     def formed(self) -> Tensor:
         """The entries, [batch, width]."""

@@ -110,11 +110,8 @@ class _Trial:
         found: dict[str, list[Site]] = {}
         pieces: Counter[str] = Counter()
         pending = list(self.problem.shapes)
-        for propose in (
-            self._by_rules,
-            self._at_home(local.together, FUNCTIONAL),
-            self._at_home(local.one_by_one, SINGLE),
-        ):
+        at_home = (self._at_home(local.together, FUNCTIONAL), self._at_home(local.one_by_one, SINGLE))
+        for propose in (self._by_rules, *at_home):
             proposed = {name: sites for name in pending if (sites := propose(name))}
             verified, counts = self._verify(_merged(proposed))
             found |= {name: sites for name, sites in proposed.items() if name in verified}
@@ -158,7 +155,7 @@ class _Trial:
         for at in _upwards(owner):
             found = rules.find(self.modules[at])
             if found and within in found[1] and (calls := self._single_calls(at)):
-                return Site(at, self.modules[at], {within: name}, found[0], calls, found[0].__name__)
+                return Site(at, self.modules[at], {within: name}, found[0], calls, found[0].__name__, single=True)
             within = f"{at.rpartition('.')[2]}.{within}"
         return None
 
@@ -180,7 +177,7 @@ class _Trial:
                     break  # the whole model is left to the rest
                 calls = self.calls.get(at)
                 if calls and all(_replayable(call) for call in calls):
-                    return [Site(at, self.modules[at], {within: name}, give, calls, path, whole=True)]
+                    return [Site(at, self.modules[at], {within: name}, give, calls, path, single=False)]
                 within = f"{at.rpartition('.')[2]}.{within}"
             return []
 
@@ -195,9 +192,8 @@ class _Trial:
         guarded = [dataclasses.replace(site, give=_guarded(site, failed)) for site in sites]
         failed |= capture(self.problem, guarded, self.few, "output", lambda name, piece: got[name].append(piece))
         names = {name for site in sites for name in site.parameters.values()} - failed
-        return self._right({name: got[name] for name in names}), Counter(
-            {name: len(each) for name, each in got.items()}
-        )
+        counts = Counter({name: len(pieces) for name, pieces in got.items()})
+        return self._right({name: got[name] for name in names}), counts
 
     def _right(self, got: Mapping[str, list[Piece]]) -> set[str]:
         """The parameters whose pieces add up to plain differentiation's gradients, for each example."""
@@ -220,8 +216,8 @@ class _Trial:
 def _equal(exact: Tensor, pieces: Iterable[Piece], scale: float) -> bool:
     """Whether the pieces of one example add up to its gradient, up to rounding.
 
-    Models round in float32 inside, also in float64; a gradient that is zero but for rounding is compared with the largest
-    one of the model.
+    Models round in float32 inside, also in float64; a gradient that is zero but for rounding is compared with the
+    largest one of the model.
     """
     error = -exact.flatten()[None]
     for piece in pieces:

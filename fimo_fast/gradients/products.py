@@ -24,9 +24,9 @@ def dot(p: Piece, q: Piece) -> Tensor | None:
     if same and isinstance(p, Dense) and isinstance(q, Dense):
         left, right = _of_one_type(p.value, q.value)
         return left @ right.mT
-    if same and isinstance(q, Rows) and _tabular(p, q):
+    if same and isinstance(q, Rows) and not isinstance(p, Dense) and _tabular(p, q):
         return _dot_rows(p, q)
-    if same and isinstance(p, Rows) and _tabular(q, p):
+    if same and isinstance(p, Rows) and isinstance(q, Outer) and _tabular(q, p):
         return _dot_rows(q, p).mT
     return _dot_formed(p, q)
 
@@ -49,7 +49,6 @@ def norm2(pieces: Sequence[Piece]) -> Tensor:
 def formed_together(pieces: Sequence[Piece]) -> Iterator[tuple[slice, Tensor]]:
     """The sum of the pieces for some examples at a time: (examples, [some, entries up to the last piece's])."""
     width = max(piece.start + piece.width for piece in pieces)
-    first = pieces[0].formed  # a type that all can be added to
     for some in _chunks(len(pieces[0]), width, 8):
         total: Tensor | None = None
         for piece in pieces:
@@ -57,7 +56,7 @@ def formed_together(pieces: Sequence[Piece]) -> Iterator[tuple[slice, Tensor]]:
             if total is None:
                 total = values.new_zeros(len(values), width)
             total[:, piece.start : piece.start + piece.width] += values
-        assert total is not None and first
+        assert total is not None
         yield some, total
 
 
@@ -71,19 +70,18 @@ def _norm2(piece: Piece) -> Tensor:
     return (delta @ delta.mT).masked_fill_(~same, 0).sum((1, 2))
 
 
-def _dot_rows(p: Piece, q: Rows) -> Tensor:
+def _dot_rows(p: Outer | Rows, q: Rows) -> Tensor:
     """Of an `Outer` or `Rows` p with rows: the rows that both have, [batch, batch of q]."""
     result = []
     d = q.delta.shape[-1]
     tokens = len(q) * q.index.shape[1]
     other, index = _wide(q.delta).reshape(-1, d), q.index.flatten()
-    for one in _chunks(len(p), tokens * (p.delta.shape[1]), 8):
+    for one in _chunks(len(p), tokens * p.delta.shape[1], 8):
         part = p[one]
         if isinstance(part, Rows):
             gram = _wide(part.delta).reshape(-1, d) @ other.mT
             gram *= part.index.flatten()[:, None] == index
         else:
-            assert isinstance(part, Outer)
             gram = _wide(part.a).reshape(-1, d) @ other.mT
             gram *= _wide(part.delta).reshape(-1, q.rows)[:, index]
         result.append(gram.reshape(len(part), -1, len(q), q.index.shape[1]).sum((1, 3)))

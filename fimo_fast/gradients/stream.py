@@ -39,8 +39,14 @@ class GradientStream:
         self._rest = problem.restricted(plan.rest) if plan.rest else None
         self._differentiate = _vectorised if plan.vectorised else one_by_one
 
-    def __call__(self, batch: Examples, receive: Receive) -> None:
-        """Calls ``receive(parameter, piece)`` for every piece of the batch's gradients, one forward and backward pass.
+    def __call__(self, batch: Examples, receive: Receive, tokens: int | None = None) -> None:
+        """Calls ``receive(parameter, piece)`` for every piece of the batch's gradients: one forward, one backward pass.
+
+        Args:
+            batch: The examples.
+            receive: Takes a piece; what it does not keep is freed.
+            tokens: Length of the sequences, to have the tokens apart where a layer knows them; such pieces have
+                batch · tokens rows.
 
         Raises:
             RuntimeError: The model did something that the first examples did not show.
@@ -48,11 +54,11 @@ class GradientStream:
         if len(batch) == 0:
             return
         if self._sites:
-            outside = capture(self.problem, self._sites, batch, self.of, receive)
+            outside = capture(self.problem, self._sites, batch, self.of, receive, tokens)
             if outside:
                 raise RuntimeError(
-                    f"gradients: {sorted(outside)} were used outside their layers, which the first examples did not show; "
-                    "put an example that does first"
+                    f"gradients: {sorted(outside)} were used outside their layers, which the first examples did not "
+                    "show; put an example that does first"
                 )
         if self._rest is not None:
             for name, gradient in self._differentiate(self._rest, batch, self.of).items():
@@ -79,9 +85,8 @@ def by_token(piece: Piece, tokens: int) -> Piece:
         a, delta = (t.reshape(-1, 1, t.shape[-1]) for t in (piece.a, piece.delta))
         return Outer(a, delta, piece.start)
     if isinstance(piece, Rows) and piece.index.shape[1] == tokens:
-        return Rows(
-            piece.index.reshape(-1, 1), piece.delta.reshape(-1, 1, piece.delta.shape[-1]), piece.rows, piece.start
-        )
+        delta = piece.delta.reshape(-1, 1, piece.delta.shape[-1])
+        return Rows(piece.index.reshape(-1, 1), delta, piece.rows, piece.start)
     raise ValueError(f"expected factors of {tokens} tokens, got {type(piece).__name__} of {_shape(piece)}")
 
 

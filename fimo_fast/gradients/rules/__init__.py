@@ -56,9 +56,9 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     deltas: Sequence[Tensor | None]
-    batch: int = 0
-    layout: CallLayout | None = None
-    autocast: tuple[str, torch.dtype, bool] = ("cpu", torch.bfloat16, False)
+    batch: int
+    layout: CallLayout
+    autocast: tuple[str, torch.dtype, bool]
 
     def as_seen(self) -> tuple[Tensor, Tensor]:
         """``inputs`` and ``delta`` with batch and other axes as one, as the layer saw them: [batch · c, ...].
@@ -66,7 +66,7 @@ class Call:
         Both are in the type of ``delta``, in which autocast computed.
         """
         raw = next(value for value in (*self.args, *self.kwargs.values()) if isinstance(value, Tensor))
-        apart = self.inputs.dim() - raw.dim()
+        apart = max(0, self.inputs.dim() - raw.dim())
         return self.inputs.flatten(0, apart).to(self.delta.dtype), self.delta.flatten(0, apart)
 
     def summed(self, value: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from . import Call, Pieces, rule
 def linear(call: Call) -> Pieces:
     """∇W = Σ_t δ_t x_tᵀ, ∇b = Σ_t δ_t."""
     x, delta = (t.reshape(len(t), -1, t.shape[-1]) for t in (call.inputs, call.delta))
+    both = call.wanted == {"weight", "bias"}
     if "weight" in call.wanted:
-        yield "weight", Outer(x.to(delta.dtype), delta)  # autocast computes in the type of δ
+        yield "weight", Outer(x.to(delta.dtype), delta, with_bias=both)  # autocast computes in the type of δ
     if "bias" in call.wanted:
-        yield "bias", Dense(delta.sum(1))
+        yield "bias", Dense(delta.sum(1), with_weight=both)

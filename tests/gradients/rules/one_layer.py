@@ -2,6 +2,7 @@
 
 import torch
 
+from fimo_fast.gradients.layout import CallLayout
 from fimo_fast.gradients.pieces import Outer
 from fimo_fast.gradients.rules import Call, find
 
@@ -32,7 +33,9 @@ def one_call(module, *args, axis=0, apart=None, wanted=None, **kwargs):
         rows.append([torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters.values(), strict=True)])
     exact = {name: torch.stack(columns).flatten(1) for name, *columns in zip(parameters, *rows, strict=True)}
     first = next(value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
-    call = Call(module, by_example(first).detach(), by_example(deltas[0]), wanted, args, kwargs, deltas)
+    x, delta = by_example(first).detach(), by_example(deltas[0])
+    state = ("cpu", torch.bfloat16, False)
+    call = Call(module, x, delta, wanted, args, kwargs, deltas, len(x), CallLayout((), ()), state)
     return call, exact
 
 

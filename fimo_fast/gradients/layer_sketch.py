@@ -1,0 +1,142 @@
+"""A sketch of a model's gradient made of one sketch for each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from .._integers import integer
+from ..problem import Problem
+from ..sketch import SJLT, SRHT, Factored, TensorSketch
+
+MatrixSketch = Factored | TensorSketch
+
+
+@dataclass(frozen=True)
+class LayerSketch:
+    """A sketch that sketches each parameter by itself and adds the results.
+
+    As the sketches are independent, E⟨Sx, Sy⟩ = ⟨x, y⟩ holds for their sum, as for one sketch of the whole vector. It
+    is for sketches of matrices by their factors, which cost less than forming a layer's gradient wherever a layer sees
+    few tokens. Build one with `for_problem`.
+
+    Attributes:
+        sketches: {parameter: its sketch}, all with the same sketch_dim.
+        biases: {bias: weight} where the bias is sketched as one more column of the weight.
+
+    Raises:
+        ValueError: Sketches of several lengths, or a bias of a weight without a matrix sketch.
+    """
+
+    sketches: Mapping[str, SJLT | MatrixSketch]
+    biases: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Checks that the results can be added."""
+        dims = {sketch.sketch_dim for sketch in self.sketches.values()}
+        if len(dims) != 1:
+            raise ValueError(f"sketches: expected one sketch_dim for all parameters, got {sorted(dims)}")
+        for bias, weight in self.biases.items():
+            if not isinstance(self.sketches.get(weight), MatrixSketch) or bias in self.sketches:
+                raise ValueError(
+                    f"biases: expected a weight with a sketch of matrices for {bias} alone, got {weight!r}"
+                )
+
+    @classmethod
+    def for_problem(cls, problem: Problem, sketch_dim: int, seed: int = 0, matrices: str = "tensor") -> LayerSketch:
+        """Sketches by factors for the weights of linear layers and convolutions, an SJLT for every other parameter.
+
+        Args:
+            problem: The model and its parameters of interest.
+            sketch_dim: Length of the sketches: a power of two, for ``"factored"`` a power of four.
+            seed: 0 to 2^31 − 1; each parameter's sketch has a seed of its own, made of it.
+            matrices: ``"tensor"`` for a `TensorSketch`, about as accurate as a sketch of the formed gradient;
+                ``"factored"`` for a `Factored` one (LoGra), faster and much less accurate.
+
+        Raises:
+            ValueError: ``matrices`` is neither, or sketch_dim or seed is out of range.
+        """
+        if matrices not in ("tensor", "factored"):
+            raise ValueError(f'matrices: expected "tensor" or "factored", got {matrices!r}')
+        integer("sketch_dim", sketch_dim, 1)
+        integer("seed", seed, 0, 2**31 - 1, "2^31 - 1")
+        side = 1 << (sketch_dim.bit_length() - 1) // 2
+        if matrices == "factored" and side * side != sketch_dim:
+            raise ValueError(f"sketch_dim: expected a power of four for factored sketches, got {sketch_dim}")
+        shapes, biases = _matrices(problem)
+        sketches: dict[str, SJLT | MatrixSketch] = {}
+        for number, (name, shape) in enumerate(problem.shapes.items()):
+            own = (seed << 32) + 2 * number
+            if name in shapes:
+                m, n = shapes[name]
+                sketches[name] = (
+                    TensorSketch(n, m, sketch_dim, own)
+                    if matrices == "tensor"
+                    else Factored(SRHT(n, side, own), SRHT(m, side, own + 1))
+                )
+            elif name not in biases:
+                sketches[name] = SJLT(max(1, shape.numel()), sketch_dim, own, nonzeros=1)
+        return cls(sketches, biases)
+
+    @property
+    def sketch_dim(self) -> int:
+        """Length of the sketches."""
+        return next(iter(self.sketches.values())).sketch_dim
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """A JSON-able description."""
+        sketches = {name: sketch.spec for name, sketch in self.sketches.items()}
+        return {"kind": "layers", "sketches": sketches, "biases": dict(self.biases)}
+
+    def check(self, problem: Problem) -> None:
+        """Refuses a problem with other parameters.
+
+        Raises:
+            ValueError: Names or sizes differ.
+        """
+        sizes = {name: sketch.input_dim for name, sketch in self.sketches.items()}
+        for bias, weight in self.biases.items():
+            sizes[bias] = problem.shapes[bias].numel() if bias in problem.shapes else 0
+            sizes[weight] -= sizes[bias]
+        expected = {name: max(1, shape.numel()) for name, shape in problem.shapes.items()}
+        if wrong := [name for name in expected.keys() | sizes if expected.get(name) != sizes.get(name)]:
+            raise ValueError(
+                f"sketch: expected one of the problem's parameters, got another size for {sorted(wrong)[:8]}"
+            )
+
+
+def _matrices(problem: Problem) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
+    """(rows, columns) of weights whose gradients are outer products in every layer that owns them; {bias: weight}."""
+    model = problem.model
+    names = {id(p): name for name, p in model.named_parameters()}
+    owners: dict[str, list[nn.Module]] = {}
+    for module in model.modules():
+        for p in module.parameters(recurse=False):
+            owners.setdefault(names[id(p)], []).append(module)
+    found, biases = {}, {}
+    for name, shape in problem.shapes.items():
+        if len(shape) < 2 or not shape.numel() or not all(map(_of_matrices, owners[name])):
+            continue
+        found[name] = (shape[0], shape[1:].numel())
+        owner = owners[name][0]
+        bias = names.get(id(getattr(owner, "bias", None)))
+        # A convolution's factor is a copy of its windows already; another one for a column of ones would cost more.
+        if (
+            isinstance(owner, nn.Linear)
+            and len(owners[name]) == 1
+            and bias in problem.shapes
+            and len(owners[bias]) == 1
+        ):
+            biases[bias] = name
+            found[name] = (shape[0], shape[1] + 1)
+    return found, biases
+
+
+def _of_matrices(module: nn.Module) -> bool:
+    if type(module).__name__ == "Conv1D":  # transformers'
+        return True
+    return isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)) and getattr(module, "groups", 1) == 1
