@@ -4,12 +4,21 @@ from .check import Check, check
 from .functional import check_finite, per_example_gradients, untransformable
 from .layer_sketch import LayerSketch
 from .measures import dots, dots_and_norms, formed, norm2, paths, sketch
+from .pieces import Dense, Outer, Piece, Rows
+from .rules import Call, rule
+from .sketched import Sketches
 from .stream import GradientStream
 
 __all__ = [
+    "Call",
     "Check",
+    "Dense",
     "GradientStream",
     "LayerSketch",
+    "Outer",
+    "Piece",
+    "Rows",
+    "Sketches",
     "check",
     "check_finite",
     "dots",
@@ -18,6 +27,7 @@ __all__ = [
     "norm2",
     "paths",
     "per_example_gradients",
+    "rule",
     "sketch",
     "untransformable",
 ]

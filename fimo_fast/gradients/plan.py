@@ -80,7 +80,7 @@ def _in_float64(problem: Problem, few: Examples) -> tuple[Problem, Examples] | N
         return None
     copy, examples = problem.to(torch.float64), few.to(torch.float64)
     try:
-        with torch.no_grad():
+        with as_captured(copy, frozenset()), torch.no_grad():
             copy.call(examples.inputs)
     except RuntimeError:  # an operation without a float64 kernel
         return None

@@ -1,0 +1,117 @@
+"""Gradients, norms, inner products and sketches of whole models, against one backward pass an example."""
+
+import pytest
+import torch
+from small_models import MODELS, exact, problem_and_data
+
+import fimo_fast as ff
+from fimo_fast.testing import count_kernel_calls
+
+pytestmark = pytest.mark.filterwarnings("ignore:gradients. no layer rule")
+
+
+def close(got, expected):
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("batch_size", [1, 4, None])
+def test_whole_models(name, batch_size):
+    problem, data = problem_and_data(name)
+    expected = exact(problem, data)
+    close(problem.ravel(ff.gradients.formed(problem, data, batch_size=batch_size)), expected)
+    close(ff.gradients.norm2(problem, data, batch_size=batch_size), expected.square().sum(1))
+    others = tuple(part[1:4] for part in data)
+    close(ff.gradients.dots(problem, data, others, batch_size), expected @ expected[1:4].T)
+    sketch = ff.SRHT(problem.numel, 32, seed=3)
+    close(ff.gradients.sketch(problem, data, sketch, batch_size=batch_size), ff.project(expected, sketch))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("matrices", ["tensor", "factored"])
+def test_a_layer_sketch_is_one_linear_map(name, matrices):
+    """However a gradient is handed over, its sketch is that of the one-hot gradients times it."""
+    problem, data = problem_and_data(name)
+    sketch = ff.gradients.LayerSketch.for_problem(problem, 64, seed=1, matrices=matrices)
+    adder = ff.gradients.Sketches(problem, sketch)
+    eye = torch.eye(problem.numel, dtype=torch.float64)
+    columns = adder.empty(problem.numel)
+    for parameter, entries in problem.unravel(eye).items():
+        adder.add(parameter, ff.gradients.Dense(entries.flatten(1)), columns)
+    close(ff.gradients.sketch(problem, data, sketch), exact(problem, data) @ columns)
+
+
+def test_queries_are_differentiated_through_the_output():
+    problem, data = problem_and_data("mlp")
+    problem = problem.attributing(lambda output, target: output.flatten(1).sum(1).exp())
+    expected = exact(problem, data, "output")
+    close(ff.gradients.norm2(problem, data, "output"), expected.square().sum(1))
+    close(ff.gradients.dots(problem, data, data), exact(problem, data) @ expected.T)
+
+
+@pytest.mark.parametrize("sketch", [ff.SJLT, ff.Rademacher, ff.Mask])
+def test_other_sketches_of_the_whole_vector(sketch):
+    problem, data = problem_and_data("tied")
+    sketch = sketch(problem.numel, 16, seed=5)
+    close(ff.gradients.sketch(problem, data, sketch), ff.project(exact(problem, data), sketch))
+
+
+def test_grad_dot_of_an_mlp_never_forms_a_gradient():
+    problem, data = problem_and_data("mlp", n=600)
+    with count_kernel_calls() as calls:
+        ff.GradDot().attribute(problem, data, tuple(part[:7] for part in data))
+    assert calls["outer_dot"] == 3 * 3  # layers times batches of 256
+    assert calls["project"] == calls["outer_project"] == 0
+
+
+def test_tokens_apart_add_up():
+    problem, data = problem_and_data("tied")
+    labels = torch.randint(7, (6, 5))
+    problem = ff.Problem(problem.model, ff.losses.TokenCrossEntropy(shift=False))
+    data = (data[0], labels)
+    whole = ff.gradients.dots(problem, data, data)
+    apart = ff.gradients.dots(problem, data, data, batch_size=4, tokens=True)
+    assert apart.shape == (6, 5, 6)
+    close(apart.sum(1), whole)
+    # A position's part is that of the factors at the position alone.
+    gradients = ff.gradients.GradientStream(problem, ff.data.load(problem, data, "train"))
+    pieces = gradients.collect(ff.data.load(problem, data, "train"))["hidden.weight"]
+    only = ff.Problem(problem.model, problem.loss_fn, parameters="hidden.weight")
+    found = ff.gradients.dots(only, data, data, tokens=True)
+    a, delta = (torch.einsum("bti,qsi->btqs", factor, factor) for factor in (pieces[0].a, pieces[0].delta))
+    close(found, (a * delta).sum(-1))
+
+
+def test_tokens_refused():
+    problem, data = problem_and_data("mlp")
+    with pytest.raises(ValueError, match="tokens: expected sequences with a target for each position"):
+        ff.gradients.dots(problem, data, data, tokens=True)
+    problem, data = problem_and_data("sequence")
+    problem = ff.Problem(problem.model, lambda output, target: (output.mean(2) - target).square().mean(1))
+    data = (data[0], torch.zeros(6, 5).double())
+    with pytest.raises(ValueError, match="tokens: the gradient of position is not known as a sum over positions"):
+        ff.gradients.dots(problem, data, data, tokens=True)
+
+
+def test_refused():
+    problem, data = problem_and_data("mlp")
+    with pytest.raises(ValueError, match=f"sketch: expected input_dim {problem.numel} like the problem's parameters"):
+        ff.gradients.sketch(problem, data, ff.SRHT(5, 4))
+    with pytest.raises(TypeError, match="sketch: expected a sketch of vectors or a LayerSketch, got Factored"):
+        ff.gradients.sketch(problem, data, ff.Factored(ff.SRHT(2, 2, 1), ff.SRHT(3, 2, 2)))
+    other, _ = problem_and_data("wrapped")
+    with pytest.raises(ValueError, match="sketch: expected one of the problem's parameters, got another size for"):
+        ff.gradients.sketch(problem, data, ff.gradients.LayerSketch.for_problem(other, 64))
+    with pytest.raises(ValueError, match="power of four"):
+        ff.gradients.LayerSketch.for_problem(problem, 32, matrices="factored")
+    with pytest.raises(ValueError, match='matrices: expected "tensor" or "factored"'):
+        ff.gradients.LayerSketch.for_problem(problem, 32, matrices="dense")
+    with pytest.raises(ValueError, match='of: expected "loss" or "output"'):
+        ff.gradients.norm2(problem, data, of="margin")
+
+
+def test_gradients_that_are_not_finite_are_refused():
+    problem, data = problem_and_data("mlp")
+    root = ff.Problem(problem.model, lambda output, target: (output[:, 0] - output[:, 0].detach()).abs().sqrt())
+    with pytest.raises(FloatingPointError, match="gradients: expected finite numbers"):
+        ff.gradients.norm2(root, data)
