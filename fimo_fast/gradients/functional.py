@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
+from .._hugging_face import is_hugging_face
 from .._trees import Tree, alone, rows
 from ..data import Examples, first_not_finite
 from ..problem import Problem
@@ -87,10 +88,16 @@ def one_by_one(problem: Problem, examples: Examples, of: str = "loss") -> dict[s
 
 def untransformable(problem: Problem, what: str, error: Exception) -> RuntimeError:
     """The error to raise where torch.func does not know an operation of the model."""
+    remedy = ""
+    if is_hugging_face(problem.model) and "data-dependent" in str(error):
+        remedy = (
+            "transformers looks into the attention mask: leave it out where nothing is padded, or let a causal model "
+            'compute with model.set_attn_implementation("eager"). '
+        )
     return RuntimeError(
         f"{what}: torch.func could not transform {type(problem.model).__name__} (random operations, control flow that "
         f"depends on data, and operations without a vmap or forward-mode rule, such as nn.LSTM, are not supported). "
-        f"torch says: {error}"
+        f"{remedy}torch says: {error}"
     )
 
 

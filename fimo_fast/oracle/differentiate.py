@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.func import grad, jacrev, jvp, vjp, vmap
 
-from .._trees import Tree, alone
 from ..data import Examples
 from ..progress import Advance
 from .optimizers import State, UpdateRule
@@ -178,14 +177,14 @@ class Differentiation:
     def _value_gradients(self, theta: Tensor, queries: Examples, of_model: bool) -> Tensor:
         """Gradients of each query's values, [queries, *output, parameters] or [queries, parameters]."""
 
-        def value(vector: Tensor, x: Tree, y: Tree) -> Tensor:
-            output = self.problem.forward(self.problem.unravel(vector), alone(x))
-            return output[0] if of_model else self.problem.attributed(output, alone(y))[0]
+        def value(vector: Tensor, query: Examples) -> Tensor:
+            output = self.problem.forward(self.problem.unravel(vector), query.inputs)
+            return (output if of_model else self.problem.attributed(output, query.targets))[0]
 
-        return cast(
-            Tensor,
-            vmap(jacrev(value), in_dims=(None, 0, 0), chunk_size=self._chunk)(theta, queries.inputs, queries.targets),
-        )
+        # One at a time, as vmap refuses models that look into their inputs (at an attention mask); each query's way
+        # back through all steps costs far more.
+        each = [jacrev(value, chunk_size=self._chunk)(theta, query) for query in queries.batches(1)]
+        return torch.stack(each)
 
 
 def _apply(rule: UpdateRule, number: int, theta: Tensor, *state_and_gradient: Tensor) -> tuple[Tensor, State]:
