@@ -13,6 +13,7 @@ import importlib
 import io
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,11 @@ def bergson(subject: Subject) -> Contender:
     layers = [name.removesuffix(".weight") for name in linear_weights(model)]
     side = math.isqrt(SKETCH_DIM // len(layers))
     processor = processors.GradientProcessor(projection_dim=side)
-    # As bergson does: no parameter needs a gradient but the first, from which the backward pass starts.
+    # No parameter needs a gradient but one from which the backward pass starts. bergson itself takes the embedding;
+    # where that is the output layer, too, its gradient would cost as much as several others.
     model.requires_grad_(False)
-    next(model.parameters()).requires_grad_(True)
+    uses = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
+    next(p for p in model.parameters() if uses[id(p)] == 1).requires_grad_(True)
     collector = collectors.StreamingGradientCollector(
         model, target_modules=set(layers), processor=processor, dtype=torch.float32
     )

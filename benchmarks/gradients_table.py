@@ -71,4 +71,4 @@ def _count(result: str | int) -> str:
 
 
 def _digits(value: float) -> str:
-    return f"{value:.2g}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:,.0f}"
+    return f"{value:.2g}" if value < 0.1 else f"{value:.2f}" if value < 10 else f"{value:,.0f}"
