@@ -1,0 +1,151 @@
+"""What a model's gradients cost by torch alone, and by fimo_fast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from gradients_models import Subject
+from gradients_timing import Contender, Part, Unavailable
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import fimo_fast as ff
+from fimo_fast.data import Examples
+
+SKETCH_DIM = 4096
+_MATRIX = 2 * 2**30  # bytes that a stored random matrix may take
+
+
+def floor(subject: Subject) -> Contender:
+    """A plain training step without the optimizer."""
+    return Contender("forward + backward", len(subject.inputs), [Part(step_call(subject))])
+
+
+def step_call(subject: Subject) -> Callable[[], object]:
+    """A function that runs forward, mean loss and backward by all parameters."""
+    parameters = list(subject.model.parameters())
+
+    def step() -> object:
+        loss = subject.loss(subject.model(subject.inputs), subject.targets).mean()
+        return torch.autograd.grad(loss, parameters)
+
+    return step
+
+
+def per_example(subject: Subject) -> Callable[[], dict[str, Tensor]]:
+    """A function that gives {parameter: [batch, *shape]}."""
+    model = subject.model
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    buffers = dict(model.named_buffers())
+
+    def loss(parameters: dict[str, Tensor], example: Tensor, target: Tensor) -> Tensor:
+        output = functional_call(model, {**parameters, **buffers}, (example[None],))
+        return subject.loss(output, target[None])[0]
+
+    gradients = vmap(grad(loss), (None, 0, 0))
+
+    def call() -> dict[str, Tensor]:
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no rule for vmap
+            return gradients(parameters, subject.inputs, subject.targets)
+
+    return call
+
+
+def matrix_of(subject: Subject) -> Callable[[], Tensor]:
+    """A function that gives the gradients as rows, [batch, parameters]."""
+    gradients = per_example(subject)
+    return lambda: torch.cat([g.flatten(1) for g in gradients().values()], dim=1)
+
+
+def formed(subject: Subject) -> Contender:
+    """All per-example gradients, formed."""
+    return Contender("vmap(grad)", len(subject.inputs), [Part(per_example(subject))], result="gradients")
+
+
+def dense(subject: Subject) -> Contender:
+    """Formed gradients times a stored matrix of random signs."""
+    columns = min(SKETCH_DIM, _MATRIX // (4 * subject.numel))
+    if columns < 1:
+        raise Unavailable(f"one column of the random matrix has {4 * subject.numel} bytes")
+    signs = torch.randint(0, 2, (subject.numel, columns), dtype=torch.int8).float().mul_(2).sub_(1)
+    rows = matrix_of(subject)
+    kept: list[Tensor] = []
+
+    def form() -> None:
+        kept[:] = [rows()]
+
+    note = "" if columns == SKETCH_DIM else f"product with {columns} of {SKETCH_DIM} columns, its time scaled"
+    parts = [Part(form), Part(lambda: kept[0] @ signs, columns / SKETCH_DIM)]
+    return Contender("vmap(grad) @ dense matrix", len(subject.inputs), parts, result=SKETCH_DIM, note=note)
+
+
+def sketched(subject: Subject) -> Contender:
+    """fimo_fast, one SRHT over all parameters."""
+    call = srht_call(subject)
+    few = subject.first(2)
+    expected = ff.ops.project(matrix_of(few)(), ff.SRHT(subject.numel, SKETCH_DIM))
+    # What is timed must be right: a rounding error of float32, relative to the longest of the sketches.
+    error = (call()[:2] - expected).norm(dim=1).max() / expected.norm(dim=1).max()
+    if not error < 1e-4:
+        raise RuntimeError(f"{subject.title}: sketches differ from those of torch.func's gradients by {error:.1e}")
+    return Contender("fimo_fast, SRHT", len(subject.inputs), [Part(call)], result=SKETCH_DIM)
+
+
+def layered(subject: Subject) -> Contender:
+    """fimo_fast, a sketch for each layer from its factors."""
+    call = layers_call(subject)
+    return Contender("fimo_fast, LayerSketch", len(subject.inputs), [Part(call)], result=call().shape[1])
+
+
+def layered_linear(subject: Subject) -> Contender:
+    """The same for the weights that LogIX and bergson take: those of linear and convolutional layers."""
+    names = linear_weights(subject.model)
+    call = layers_call(subject, names)
+    covers = sum(subject.model.get_parameter(name).numel() for name in names) / subject.numel
+    name = "fimo_fast, LayerSketch, linear weights"
+    return Contender(name, len(subject.inputs), [Part(call)], covers, call().shape[1])
+
+
+def srht_call(subject: Subject) -> Callable[[], Tensor]:
+    """A function that gives sketches [batch, SKETCH_DIM] of the gradients by all parameters."""
+    problem = ff.Problem(subject.model, subject.loss)
+    return _sketch(problem, subject, ff.SRHT(problem.numel, SKETCH_DIM))
+
+
+def layers_call(subject: Subject, parameters: list[str] | None = None) -> Callable[[], Tensor]:
+    """A function that gives sketches by layer of the gradients by these parameters, all unless given."""
+    if not hasattr(ff.gradients, "LayerSketch"):
+        raise Unavailable("this build of fimo_fast has no gradients.LayerSketch")
+    problem = ff.Problem(subject.model, subject.loss, parameters=parameters)
+    return _sketch(problem, subject, ff.gradients.LayerSketch(SKETCH_DIM))
+
+
+def linear_weights(model: nn.Module) -> list[str]:
+    """Names of the weights of linear and convolutional layers that are not tied to an embedding."""
+    embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    kinds = ("Linear", "Conv1D", "Conv2d")
+    found = ((name, m) for name, m in model.named_modules() if type(m).__name__ in kinds)
+    return [f"{name}.weight" for name, m in found if id(m.weight) not in embedded]
+
+
+def _sketch(problem: ff.Problem, subject: Subject, sketch: object) -> Callable[[], Tensor]:
+    if not hasattr(ff.gradients, "sketch"):
+        raise Unavailable("this build of fimo_fast has no gradients.sketch")
+    examples = Examples(subject.inputs, subject.targets)
+
+    def call() -> Tensor:
+        return ff.gradients.sketch(problem, examples, sketch)
+
+    return call
+
+
+CONTENDERS: dict[str, Callable[[Subject], Contender]] = {
+    "forward + backward": floor,
+    "fimo_fast, SRHT": sketched,
+    "fimo_fast, LayerSketch": layered,
+    "fimo_fast, LayerSketch, linear weights": layered_linear,
+    "vmap(grad)": formed,
+    "vmap(grad) @ dense matrix": dense,
+}
