@@ -160,7 +160,7 @@ class TRAK:
         signs = Rademacher(problem.numel, self.sketch_dim, self.seed)
         of_output = problem.attributing(self.model_output or trak_output(problem.loss_fn))
 
-        features = sketch(of_output, train, signs, "output").double()
+        features = sketch(of_output, train, signs, "output", name="train").double()
         count = len(features)
         matrix = features.T @ features / count
         damping = 0.01 * matrix.diagonal().mean().item() if self.damping is None else self.damping
@@ -171,7 +171,7 @@ class TRAK:
                 f"damping: ΦᵀΦ of {count} examples in {self.sketch_dim} dimensions is singular with "
                 f"damping {damping:g}; expected more damping or a smaller sketch_dim"
             )
-        solved = torch.cholesky_solve(sketch(problem, queries, signs, "output").double().T, factor)
+        solved = torch.cholesky_solve(sketch(problem, queries, signs, "output", name="queries").double().T, factor)
         scores = sketch(problem, train, signs).double() @ solved / count
         return scores.to(problem.dtype)
 

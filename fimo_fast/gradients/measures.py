@@ -32,6 +32,7 @@ def sketch(
     of: str = "loss",
     batch_size: int | None = None,
     progress: bool | Plan = False,
+    name: str = "data",
 ) -> Tensor:
     """Sketches S∇ of the examples' gradients, which are never formed as a whole.
 
@@ -44,6 +45,7 @@ def sketch(
         batch_size: Examples of a forward and backward pass; by their size in memory (at most 256), unless given. A
             DataLoader has its own.
         progress: True shows a bar; or a ``Plan`` it is part of.
+        name: What errors call the data.
 
     Returns:
         [examples, sketch_dim], float64 for float64 models, else float32.
@@ -54,7 +56,7 @@ def sketch(
         FloatingPointError: A gradient is not finite.
     """
     sketches = Sketches(problem, sketch)
-    gradients, batches = prepare(problem, data, "data", of, batch_size)
+    gradients, batches = prepare(problem, data, name, of, batch_size)
     rows = []
     for batch in _shown(batches, "sketches", progress):
         out = sketches.empty(len(batch))
