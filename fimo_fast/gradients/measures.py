@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -168,10 +169,10 @@ def paths(problem: Problem, data: Data, of: str = "loss") -> dict[str, str]:
 
 def prepare(problem: Problem, data: Data, name: str, of: str, batch_size: int | None) -> tuple[GradientStream, Stream]:
     """A verified stream of gradients and the batches to put through it."""
-    first = next(iter(stream(problem, data, name, 3)))
-    gradients = GradientStream(problem, first, of)
+    batches = stream(problem, data, name, 3)
+    gradients = GradientStream(problem, next(iter(batches)), of)
     size = batch_size or max(1, min(_MOST, _WORKSPACE // max(1, gradients.bytes_per_example)))
-    return gradients, stream(problem, data, name, size)
+    return gradients, replace(batches, batch_size=size)
 
 
 class Norms:

@@ -8,15 +8,16 @@ compares every parameter with plain differentiation of one example at a time.
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .._trees import named_leaves
 from ..data import Examples
 from ..problem import Problem
 from . import local, rules
@@ -51,10 +52,16 @@ class Plan:
     activations: int
 
 
+# {model: {what it was tried with: its plan}}, so that a model is tried once. The sites have no modules there, which
+# would keep the model alive.
+_TRIED: WeakKeyDictionary[nn.Module, dict[object, Plan]] = WeakKeyDictionary()
+
+
 def make_plan(problem: Problem, examples: Examples) -> Plan:
     """Tries the ways on the first examples, in float64 where a copy of the model is affordable.
 
-    A fixed combination of the model's outputs is differentiated, not the loss, which may be flat there.
+    A fixed combination of the model's outputs is differentiated, not the loss, which may be flat there. The plan is
+    kept for the same model, parameters and kind of inputs.
 
     Args:
         problem: Model, loss and parameters.
@@ -63,15 +70,27 @@ def make_plan(problem: Problem, examples: Examples) -> Plan:
     Warns:
         UserWarning: Some parameters do not go through a rule.
     """
-    few = examples[torch.arange(SIZES[-1]) % len(examples)]
-    with torch.autocast(problem.device.type, enabled=False):
-        exact = _in_float64(problem, few)
-        probe, few = exact or (problem, few)
-        found = _Trial(probe.attributing(_combination), few, keep=exact is not None).plan()
-    modules = dict(problem.model.named_modules())
-    sites = [dataclasses.replace(site, module=modules[site.name]) for site in found.sites]
-    _say(found.paths)
-    return dataclasses.replace(found, sites=sites)
+    model = problem.model
+    plans = _TRIED.setdefault(model, {})
+    key = _fingerprint(problem, examples)
+    if key not in plans:
+        few = examples[torch.arange(SIZES[-1]) % len(examples)]
+        with torch.autocast(problem.device.type, enabled=False):
+            exact = _in_float64(problem, few)
+            probe, few = exact or (problem, few)
+            found = _Trial(probe.attributing(_combination), few, keep=exact is not None).plan()
+        nowhere = nn.Module()
+        plans[key] = replace(found, sites=[replace(site, module=nowhere) for site in found.sites])
+        _say(found.paths)
+    modules = dict(model.named_modules())
+    return replace(plans[key], sites=[replace(site, module=modules[site.name]) for site in plans[key].sites])
+
+
+def _fingerprint(problem: Problem, examples: Examples) -> object:
+    """What a plan depends on, as far as it shows from outside."""
+    modules = tuple((name, id(m), type(m), m.training) for name, m in problem.model.named_modules())
+    inputs = tuple((name, leaf.dim(), leaf.dtype) for name, leaf in named_leaves(examples.inputs, ""))
+    return tuple(problem.shapes), problem.dtype, modules, inputs, rules.count()
 
 
 def _in_float64(problem: Problem, few: Examples) -> tuple[Problem, Examples] | None:
@@ -189,7 +208,7 @@ class _Trial:
             return set(), Counter()
         failed: set[str] = set()
         got: dict[str, list[Piece]] = defaultdict(list)
-        guarded = [dataclasses.replace(site, give=_guarded(site, failed)) for site in sites]
+        guarded = [replace(site, give=_guarded(site, failed)) for site in sites]
         failed |= capture(self.problem, guarded, self.few, "output", lambda name, piece: got[name].append(piece))
         names = {name for site in sites for name in site.parameters.values()} - failed
         counts = Counter({name: len(pieces) for name, pieces in got.items()})
@@ -248,7 +267,7 @@ def _merged(found: Mapping[str, list[Site]]) -> list[Site]:
         for site in sites:
             before = merged.get((site.name, site.give))
             parameters = {**(before.parameters if before else {}), **site.parameters}
-            merged[site.name, site.give] = dataclasses.replace(site, parameters=parameters)
+            merged[site.name, site.give] = replace(site, parameters=parameters)
     return list(merged.values())
 
 

@@ -78,7 +78,8 @@ def _add_vector(piece: Piece, sketch: VectorSketch | Composition, offset: int, o
     if isinstance(piece, Outer):
         ops.outer_project(piece.a, piece.delta, sketch, offset=offset, out=out)
     elif isinstance(piece, Rows):
-        if not hasattr(ops, 'rows_project'): return ops.project(piece.formed(), sketch, offset=offset + piece.start, out=out)
+        if not hasattr(ops, "rows_project"):
+            return ops.project(piece.formed(), sketch, offset=offset + piece.start, out=out)
         ops.rows_project(piece.index, piece.delta, sketch, offset=offset + piece.start, out=out)
     else:
         ops.project(piece.value, sketch, offset=offset, out=out)

@@ -115,6 +115,11 @@ def rule(
     return register
 
 
+def count() -> int:
+    """How many rules there are: one more, and models are tried anew."""
+    return len(_ENTRIES)
+
+
 def find(module: nn.Module) -> tuple[Rule, frozenset[str]] | None:
     """The rule of a module and the names, in the module, of the parameters it covers; None without one."""
     for entry in _ENTRIES:
