@@ -57,10 +57,16 @@ class Site:
         if all(call == self.calls[0] for call in self.calls[1:]):
             return self.calls[0]
         if number >= len(self.calls):
-            raise RuntimeError(
-                f"gradients: {self.name} was called more often than on the first examples ({len(self.calls)} times)"
-            )
+            raise UnlikeTrial(self, f"more often than the {len(self.calls)} times")
         return self.calls[number]
+
+
+class UnlikeTrial(Exception):
+    """A module is called in another way than on the first examples."""
+
+    def __init__(self, site: Site, how: str) -> None:
+        super().__init__(f"gradients: {site.name} was called {how} of the first examples")
+        self.site = site
 
 
 def capture(
@@ -80,8 +86,8 @@ def capture(
         Parameters of the sites that were also used outside them; empty if the pieces are all there is.
 
     Raises:
-        RuntimeError: A call unlike those of the trial, an input changed in place after the call, or reentrant gradient
-            checkpointing.
+        UnlikeTrial: A call unlike those of the trial; nothing was handed over yet.
+        RuntimeError: An input changed in place after the call, or reentrant gradient checkpointing.
     """
     read = reader_of_output(problem, of)
     captured = {full for site in sites for full in site.parameters.values()}
@@ -175,7 +181,8 @@ class _Recorder:
         """The output of a call with its tensors behind a `_Tap`."""
         leaves, spec = tree_flatten(output)
         inputs = leaves_of(args, kwargs)
-        layout.check(site.name, inputs, leaves, self.batch)
+        if not layout.fits(inputs, leaves, self.batch):
+            raise UnlikeTrial(site, "with tensors of other forms than those")
         floating = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
         if not floating:
             return None
@@ -199,9 +206,8 @@ class _Recorder:
 
         places = [layout.outputs[i] for i in floating]
         expand = [bool(place and place.single) for place in places]
-        # Tapped where it lies, unless other tensors share its memory.
         own = {id(leaf) for leaf in inputs if isinstance(leaf, Tensor)}
-        fresh = [site.single and not leaves[i]._is_view() and id(leaves[i]) not in own for i in floating]
+        fresh = [site.single and id(leaves[i]) not in own and _may_be_changed(leaves[i]) for i in floating]
         taps = _Tap.apply(receive, expand, fresh, self.batch, self.anchor, *(leaves[i] for i in floating))
         for i, tap in zip(floating, taps, strict=True):
             leaves[i] = tap
@@ -229,6 +235,11 @@ class _Recorder:
                     self.receive(site.parameters[leaf], piece)
         finally:
             self.replaying = False
+
+
+def _may_be_changed(output: Tensor) -> bool:
+    """Whether it can be tapped where it lies: no other tensor has its memory, no hook made a leaf of it."""
+    return not output._is_view() and not (output.is_leaf and output.requires_grad)
 
 
 class _Tap(torch.autograd.Function):

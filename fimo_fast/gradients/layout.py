@@ -51,28 +51,19 @@ class CallLayout:
     inputs: tuple[Layout | None, ...]
     outputs: tuple[Layout | None, ...]
 
-    def check(self, name: str, inputs: Sequence[Any], outputs: Sequence[Any], batch: int) -> None:
-        """Refuses a call that is not like the one tried.
-
-        Raises:
-            RuntimeError: Another number of tensors or axes, or an axis that the batch does not divide.
-        """
-        for what, layouts, leaves in (("inputs", self.inputs, inputs), ("outputs", self.outputs, outputs)):
-            alike = len(layouts) == len(leaves) and all(
-                _fits(layout, leaf, batch) for layout, leaf in zip(layouts, leaves, strict=True)
-            )
-            if not alike:
-                got = [list(leaf.shape) if isinstance(leaf, Tensor) else type(leaf).__name__ for leaf in leaves]
-                raise RuntimeError(
-                    f"gradients: {name} was called with other {what} than on the first examples: expected as many "
-                    f"tensors and axes, with the {batch} examples on the same axis, got {got}"
-                )
+    def fits(self, inputs: Sequence[Any], outputs: Sequence[Any], batch: int) -> bool:
+        """Whether a call is like the one tried: the batch on the same axes of as many tensors; some may be left out."""
+        sides = ((self.inputs, inputs), (self.outputs, outputs))
+        return all(
+            len(layouts) == len(leaves) and all(_fits(*pair, batch) for pair in zip(layouts, leaves, strict=True))
+            for layouts, leaves in sides
+        )
 
 
 def _fits(layout: Layout | None, leaf: Any, batch: int) -> bool:
-    if layout is None or not isinstance(leaf, Tensor):
-        return layout is None and not isinstance(leaf, Tensor)
-    if leaf.dim() != layout.dim:
+    if not isinstance(leaf, Tensor):
+        return True  # a mask where none is needed
+    if layout is None or leaf.dim() != layout.dim:
         return False
     if layout.axis is None:
         return not layout.single or leaf.shape[0] == 1

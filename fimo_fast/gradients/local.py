@@ -51,7 +51,11 @@ class _Replay:
         self.values: dict[str, Tensor] = {name: own[name].detach() for name in sorted(call.wanted)}
         leaves, self._spec = tree_flatten((call.args, dict(sorted(call.kwargs.items()))))
         self._leaves = [leaf.detach() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        self._inputs = {i: at for i, at in enumerate(layout.inputs) if at is not None and at.axis is not None}
+        self._inputs = {
+            i: at
+            for i, at in enumerate(layout.inputs)
+            if at is not None and at.axis is not None and isinstance(leaves[i], Tensor)
+        }
         self._used = [i for i, delta in enumerate(call.deltas) if delta is not None]
         batch = call.batch
         self.inputs = [at.apart(self._leaves[i], batch) for i, at in self._inputs.items()]

@@ -154,20 +154,14 @@ class _Trial:
             with as_captured(self.problem, frozenset()), torch.no_grad(), Observer(self.problem.model) as observer:
                 self.problem.call(self.few[slice(0, size)].inputs)
             observed.append(observer.calls)
-        self.called = observed[0].keys()
         outputs = (shape for calls in observed[0].values() for call in calls for shape in call[1] if shape is not None)
         self.activations = sum(shape.numel() for shape in outputs) // SIZES[0]
         return layouts(*observed)
 
     def _by_rules(self, name: str) -> list[Site]:
-        """Sites at all layers that use the parameter; none if one of them has no rule."""
-        sites = []
-        for owner, leaf in self.owners[name].items():
-            if site := self._covered(owner, leaf, name):
-                sites.append(site)
-            elif owner in self.called:
-                return []
-        return sites
+        """Sites at all layers with a rule that own the parameter; uses elsewhere show in the verification."""
+        sites = (self._covered(owner, leaf, name) for owner, leaf in self.owners[name].items())
+        return [site for site in sites if site]
 
     def _covered(self, owner: str, leaf: str, name: str) -> Site | None:
         within = leaf

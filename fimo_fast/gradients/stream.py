@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence, Set
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from ..data import Examples
 from ..problem import Problem
-from .capture import Receive, capture
+from .capture import Receive, Site, UnlikeTrial, capture
 from .functional import one_by_one, per_example_gradients
 from .pieces import Dense, Outer, Piece, Rows
 from .plan import make_plan
@@ -36,7 +40,7 @@ class GradientStream:
         self.repeated = plan.repeated
         self.bytes_per_example = plan.activations * problem.dtype.itemsize
         self._sites = plan.sites
-        self._rest = problem.restricted(plan.rest) if plan.rest else None
+        self._rest = plan.rest
         self._differentiate = _vectorised if plan.vectorised else one_by_one
 
     def __call__(self, batch: Examples, receive: Receive, tokens: int | None = None) -> None:
@@ -48,27 +52,56 @@ class GradientStream:
             tokens: Length of the sequences, to have the tokens apart where a layer knows them; such pieces have
                 batch · tokens rows.
 
+        Warns:
+            UserWarning: A module is called unlike on the first examples, and its parameters go one example at a time.
+
         Raises:
-            RuntimeError: The model did something that the first examples did not show.
+            RuntimeError: A parameter is used where the first examples did not use it.
         """
         if len(batch) == 0:
             return
-        if self._sites:
-            outside = capture(self.problem, self._sites, batch, self.of, receive, tokens)
+        unlike = self._captured(batch, receive, tokens)
+        for names, differentiate in ((self._rest, self._differentiate), (unlike, one_by_one)):
+            if names:
+                gradients = differentiate(self.problem.restricted(names), batch, self.of)
+                for name, gradient in gradients.items():
+                    receive(name, Dense(gradient.flatten(1)))
+
+    def _captured(self, batch: Examples, receive: Receive, tokens: int | None) -> list[str]:
+        """Captures what it can; returns the parameters of modules that this batch uses unlike the first examples."""
+        sites, unlike = self._sites, set[str]()
+        while sites:
+            try:
+                outside = capture(self.problem, sites, batch, self.of, receive, tokens)
+            except UnlikeTrial as error:
+                if not unlike:
+                    warnings.warn(f"{error}: the batch's gradients by its parameters go one by one", stacklevel=3)
+                unlike.update(error.site.parameters.values())
+                sites = _without(sites, unlike)
+                continue
             if outside:
                 raise RuntimeError(
                     f"gradients: {sorted(outside)} were used outside their layers, which the first examples did not "
                     "show; put an example that does first"
                 )
-        if self._rest is not None:
-            for name, gradient in self._differentiate(self._rest, batch, self.of).items():
-                receive(name, Dense(gradient.flatten(1)))
+            break
+        return [name for name in self.problem.shapes if name in unlike]
 
     def collect(self, batch: Examples) -> dict[str, list[Piece]]:
         """All pieces of a batch, {parameter: pieces}."""
         pieces: dict[str, list[Piece]] = {name: [] for name in self.problem.shapes}
         self(batch, lambda name, piece: pieces[name].append(piece))
         return pieces
+
+
+def _without(sites: Sequence[Site], names: Set[str]) -> list[Site]:
+    """The sites with these parameters left out."""
+    kept = []
+    for site in sites:
+        parameters = {inner: name for inner, name in site.parameters.items() if name not in names}
+        if parameters:
+            kept.append(replace(site, parameters=parameters))
+    return kept
 
 
 def _vectorised(problem: Problem, batch: Examples, of: str) -> dict[str, Tensor]:
