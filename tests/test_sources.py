@@ -157,7 +157,7 @@ def test_a_stream_holds_one_batch():
     model = nn.Linear(1000, 1)
     problem = ff.Problem(model, lambda output, target: output[:, 0])
     data = Watched(None, 64)
-    for batch in stream(problem, data, "train", 4):
+    for _ in stream(problem, data, "train", 4):
         made.clear()
         gc.collect()
         # This one, and the one before until the loop lets go of it.
