@@ -114,7 +114,7 @@ class FurtherTraining:
         """Trains the full run and one run for each left-out example, for every seed.
 
         Args:
-            train: Dataset of (input, target) pairs, or a pair of tensors.
+            train: A pair of tensors, a dict with labels, a Dataset, a DataLoader (see ``data.load``).
             queries: The same; what is measured after each epoch.
             leave_out: Training indices, each left out alone.
             progress: True shows a bar with the time left; or a ``Plan`` it is part of.

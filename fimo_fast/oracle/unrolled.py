@@ -66,7 +66,7 @@ class UnrolledDerivative:
 
         Args:
             problem: The further training's own.
-            train: Dataset of (input, target) pairs, or a pair of tensors.
+            train: A pair of tensors, a dict with labels, a Dataset, a DataLoader (see ``data.load``).
             queries: The same.
             examples: Training indices; all, unless given.
             epochs: Numbers of epochs, increasing, from 1; all, unless given.
