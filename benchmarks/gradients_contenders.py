@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import fimo_fast as ff
+from fimo_fast.bench.torch_sketches import fill_signs, generated
 from fimo_fast.data import Examples
 
 SKETCH_DIM = 4096
@@ -65,20 +66,19 @@ def formed(subject: Subject) -> Contender:
 
 
 def dense(subject: Subject) -> Contender:
-    """Formed gradients times a stored matrix of random signs."""
-    columns = min(SKETCH_DIM, _MATRIX // (4 * subject.numel))
-    if columns < 1:
-        raise Unavailable(f"one column of the random matrix has {4 * subject.numel} bytes")
-    signs = torch.randint(0, 2, (subject.numel, columns), dtype=torch.int8).float().mul_(2).sub_(1)
+    """Formed gradients times a matrix of random signs: stored where it fits, else made anew for every batch."""
     rows = matrix_of(subject)
-    kept: list[Tensor] = []
-
-    def form() -> None:
-        kept[:] = [rows()]
-
-    note = "" if columns == SKETCH_DIM else f"product with {columns} of {SKETCH_DIM} columns, its time scaled"
-    parts = [Part(form), Part(lambda: kept[0] @ signs, columns / SKETCH_DIM)]
-    return Contender("vmap(grad) @ dense matrix", len(subject.inputs), parts, result=SKETCH_DIM, note=note)
+    gradients = rows()
+    sketch = ff.Rademacher(subject.numel, SKETCH_DIM)
+    if 4 * sketch.input_dim * SKETCH_DIM <= _MATRIX:
+        signs = fill_signs(torch.empty(sketch.input_dim, SKETCH_DIM))
+        product, note = Part(lambda: gradients @ signs), ""
+    else:
+        rival = generated(sketch, fill_signs)
+        product = Part(rival.prepare((gradients,)), rival.share)
+        note = f"signs are made anew, for {rival.share:.1%} of the parameters; the time is scaled"
+    name = "vmap(grad) @ dense matrix"
+    return Contender(name, len(subject.inputs), [Part(rows), product], result=SKETCH_DIM, note=note)
 
 
 def sketched(subject: Subject) -> Contender:

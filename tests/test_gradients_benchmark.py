@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+import fimo_fast as ff
+
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
@@ -48,6 +50,23 @@ def test_resnet9_has_the_parameters_of_traks(module):
     subject = module("gradients_models").resnet9(2)
     assert 2.2e6 < subject.numel < 2.4e6
     assert subject.loss(subject.model(subject.inputs), subject.targets).shape == (2,)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.001])
+def test_a_wrong_sketch_is_not_timed(module, monkeypatch, factor):
+    contenders = module("gradients_contenders")
+    subject = module("gradients_models").mlp((5, 4, 3), 6)
+    gradients = one_by_one(subject)
+
+    def sketch(problem, examples, sketch):
+        return factor * ff.project(gradients[: len(examples)], sketch)
+
+    monkeypatch.setattr(ff.gradients, "sketch", sketch, raising=False)
+    if factor == 1:
+        assert contenders.sketched(subject).result == 4096
+    else:
+        with pytest.raises(RuntimeError, match="differ from those of torch.func"):
+            contenders.sketched(subject)
 
 
 def test_a_part_counts_for_its_whole_work(module, monkeypatch):
