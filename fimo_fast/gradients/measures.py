@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -16,10 +15,11 @@ from ..sketch import Composition, VectorSketch
 from .functional import check_finite
 from .layer_sketch import LayerSketch
 from .pieces import Piece
-from .products import dot, formed_together
+from .products import formed_together
 from .products import norm2 as norm2_of
+from .queries import Products, Queries
 from .sketched import Sketches
-from .stream import GradientStream, by_token
+from .stream import GradientStream
 
 # Bytes of a batch's activations and gradients, unless a batch size is given.
 _WORKSPACE = 512 * 2**20
@@ -75,7 +75,7 @@ def norm2(
     for batch in _shown(batches, "norms", progress):
         norms = Norms(gradients.repeated)
         gradients(batch, norms.add)
-        rows.append(check_finite(norms.total(len(batch), problem), "gradients"))
+        rows.append(check_finite(norms.total(gradients.zeros(len(batch))), "gradients"))
     return torch.cat(rows)
 
 
@@ -121,32 +121,26 @@ def dots_and_norms(
     progress: bool | Plan = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`dots`, and squared norms [n_train] and [n_queries] from the same passes, empty unless asked for."""
-    nothing = functools.partial(_zeros, problem)
-    query_stream, query_batches = prepare(problem, queries, "queries", "output", batch_size)
-    held, query_norms = [], []
-    for batch in query_batches:
-        pieces = query_stream.collect(batch)
-        held.append((len(batch), pieces))
-        if norms:
-            query_norms.append(sum((norm2_of(each) for each in pieces.values() if each), start=nothing(len(batch))))
-    train_stream, train_batches = prepare(problem, train, "train", "loss", batch_size)
+    gradients, batches = prepare(problem, queries, "queries", "output", batch_size)
+    held = Queries(gradients, batches, norms)
+    gradients, batches = prepare(problem, train, "train", "loss", batch_size)
     rows: list[Tensor] = []
-    train_norms = []
-    for batch in _shown(train_batches, "inner products", progress):
+    train_norms = [gradients.zeros(0)]
+    for batch in _shown(batches, "inner products", progress):
         length = _length(batch, rows) if tokens else None
-        products = _Products(problem, held, len(batch), length)
-        own = Norms(train_stream.repeated) if norms else None
+        products = Products(held, gradients, len(batch), length)
+        own = Norms(gradients.repeated) if norms else None
 
-        def receive(name: str, piece: Piece, products: _Products = products, own: Norms | None = own) -> None:
+        def receive(name: str, piece: Piece, products: Products = products, own: Norms | None = own) -> None:
             products.add(name, piece)
             if own:
                 own.add(name, piece)
 
-        train_stream(batch, receive, length)
+        gradients(batch, receive, length)
         rows.append(check_finite(products.total, "gradients"))
         if own:
-            train_norms.append(own.total(len(batch), problem))
-    return torch.cat(rows), torch.cat([nothing(0), *train_norms]), torch.cat([nothing(0), *query_norms])
+            train_norms.append(own.total(gradients.zeros(len(batch))))
+    return torch.cat(rows), torch.cat(train_norms), held.norm2
 
 
 def formed(problem: Problem, data: Data, of: str = "loss", batch_size: int | None = None) -> dict[str, Tensor]:
@@ -155,7 +149,7 @@ def formed(problem: Problem, data: Data, of: str = "loss", batch_size: int | Non
     rows: dict[str, list[Tensor]] = {name: [] for name in problem.shapes}
     for batch in batches:
         for name, pieces in gradients.collect(batch).items():
-            values = _zeros(problem, len(batch), problem.shapes[name].numel())
+            values = gradients.zeros(len(batch), problem.shapes[name].numel())
             for some, total in formed_together(pieces) if pieces else ():
                 values[some, : total.shape[1]] += total
             rows[name].append(values.unflatten(1, problem.shapes[name]) if values.dim() > 1 else values)
@@ -192,48 +186,9 @@ class Norms:
         else:
             self._sums[name] = norm2_of([piece])
 
-    def total(self, batch: int, problem: Problem) -> Tensor:
-        """[batch]."""
-        parts = [*self._sums.values(), *(norm2_of(pieces) for pieces in self._held.values())]
-        return sum(parts, start=_zeros(problem, batch))
-
-
-class _Products:
-    """Inner products of one training batch with all queries, piece by piece."""
-
-    def __init__(
-        self, problem: Problem, held: list[tuple[int, dict[str, list[Piece]]]], batch: int, tokens: int | None
-    ) -> None:
-        self._held = held
-        self._tokens = tokens
-        self._sum = _zeros(problem, batch * (tokens or 1), sum(count for count, _ in held))
-        self._shape = (batch, self._sum.shape[1]) if tokens is None else (batch, tokens, self._sum.shape[1])
-
-    @property
-    def total(self) -> Tensor:
-        """[batch, queries] or [batch, tokens, queries]."""
-        return self._sum.reshape(self._shape)
-
-    def add(self, name: str, piece: Piece) -> None:
-        """Takes one piece."""
-        if self._tokens is not None and len(piece) != len(self._sum):
-            try:
-                piece = by_token(piece, self._tokens)
-            except ValueError as error:
-                raise ValueError(
-                    f"tokens: the gradient of {name} is not known as a sum over positions ({error}); select other "
-                    "parameters"
-                ) from error
-        at = 0
-        for count, pieces in self._held:
-            for other in pieces.get(name, ()):
-                if (product := dot(piece, other)) is not None:
-                    self._sum[:, at : at + count] += product
-            at += count
-
-
-def _zeros(problem: Problem, *shape: int) -> Tensor:
-    return torch.zeros(shape, dtype=torch.promote_types(problem.dtype, torch.float32), device=problem.device)
+    def total(self, start: Tensor) -> Tensor:
+        """Their sum, added to start [batch]."""
+        return sum([*self._sums.values(), *(norm2_of(pieces) for pieces in self._held.values())], start=start)
 
 
 def _length(batch: Examples, before: Sequence[Tensor]) -> int:

@@ -87,6 +87,11 @@ class GradientStream:
             break
         return [name for name in self.problem.shapes if name in unlike]
 
+    def zeros(self, *shape: int) -> Tensor:
+        """Zeros of the type and on the device of results."""
+        dtype = torch.promote_types(self.problem.dtype, torch.float32)
+        return torch.zeros(shape, dtype=dtype, device=self.problem.device)
+
     def collect(self, batch: Examples) -> dict[str, list[Piece]]:
         """All pieces of a batch, {parameter: pieces}."""
         pieces: dict[str, list[Piece]] = {name: [] for name in self.problem.shapes}
