@@ -20,13 +20,13 @@ class Outer:
         a: [batch, T, n].
         delta: [batch, T, m], of the same type.
         start: First entry.
-        with_bias: Whether the layer's bias has the gradient Σ_t δ_t; its own piece comes next.
+        partner: The bias whose gradient is Σ_t δ_t of this very call; its own piece comes next.
     """
 
     a: Tensor
     delta: Tensor
     start: int = 0
-    with_bias: bool = False
+    partner: str | None = None
 
     @property
     def width(self) -> int:
@@ -86,12 +86,12 @@ class Dense:
     Attributes:
         value: [batch, width].
         start: First entry.
-        with_weight: Whether it is the bias of the `Outer` before it, which says so too.
+        partner: Of a bias: the weight whose `Outer` came before and has it as its partner.
     """
 
     value: Tensor
     start: int = 0
-    with_weight: bool = False
+    partner: str | None = None
 
     @property
     def width(self) -> int:

@@ -94,10 +94,10 @@ def _product(piece: Piece, whole: Piece, other: Piece) -> Tensor | None:
 
     A weight's inner product includes its bias's where both sides know it: ⟨δ, δ'⟩ (⟨a, a'⟩ + 1).
     """
-    if isinstance(other, Dense) and isinstance(piece, Dense) and other.with_weight and piece.with_weight:
+    if isinstance(other, Dense) and isinstance(piece, Dense) and piece.partner and piece.partner == other.partner:
         return None
-    if isinstance(other, Outer) and other.with_bias:
-        if isinstance(piece, Outer) and piece.with_bias:
+    if isinstance(other, Outer) and other.partner:
+        if isinstance(piece, Outer) and piece.partner == other.partner:
             return dot(whole, other)
         return dot(piece, replace(other, a=other.a[..., :-1]))
     return dot(piece, other)
@@ -105,7 +105,7 @@ def _product(piece: Piece, whole: Piece, other: Piece) -> Tensor | None:
 
 def _with_ones(piece: Piece) -> Piece:
     """A weight's factors with a last column of ones, for the bias beside it."""
-    if isinstance(piece, Outer) and piece.with_bias:
+    if isinstance(piece, Outer) and piece.partner:
         return replace(piece, a=F.pad(piece.a, (0, 1), value=1.0))
     return piece
 
@@ -125,9 +125,9 @@ def _pairs(first: list[Piece], second: list[Piece]) -> list[tuple[Piece | None, 
 def _alike(p: Piece | None, q: Piece | None) -> bool:
     if p is None or q is None or type(p) is not type(q) or p.start != q.start:
         return False
-    flags = [getattr(piece, "with_bias", getattr(piece, "with_weight", False)) for piece in (p, q)]
-    shapes = [[tensor.shape[1:] for tensor in _tensors(piece)] for piece in (p, q)]
-    return flags[0] == flags[1] and shapes[0] == shapes[1]
+    if getattr(p, "partner", None) != getattr(q, "partner", None):
+        return False
+    return [tensor.shape[1:] for tensor in _tensors(p)] == [tensor.shape[1:] for tensor in _tensors(q)]
 
 
 def _joined(p: Piece | None, q: Piece | None) -> Piece:

@@ -58,12 +58,13 @@ class Sketches:
         own = self.sketch.sketches[name]
         if isinstance(own, VectorSketch):
             return _add_vector(piece, own, piece.start, out)
-        return _add_matrix(piece, own, name in self.sketch.biases.values(), out)
+        bias = next((bias for bias, weight in self.sketch.biases.items() if weight == name), None)
+        return _add_matrix(piece, own, bias, out)
 
     def _add_bias(self, sketch: LayerSketch, name: str, piece: Piece, out: Tensor) -> None:
         """The last column of the weight with it, unless the weight's piece had it already."""
         assert isinstance(piece, Dense)
-        if piece.with_weight:
+        if piece.partner == sketch.biases[name]:
             return
         own = sketch.sketches[sketch.biases[name]]
         assert isinstance(own, MatrixSketch)
@@ -85,19 +86,19 @@ def _add_vector(piece: Piece, sketch: VectorSketch | Composition, offset: int, o
         ops.project(piece.value, sketch, offset=offset, out=out)
 
 
-def _add_matrix(piece: Piece, sketch: MatrixSketch, biased: bool, out: Tensor) -> None:
+def _add_matrix(piece: Piece, sketch: MatrixSketch, bias: str | None, out: Tensor) -> None:
     """A matrix by its factors; what is no such product is written as one, Σ_j (column j) e_jᵀ."""
     m, n = _sides(sketch)
-    columns = n - biased
+    columns = n - (bias is not None)
     if isinstance(piece, Outer) and piece.a.shape[-1] == columns and piece.delta.shape[-1] == m:
         a, delta = piece.a, piece.delta
     else:
         whole = F.pad(piece.formed(), (piece.start, m * columns - piece.start - piece.width))
         a = torch.eye(columns, dtype=whole.dtype, device=whole.device).expand(len(whole), columns, columns)
         delta = whole.unflatten(1, (m, columns)).mT.contiguous()
-    if biased:
-        with_bias = isinstance(piece, Outer) and piece.with_bias
-        a = F.pad(a, (0, 1), value=1.0 if with_bias else 0.0)
+    if bias is not None:
+        included = isinstance(piece, Outer) and piece.partner == bias
+        a = F.pad(a, (0, 1), value=1.0 if included else 0.0)
     ops.outer_project(a, delta, sketch, out=out)
 
 
@@ -114,7 +115,7 @@ def _in_type_of(out: Tensor, piece: Piece) -> Piece:
     if torch.promote_types(part.dtype, torch.float32) == out.dtype:
         return piece
     if isinstance(piece, Outer):
-        return Outer(piece.a.to(out.dtype), piece.delta.to(out.dtype), piece.start, piece.with_bias)
+        return Outer(piece.a.to(out.dtype), piece.delta.to(out.dtype), piece.start, piece.partner)
     if isinstance(piece, Rows):
         return Rows(piece.index, piece.delta.to(out.dtype), piece.rows, piece.start)
-    return Dense(piece.value.to(out.dtype), piece.start, piece.with_weight)
+    return Dense(piece.value.to(out.dtype), piece.start, piece.partner)

@@ -14,6 +14,9 @@ def linear(call: Call) -> Pieces:
     x, delta = (t.reshape(len(t), -1, t.shape[-1]) for t in (call.inputs, call.delta))
     both = call.wanted == {"weight", "bias"}
     if "weight" in call.wanted:
-        yield "weight", Outer(x.to(delta.dtype), delta, with_bias=both)  # autocast computes in the type of δ
+        yield (
+            "weight",
+            Outer(x.to(delta.dtype), delta, partner="bias" if both else None),
+        )  # autocast computes in the type of δ
     if "bias" in call.wanted:
-        yield "bias", Dense(delta.sum(1), with_weight=both)
+        yield "bias", Dense(delta.sum(1), partner="weight" if both else None)
