@@ -24,6 +24,18 @@ def outer_project(
     out: _Array,
     num_threads: int,
 ) -> None: ...
+def rows_project(
+    index: _Array,
+    delta: _Array,
+    kind: str,
+    input_dim: int,
+    sketch_dim: int,
+    seed: int,
+    nonzeros: int,
+    offset: int,
+    out: _Array,
+    num_threads: int,
+) -> None: ...
 def outer_dot(a: _Array, delta: _Array, a2: _Array, delta2: _Array, out: _Array, num_threads: int) -> None: ...
 def outer_dot_materialises(batch: int, tokens: int, batch2: int, tokens2: int, n: int, m: int) -> bool: ...
 def outer_norm2(a: _Array, delta: _Array, out: _Array, num_threads: int) -> None: ...

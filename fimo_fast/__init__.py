@@ -10,7 +10,7 @@ from . import evaluate, gradients, losses, ops
 from ._native import build_info
 from .gradients import per_example_gradients
 from .methods import TRAK, FiniteHorizon, GradCos, GradDot, InfluenceFunction
-from .ops import outer_dot, outer_norm2, outer_project, project, quantize, scores, topk
+from .ops import outer_dot, outer_norm2, outer_project, project, quantize, rows_project, scores, topk
 from .oracle import FurtherTraining, FurtherTrainingResult, UnrolledDerivative, UnrolledResponse
 from .problem import Problem
 from .sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch
@@ -53,6 +53,7 @@ __all__ = [
     "per_example_gradients",
     "project",
     "quantize",
+    "rows_project",
     "scores",
     "topk",
 ]

@@ -71,6 +71,26 @@ def outer_project(
     return result
 
 
+def rows_project(
+    index: np.ndarray,
+    delta: np.ndarray,
+    kind: str,
+    input_dim: int,
+    sketch_dim: int,
+    seed: int,
+    nonzeros: int,
+    offset: int,
+    out: Any = None,
+) -> np.ndarray:
+    """A new array [batch, sketch_dim], or ``out``."""
+    result = np.zeros((delta.shape[0], sketch_dim), dtype=_accumulator(delta)) if out is None else out
+    if out is not None:
+        check_out(out, np.ndarray, (delta.shape[0], sketch_dim), _accumulator(delta), "delta")
+    rows = index.astype(np.int64) if index.dtype == np.int32 else index
+    _C.rows_project(rows, delta, kind, input_dim, sketch_dim, seed, nonzeros, offset, result, torch.get_num_threads())
+    return result
+
+
 def outer_dot(*factors: np.ndarray) -> np.ndarray:
     """Factors a, delta, a2, delta2, all [batch, tokens, dim]."""
     a, delta, a2, delta2 = factors

@@ -33,6 +33,8 @@ _library.define(f"project_(Tensor grads, Tensor(a!) out, {_SKETCH_ARGS}) -> ()")
 _OUTER_SKETCH_ARGS = "str kinds, int[] numbers, int? offset=None"
 _library.define(f"outer_project(Tensor a, Tensor delta, {_OUTER_SKETCH_ARGS}) -> Tensor")
 _library.define(f"outer_project_(Tensor a, Tensor delta, Tensor(a!) out, {_OUTER_SKETCH_ARGS}) -> ()")
+_library.define(f"rows_project(Tensor index, Tensor delta, {_SKETCH_ARGS}) -> Tensor")
+_library.define(f"rows_project_(Tensor index, Tensor delta, Tensor(a!) out, {_SKETCH_ARGS}) -> ()")
 _library.define("outer_dot(Tensor a, Tensor delta, Tensor a2, Tensor delta2) -> Tensor")
 _library.define("outer_norm2(Tensor a, Tensor delta) -> Tensor")
 _SCALES = "Tensor? query_scales=None, Tensor? feature_scales=None"
@@ -117,6 +119,45 @@ def outer_project_cpu(a: Tensor, delta: Tensor, kinds: str, numbers: list[int], 
     return out
 
 
+def rows_project_into_cpu(
+    index: Tensor,
+    delta: Tensor,
+    out: Tensor,
+    kind: str,
+    input_dim: int,
+    sketch_dim: int,
+    seed: int,
+    nonzeros: int,
+    offset: int,
+) -> None:
+    """Adds into ``out``."""
+    sketch = (kind, input_dim, sketch_dim, seed & _UNSIGNED, nonzeros)
+    _C.rows_project(_int64(index), _unit_stride(delta), *sketch, offset, out, torch.get_num_threads())
+    _written(out)
+
+
+def rows_project_cpu(
+    index: Tensor,
+    delta: Tensor,
+    kind: str,
+    input_dim: int,
+    sketch_dim: int,
+    seed: int,
+    nonzeros: int,
+    offset: int,
+) -> Tensor:
+    """A new tensor [batch, sketch_dim]."""
+    out = delta.new_zeros(delta.shape[0], sketch_dim, dtype=_ACCUMULATOR[delta.dtype])
+    sketch = (kind, input_dim, sketch_dim, seed & _UNSIGNED, nonzeros)
+    _C.rows_project(_int64(index), _unit_stride(delta), *sketch, offset, out, torch.get_num_threads())
+    return out
+
+
+def _int64(index: Tensor) -> Tensor:
+    """``index`` with unit stride, converted from int32 only: the compiled module refuses other types."""
+    return _unit_stride(index.to(torch.int64) if index.dtype == torch.int32 else index)
+
+
 def outer_dot_cpu(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
     """A new tensor [B, B2]."""
     out = a.new_empty(a.shape[0], a2.shape[0], dtype=_ACCUMULATOR[a.dtype])
@@ -184,6 +225,7 @@ def _contiguous(scales: Tensor | None) -> Tensor | None:
 CPU: dict[str, Callable[..., Any]] = {
     "project": project_cpu,
     "outer_project": outer_project_cpu,
+    "rows_project": rows_project_cpu,
     "outer_dot": outer_dot_cpu,
     "outer_norm2": outer_norm2_cpu,
     "scores": scores_cpu,
@@ -237,6 +279,35 @@ def _outer_project_into_cuda(
 ) -> None:
     _warn_reference("outer_project")
     out += reference.outer_project(a, delta, from_args(kinds, numbers), offset or 0)
+
+
+def _rows_project_cuda(
+    index: Tensor,
+    delta: Tensor,
+    kind: str,
+    input_dim: int,
+    sketch_dim: int,
+    seed: int,
+    nonzeros: int,
+    offset: int,
+) -> Tensor:
+    _warn_reference("rows_project")
+    return reference.rows_project(index, delta, from_args(kind, [input_dim, sketch_dim, seed, nonzeros]), offset)
+
+
+def _rows_project_into_cuda(
+    index: Tensor,
+    delta: Tensor,
+    out: Tensor,
+    kind: str,
+    input_dim: int,
+    sketch_dim: int,
+    seed: int,
+    nonzeros: int,
+    offset: int,
+) -> None:
+    _warn_reference("rows_project")
+    reference.rows_project(index, delta, from_args(kind, [input_dim, sketch_dim, seed, nonzeros]), offset, out)
 
 
 def _outer_dot_cuda(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
@@ -304,6 +375,14 @@ def _outer_project_into_fake(a: Tensor, delta: Tensor, out: Tensor, *rest: Any) 
     return None
 
 
+def _rows_project_fake(index: Tensor, delta: Tensor, kind: str, input_dim: int, sketch_dim: int, *rest: int) -> Tensor:
+    return delta.new_empty((delta.shape[0], sketch_dim), dtype=accumulator(delta.dtype))
+
+
+def _rows_project_into_fake(index: Tensor, delta: Tensor, out: Tensor, *rest: Any) -> None:
+    return None
+
+
 def _outer_dot_fake(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
     return a.new_empty((a.shape[0], a2.shape[0]), dtype=accumulator(a.dtype))
 
@@ -326,6 +405,8 @@ for _name, _cpu, _cuda, _fake in (
     ("project_", project_into_cpu, _project_into_cuda, _project_into_fake),
     ("outer_project", outer_project_cpu, _outer_project_cuda, _outer_project_fake),
     ("outer_project_", outer_project_into_cpu, _outer_project_into_cuda, _outer_project_into_fake),
+    ("rows_project", rows_project_cpu, _rows_project_cuda, _rows_project_fake),
+    ("rows_project_", rows_project_into_cpu, _rows_project_into_cuda, _rows_project_into_fake),
     ("outer_dot", outer_dot_cpu, _outer_dot_cuda, _outer_dot_fake),
     ("outer_norm2", outer_norm2_cpu, _outer_norm2_cuda, _outer_norm2_fake),
     ("scores", scores_cpu, _scores_cuda, _scores_fake),

@@ -30,13 +30,14 @@ from ._checks import (
     check_torch_out,
 )
 from ._integers import integer
+from ._rows_ops import rows_project
 from ._score_ops import quantize, scores, topk
 from ._short_way import short_way
 from ._sketch_args import signed, to_args
 from .reference import accumulator
 from .sketch import Composition, Factored, Mask, Sketch, TensorSketch, VectorSketch
 
-__all__ = ["outer_dot", "outer_norm2", "outer_project", "project", "quantize", "scores", "topk"]
+__all__ = ["outer_dot", "outer_norm2", "outer_project", "project", "quantize", "rows_project", "scores", "topk"]
 
 
 def _width(x: Any) -> int | None:

@@ -258,6 +258,24 @@ def outer_project(a: Tensor, delta: Tensor, sketch: Sketch, offset: int = 0) -> 
     return project(_gradients(a, delta), sketch, offset)
 
 
+def rows_project(index: Tensor, delta: Tensor, sketch: Sketch, offset: int = 0, out: Tensor | None = None) -> Tensor:
+    """Sketches of the formed gradients, a row of all of them at a time, see `fimo_fast.ops.rows_project`."""
+    dim = delta.shape[2]
+    rows = (sketch.input_dim - offset) // max(dim, 1)
+    for b, t in ((index < 0) | (index >= rows)).nonzero()[:1].tolist():
+        raise ValueError(
+            f"index: expected 0 or more, and less than {rows} (rows of {dim} numbers from offset {offset} on within "
+            f"input_dim = {sketch.input_dim}), got {index[b, t]} at example {b}, token {t}"
+        )
+    dtype = accumulator(delta.dtype)
+    if out is None:
+        out = delta.new_zeros(len(delta), sketch.sketch_dim, dtype=dtype)
+    for row in index.unique().tolist():
+        looked_up = torch.where((index == row)[..., None], delta.to(dtype), 0).sum(1)
+        project(looked_up, sketch, offset + row * dim, out)
+    return out
+
+
 def outer_dot(a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor) -> Tensor:
     """Inner products of the formed gradients, see `fimo_fast.ops.outer_dot`."""
     return _gradients(a, delta) @ _gradients(a2, delta2).T

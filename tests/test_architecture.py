@@ -18,7 +18,7 @@ LAYERS = [
     {"reference", "_sketch_args"},
     {"_torch_ops", "_numpy_ops"},
     {"_short_way"},
-    {"_score_ops"},
+    {"_score_ops", "_rows_ops"},
     {"ops"},
     {"testing"},
     {"files", "progress", "losses", "_trees"},

@@ -209,7 +209,15 @@ def test_calls_count_kernels():
         project(GRADS)
         with pytest.raises(ValueError):
             project(GRADS[0])
-    assert calls == {"project": 2, "outer_project": 0, "outer_dot": 0, "outer_norm2": 0, "scores": 0, "topk": 0}
+    assert calls == {
+        "project": 2,
+        "outer_project": 0,
+        "rows_project": 0,
+        "outer_dot": 0,
+        "outer_norm2": 0,
+        "scores": 0,
+        "topk": 0,
+    }
     _C.reset_calls()
     assert set(_C.calls().values()) == {0}
 

@@ -16,6 +16,7 @@
 #include "fimo_fast/outer.h"
 #include "fimo_fast/outer_project.h"
 #include "fimo_fast/random.h"
+#include "fimo_fast/rows_project.h"
 #include "fimo_fast/score.h"
 #include "fimo_fast/sketch.h"
 
@@ -23,8 +24,9 @@ namespace fimo::bindings {
 namespace {
 
 /// How often each op ran its kernel, so that tests can tell the kernel from the reference.
-enum Op { kProject, kOuterProject, kOuterDot, kOuterNorm2, kScores, kTopk, kOpCount };
-constexpr const char* kOpNames[kOpCount] = {"project", "outer_project", "outer_dot", "outer_norm2", "scores", "topk"};
+enum Op { kProject, kOuterProject, kRowsProject, kOuterDot, kOuterNorm2, kScores, kTopk, kOpCount };
+constexpr const char* kOpNames[kOpCount] = {"project",     "outer_project", "rows_project", "outer_dot",
+                                            "outer_norm2", "scores",        "topk"};
 std::array<std::atomic<std::int64_t>, kOpCount> call_counts{};
 
 void count_call(Op op) { call_counts[op].fetch_add(1, std::memory_order_relaxed); }
@@ -123,6 +125,27 @@ void outer_project(py::handle a, py::handle delta, const std::string& kinds, con
     fimo::outer_project(a_view, delta_view, sketch, then, offset, out_view, num_threads);
   }
   count_call(kOuterProject);
+}
+
+void rows_project(py::handle index, py::handle delta, const std::string& kind, std::int64_t input_dim, std::int64_t sketch_dim,
+                  std::uint64_t seed, std::int64_t nonzeros, std::int64_t offset, py::handle out, int num_threads) {
+  const TensorArg index_arg(index, "index", 2), delta_arg(delta, "delta", 3), out_arg(out, "out", 2, TensorArg::kWrite);
+  out_arg.must_not_overlap(index_arg);
+  out_arg.must_not_overlap(delta_arg);
+  if (!is(index_arg.raw_dtype(), dlpack::kInt, 64)) {
+    throw py::type_error("index: expected int64, got " + describe(index_arg.raw_dtype()));
+  }
+  const Sketch sketch{sketch_kind(kind), input_dim, sketch_dim, seed, nonzeros};
+  const ConstIndexView index_view{static_cast<const std::int64_t*>(index_arg.data()), index_arg.shape(0), index_arg.shape(1),
+                                  index_arg.stride(0)};
+  const ConstTensor3View delta_view = delta_arg.tensor3();
+  const MatrixView out_view = out_arg.output();
+  checked_threads(num_threads);
+  {
+    const py::gil_scoped_release release;
+    fimo::rows_project(index_view, delta_view, sketch, offset, out_view, num_threads);
+  }
+  count_call(kRowsProject);
 }
 
 void outer_dot(py::handle a, py::handle delta, py::handle a2, py::handle delta2, py::handle out, int num_threads) {
@@ -280,6 +303,8 @@ PYBIND11_MODULE(_C, m) {
         py::arg("nonzeros"), py::arg("offset"), py::arg("out"), py::arg("num_threads"));
   m.def("outer_project", &outer_project, py::arg("a"), py::arg("delta"), py::arg("kinds"), py::arg("numbers"),
         py::arg("offset"), py::arg("out"), py::arg("num_threads"));
+  m.def("rows_project", &rows_project, py::arg("index"), py::arg("delta"), py::arg("kind"), py::arg("input_dim"),
+        py::arg("sketch_dim"), py::arg("seed"), py::arg("nonzeros"), py::arg("offset"), py::arg("out"), py::arg("num_threads"));
   m.def("outer_dot", &outer_dot, py::arg("a"), py::arg("delta"), py::arg("a2"), py::arg("delta2"), py::arg("out"),
         py::arg("num_threads"));
   m.def("outer_dot_materialises", &fimo::outer_dot_materialises, py::arg("batch"), py::arg("tokens"), py::arg("batch2"),

@@ -166,25 +166,30 @@ void project_formed(const ConstTensor3View& a, const ConstTensor3View& delta, co
   const std::int64_t unit = sketch.kind == SketchKind::kSrht ? srht_block(sketch) : 1;
   // Long tiles: projecting one reads and writes its rows of out. For dense sketches many rows share the generated entries.
   const std::int64_t wanted = dense ? 16384 : larger(131072, 8 * sketch.sketch_dim);
-  const std::int64_t size = a.dim * delta.dim;
-  const std::int64_t longest = round_up(wanted, unit), tile = smaller(longest, size), tile_bytes = tile * element;
+  // Tiles of one length, rather than a short one at the end: each costs a pass over a.
+  const std::int64_t size = a.dim * delta.dim, lead = offset % unit;
+  const std::int64_t tile = round_up(ceil_div(lead + size, larger(1, (lead + size + wanted / 2) / wanted)), unit);
+  // Tiles cut inside rows of G form these rows whole, unless they are long: one product instead of three.
+  const bool whole_rows = a.dim <= tile / 8;
+  const std::int64_t stride = smaller(tile + (whole_rows ? 2 * a.dim : 0), size), tile_bytes = stride * element;
   const std::int64_t group = dense ? larger(1, smaller(512, kMaxTileBytes / tile_bytes)) : rows_at_once(tile_bytes, kTileBytes);
   for_groups(a.batch, group, num_threads, [&](Range examples, int threads) {
     const std::int64_t count = examples.end - examples.begin;
     const Workspace formed(count * tile_bytes);
     const MatrixView target{advance(out.data, examples.begin * out.row_stride, acc), acc, count, out.cols, out.row_stride};
-    for (Range entries{0, 0}; entries.end < size;) {
-      entries = {entries.end, smaller(entries.end + longest - (offset + entries.end) % unit, size)};
-      const std::int64_t length = entries.end - entries.begin;
+    for (std::int64_t begin = -lead; begin < size; begin += tile) {
+      const Range entries{larger(begin, 0), smaller(begin + tile, size)};
+      const Range rows = whole_rows ? Range{entries.begin / a.dim * a.dim, round_up(entries.end, a.dim)} : entries;
       const std::int64_t parts = smaller(count, threads);
       parallel_for(parts, threads, [&](std::int64_t part) {
-        const Workspace packed(smaller(kPartTokens, a.tokens) * round_up(smaller(a.dim, length), panel) * element);
+        const Workspace packed(smaller(kPartTokens, a.tokens) * round_up(smaller(a.dim, tile), panel) * element);
         const Range some = part_of(count, parts, part, 1);
         for (std::int64_t e = some.begin; e < some.end; ++e) {
-          form_entries(table, a, delta, examples.begin + e, entries, packed, advance(formed.get(), e * tile, acc));
+          form_entries(table, a, delta, examples.begin + e, rows, packed, advance(formed.get(), e * stride, acc));
         }
       });
-      project({formed.get(), acc, count, length, tile}, sketch, offset + entries.begin, target, threads);
+      const void* tiles = advance(formed.get(), entries.begin - rows.begin, acc);
+      project({tiles, acc, count, entries.end - entries.begin, stride}, sketch, offset + entries.begin, target, threads);
     }
   });
 }

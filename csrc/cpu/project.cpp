@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sketching: checks, the cut into tasks, and the workspaces. No cut changes the order in which an output is summed.
 #include <atomic>
-#include <cmath>
 #include <vector>
 
 #include "dispatch.h"
 #include "fimo_fast/parallel.h"
 #include "fimo_fast/sketch.h"
 #include "mask.h"
+#include "sketch_tables.h"
 #include "srht_rows.h"
 #include "task_queue.h"
 #include "workspace.h"
@@ -18,19 +18,14 @@ namespace {
 // Above this the transposed sums of a group of rows would leave the second-level cache.
 constexpr std::int64_t kMaxGroupBytes = std::int64_t{1} << 20;
 
-// Nonzeros of an SJLT generated ahead of their use, and in one go.
+// Nonzeros of an SJLT generated ahead of their use.
 constexpr std::int64_t kSjltChunk = std::int64_t{1} << 16;
-constexpr std::int64_t kSjltPeriod = 1024;
 // Fewer nonzeros than this are added before a second thread would have started.
 constexpr std::int64_t kMinParallel = std::int64_t{1} << 16;
 
 // Coordinates of a row that an SRHT reads in one go: long enough for the hardware to read ahead, short enough for the signs of
 // all of them to stay in the first-level cache.
 constexpr std::int64_t kRunLength = std::int64_t{1} << 15;
-
-double scale_of(const Sketch& sketch) {
-  return 1.0 / std::sqrt(static_cast<double>(sketch.kind == SketchKind::kSjlt ? sketch.nonzeros : sketch.sketch_dim));
-}
 
 /// The rows [range.begin, range.end) of the batch as a kernel's input.
 SketchInput input_rows(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, Range range) {
@@ -86,10 +81,11 @@ struct SjltPlan {
   std::int64_t groups;         // of `lanes` rows; the rows after them go one by one
   std::int64_t row_parts;      // groups and single rows
   std::int64_t nonzero_parts;  // the nonzeros of a column write disjoint outputs
-  std::int64_t lanes, column_step, period;
+  std::int64_t lanes, column_step;
 };
 
-SjltPlan plan_sjlt(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t lanes, std::int64_t element, int threads) {
+SjltPlan plan_sjlt(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t period, std::int64_t lanes,
+                   std::int64_t element, int threads) {
   SjltPlan plan{};
   const std::int64_t s = sketch.nonzeros;
   // Rows in groups of one register, unless the last ones would fill less than a quarter of it or the sums do not fit.
@@ -99,10 +95,9 @@ SjltPlan plan_sjlt(const ConstMatrixView& grads, const Sketch& sketch, std::int6
   plan.groups = grouped ? grads.rows / lanes + (4 * (grads.rows % lanes) >= lanes) : 0;
   plan.row_parts = plan.groups + larger(0, grads.rows - plan.groups * lanes);
   plan.nonzero_parts = smaller(s, ceil_div(threads, plan.row_parts));
-  plan.period = larger(1, kSjltPeriod / s);
-  plan.chunk = smaller(grads.cols, round_up(larger(1, kSjltChunk / s), plan.period));
+  plan.chunk = smaller(grads.cols, round_up(larger(1, kSjltChunk / s), period));
   plan.chunks = ceil_div(grads.cols, plan.chunk);
-  plan.pieces = threads == 1 ? 1 : smaller(4 * std::int64_t{threads}, ceil_div(plan.chunk, plan.period));
+  plan.pieces = threads == 1 ? 1 : smaller(4 * std::int64_t{threads}, ceil_div(plan.chunk, period));
   return plan;
 }
 
@@ -112,24 +107,19 @@ void project_sjlt(const ConstMatrixView& grads, const Sketch& sketch, std::int64
   const Kernels& table = kernels();
   const std::int64_t s = sketch.nonzeros, k = sketch.sketch_dim, element = dtype_size(out.dtype);
   const int threads = grads.rows * grads.cols < kMinParallel / s ? 1 : num_threads;
-  const SjltPlan plan = plan_sjlt(grads, sketch, table.lanes[dtype], element, threads);
+  const SjltBlocks blocks(sketch);
+  const SjltPlan plan = plan_sjlt(grads, sketch, blocks.period, table.lanes[dtype], element, threads);
 
-  std::vector<std::uint32_t> lengths(static_cast<std::size_t>(plan.period * s)), starts(lengths.size());
-  for (std::int64_t i = 0; i < plan.period * s; ++i) {
-    const std::int64_t r = i % s, start = r * k / s;
-    starts[static_cast<std::size_t>(i)] = static_cast<std::uint32_t>(start);
-    lengths[static_cast<std::size_t>(i)] = static_cast<std::uint32_t>((r + 1) * k / s - start);
-  }
-  const std::int64_t room = smaller(2, plan.chunks) * plan.chunk * s, words_per_piece = plan.period * s + 8;
+  const std::int64_t room = smaller(2, plan.chunks) * plan.chunk * s, words_per_piece = blocks.words();
   const Workspace columns(4 * room), factors(element * room), words(4 * plan.pieces * words_per_piece);
   const Workspace sums(plan.groups * k * plan.lanes * element);
 
   const auto generate = [&](std::int64_t chunk, std::int64_t piece) {
     const std::int64_t begin = chunk * plan.chunk;
-    const Range part = part_of(smaller(plan.chunk, grads.cols - begin), plan.pieces, piece, plan.period);
+    const Range part = part_of(smaller(plan.chunk, grads.cols - begin), plan.pieces, piece, blocks.period);
     const std::int64_t at = (chunk % 2 * plan.chunk + part.begin) * s;
     table.sjlt_entries[dtype]({static_cast<std::uint64_t>(offset + begin + part.begin), part.end - part.begin, s,
-                               scale_of(sketch), sketch.seed, plan.period, lengths.data(), starts.data(),
+                               scale_of(sketch), sketch.seed, blocks.period, blocks.lengths.data(), blocks.starts.data(),
                                words.as<std::uint32_t>() + piece * words_per_piece,
                                static_cast<std::uint32_t>(plan.column_step), columns.as<std::uint32_t>() + at,
                                advance(factors.get(), at, out.dtype)});

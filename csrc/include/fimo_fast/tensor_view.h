@@ -66,4 +66,12 @@ struct ConstTensor3View {
   std::int64_t token_stride;
 };
 
+/// Per-example, per-token numbers of rows to read, [batch, tokens].
+struct ConstIndexView {
+  const std::int64_t* data;
+  std::int64_t batch;
+  std::int64_t tokens;
+  std::int64_t batch_stride;
+};
+
 }  // namespace fimo
