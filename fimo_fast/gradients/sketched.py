@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,6 +33,8 @@ class Sketches:
             sketch.check(problem)
         elif not isinstance(sketch, (VectorSketch, Composition)):
             raise TypeError(f"sketch: expected a sketch of vectors or a LayerSketch, got {type(sketch).__name__}")
+        elif isinstance(sketch, Composition) and not isinstance(_first_stage(sketch), VectorSketch):
+            raise TypeError("sketch: expected a Composition of sketches of vectors, got one that starts with factors")
         elif sketch.input_dim != problem.numel:
             raise ValueError(
                 f"sketch: expected input_dim {problem.numel} like the problem's parameters, got {sketch.input_dim}"
@@ -75,12 +79,19 @@ class Sketches:
         ops.outer_project(last.expand(len(value), 1, n), value[:, None], own, out=out)
 
 
-def _add_vector(piece: Piece, sketch: VectorSketch | Composition, offset: int, out: Tensor) -> None:
-    if isinstance(piece, Outer):
+def _first_stage(sketch: Any) -> Any:
+    """What a composition applies first."""
+    return _first_stage(sketch.first) if isinstance(sketch, Composition) else sketch
+
+
+def _add_vector(piece: Piece, sketch: Any, offset: int, out: Tensor) -> None:
+    if isinstance(sketch, Composition):
+        between = out.new_zeros(len(out), sketch.first.sketch_dim)
+        _add_vector(piece, sketch.first, offset, between)
+        ops.project(between, sketch.second, out=out)
+    elif isinstance(piece, Outer):
         ops.outer_project(piece.a, piece.delta, sketch, offset=offset, out=out)
     elif isinstance(piece, Rows):
-        if not hasattr(ops, "rows_project"):
-            return ops.project(piece.formed(), sketch, offset=offset + piece.start, out=out)
         ops.rows_project(piece.index, piece.delta, sketch, offset=offset + piece.start, out=out)
     else:
         ops.project(piece.value, sketch, offset=offset, out=out)

@@ -56,6 +56,16 @@ def test_other_sketches_of_the_whole_vector(sketch):
     close(ff.gradients.sketch(problem, data, sketch), ff.project(exact(problem, data), sketch))
 
 
+@pytest.mark.parametrize("name", ["tied", "mlp"])
+def test_a_composition(name):
+    problem, data = problem_and_data(name)
+    sketch = ff.Composition(ff.Mask(problem.numel, 24, seed=1), ff.SJLT(24, 16, seed=2))
+    close(ff.gradients.sketch(problem, data, sketch), ff.project(exact(problem, data), sketch))
+    factored = ff.Factored(ff.SRHT(problem.numel, 4, 1), ff.SRHT(1, 4, 2))
+    with pytest.raises(TypeError, match="sketch: expected a Composition of sketches of vectors"):
+        ff.gradients.sketch(problem, data, ff.Composition(factored, ff.SJLT(16, 8, 3)))
+
+
 def test_grad_dot_of_an_mlp_never_forms_a_gradient():
     problem, data = problem_and_data("mlp", n=600)
     with count_kernel_calls() as calls:
