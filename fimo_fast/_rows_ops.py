@@ -26,8 +26,7 @@ def rows_project(index: Array, delta: Array, sketch: VectorSketch, offset: int =
     last row. Tokens whose delta is zero, such as padding, cost next to nothing.
 
     A result depends on its own example only, to the bit: not on the batch, strides or threads. It has the
-    bits of `project` of G, up to the sign of a zero (with `SRHT`, where ``offset`` and the end of G are
-    multiples of ``sketch.block``; elsewhere up to rounding).
+    bits of `project` of G, up to the sign of a zero.
 
     Args:
         index: [B, T], int64 or int32; indices may repeat, their rows add up.

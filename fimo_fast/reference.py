@@ -261,7 +261,7 @@ def outer_project(a: Tensor, delta: Tensor, sketch: Sketch, offset: int = 0) -> 
 def rows_project(index: Tensor, delta: Tensor, sketch: Sketch, offset: int = 0, out: Tensor | None = None) -> Tensor:
     """Sketches of the formed gradients, a row of all of them at a time, see `fimo_fast.ops.rows_project`."""
     dim = delta.shape[2]
-    rows = (sketch.input_dim - offset) // max(dim, 1)
+    rows = (sketch.input_dim - offset) // dim if dim else 2**63 - 1
     for b, t in ((index < 0) | (index >= rows)).nonzero()[:1].tolist():
         raise ValueError(
             f"index: expected 0 or more, and less than {rows} (rows of {dim} numbers from offset {offset} on within "

@@ -11,7 +11,7 @@ from cpp_build import run
 from fimo_fast.testing import available_isas
 
 OPERATIONS = ["rademacher", "gaussian", "mask", "sjlt", "srht", "outer_dot", "outer_norm2", "scores", "topk"]
-OPERATIONS += ["outer_project_mask", "outer_project_formed", "outer_project_factored", "tensorsketch"]
+OPERATIONS += ["outer_project_mask", "outer_project_formed", "outer_project_factored", "tensorsketch", "rows_project"]
 # What tests/cpp/broken.cpp does wrong, and what must be said about it.
 DEFECTS = {
     "read": "AddressSanitizer: heap-buffer-overflow",

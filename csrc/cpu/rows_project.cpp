@@ -25,7 +25,8 @@ void check(const ConstIndexView& index, const ConstTensor3View& delta, const Ske
   require(index.batch == delta.batch && index.tokens == delta.tokens, "index: expected shape [", delta.batch, ", ",
           delta.tokens, "] like delta, got [", index.batch, ", ", index.tokens, "]");
   check_out(out, delta.batch, sketch.sketch_dim, delta.dtype);
-  const std::int64_t rows = (sketch.input_dim - offset) / larger(delta.dim, 1);
+  // Any number of rows that have no numbers.
+  const std::int64_t rows = delta.dim ? (sketch.input_dim - offset) / delta.dim : INT64_MAX;
   for (std::int64_t b = 0; b < index.batch; ++b) {
     for (std::int64_t t = 0; t < index.tokens; ++t) {
       const std::int64_t row = index.data[b * index.batch_stride + t];

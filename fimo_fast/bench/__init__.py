@@ -1,9 +1,9 @@
 """Benchmarks of the primitives, defined once: for ``fimo-fast bench`` and for ``benchmarks/``.
 
 Modules, each importing only those before it: ``case`` (what a benchmark is), ``peers``, ``torch_sketches`` and
-``torch_outer`` (rivals), ``project``, ``outer_project``, ``outer``, ``scores`` and ``overhead`` (the cases), ``roofs``
-and ``timing`` (in turns), ``results`` (JSON), ``table`` and ``roofline`` (what is shown), ``command`` (the command
-line).
+``torch_outer`` (rivals), ``project``, ``outer_project``, ``rows_project``, ``outer``, ``scores`` and ``overhead`` (the
+cases), ``roofs`` and ``timing`` (in turns), ``results`` (JSON), ``table`` and ``roofline`` (what is shown), ``command``
+(the command line).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from . import outer, outer_project, overhead, project, scores
+from . import outer, outer_project, overhead, project, rows_project, scores
 from .case import Case, Unavailable, WrongResult
 from .timing import Result, measure, names, prepare
 
@@ -51,6 +51,7 @@ class Operation:
 OPERATIONS = {
     "project": Operation(project.cases),
     "outer_project": Operation(outer_project.cases),
+    "rows_project": Operation(rows_project.cases),
     "outer_dot": Operation(outer.dot_cases),
     "outer_norm2": Operation(outer.norm_cases),
     "scores": Operation(scores.scores_cases, (torch.float32, torch.bfloat16, torch.int8), (*_FLOATS, torch.int8)),

@@ -18,6 +18,7 @@ COLOURS = {
     "outer_dot": "#b3260a",
     "outer_norm2": "#ad7d08",
     "outer_project": "#8510a8",
+    "rows_project": "#c2417c",
     "topk": "#417263",
     "scores": "#0c96ea",
 }

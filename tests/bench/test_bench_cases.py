@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fimo_fast import bench, ops, reference
-from fimo_fast.bench import outer, outer_project, overhead, peers, project, scores
+from fimo_fast.bench import outer, outer_project, overhead, peers, project, rows_project, scores
 from fimo_fast.bench.case import Unavailable, WrongResult, size_in_words
 
 CPU = torch.device("cpu")
@@ -16,6 +16,7 @@ F32, F64, BF16, INT8 = torch.float32, torch.float64, torch.bfloat16, torch.int8
 SMALL = [
     *(project.case(kind, 3, 5000, 96, dtype) for kind in project.KINDS for dtype in (F32, F64, BF16)),
     *(outer_project.case(kind, 5, 3, 12, 10, 16, dtype) for kind in outer_project.KINDS for dtype in (F32, F64, BF16)),
+    *(rows_project.case(kind, 5, 9, 20, 12, 16, dtype) for kind in rows_project.KINDS for dtype in (F32, F64, BF16)),
     outer.dot_case("MLP", 40, 1, 6, 5, F32),
     outer.dot_case("long", 3, 30, 6, 5, BF16),
     outer.norm_case("MLP", 40, 1, 6, 5, F32),
@@ -53,6 +54,9 @@ SMALL = [
         (outer_project.case("TensorSketch", 5, 2, 12, 10, 16, F32), 4 * (220 + 80), 5 * (2 * 172 + 48 + 80), "read"),
         # 8 numbers of each factor, two of each cache line; 64 products, each with a sign to one of 16.
         (outer_project.case("FactGraSS", 5, 1, 64, 64, 16, F32), 4 * (640 + 80), 5 * (16 + 64 + 128), "read"),
+        # 5 x 9 indices and 12 numbers each; 4 stages, scale, the sum of blocks: 6 operations a number.
+        (rows_project.case("SRHT", 5, 9, 20, 12, 16, F32), 8 * 45 + 4 * (540 + 80), 540 * 6, "read"),
+        (rows_project.case("SJLT-1", 5, 9, 20, 12, 16, BF16), 8 * 45 + 2 * 540 + 4 * 80, 540 * 2, "read"),
         # One token: 40 x 40 pairs of inner products of lengths 6 and 5. Factors of both batches, [40, 40] written.
         (outer.dot_case("", 40, 1, 6, 5, F32), 4 * (2 * 40 * 11 + 1600), 2 * 1600 * 11, "sgemm"),
         # 30 tokens: factored 9 x 900 x 11 = 89,100 multiply-adds; formed (90 + 90 + 9) x 30 = 5,670.

@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from fimo_fast import build_info, ops
-from fimo_fast.bench import OPERATIONS, command, outer, outer_project, project, scores
+from fimo_fast.bench import OPERATIONS, command, outer, outer_project, project, rows_project, scores
 from fimo_fast.cli import app
 from fimo_fast.testing import available_isas
 
@@ -20,6 +20,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(project, "LARGE", [])
     monkeypatch.setattr(outer_project, "TOKENS", [(4, 3, 12, 10, 16)])
     monkeypatch.setattr(outer_project, "SINGLE", [(4, 1, 12, 10, 16)])
+    monkeypatch.setattr(rows_project, "DEFAULT", [(4, 3, 20, 12, 16)])
     monkeypatch.setattr(outer, "DOT", {"short": (4, 3, 5, 6)})
     monkeypatch.setattr(outer, "NORM", {"short": (4, 3, 5, 6)})
     monkeypatch.setattr(scores, "SCORES", [(2, 60, 8)])

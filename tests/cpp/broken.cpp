@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Shows that the sanitizers watch every kernel: `broken ISA OPERATION DEFECT` lies to the library about the memory it gets,
 // which is what a kernel with a wrong bound does, and must not come back. Printing "survived" is the failure.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <functional>
@@ -11,6 +12,7 @@
 #include "fimo_fast/build_info.h"
 #include "fimo_fast/outer.h"
 #include "fimo_fast/outer_project.h"
+#include "fimo_fast/rows_project.h"
 #include "fimo_fast/score.h"
 #include "fimo_fast/sketch.h"
 #include "guarded.h"
@@ -29,7 +31,8 @@ struct Memory {
   Memory(std::int64_t elements, bool on_heap) {
     const std::size_t count = static_cast<std::size_t>(elements);
     if (on_heap) {
-      heap.reset(new float[count]());
+      heap.reset(new float[count]);
+      std::fill_n(heap.get(), count, 1.0f);  // zeros may be skipped
     } else {
       guarded.reset(new check::Guarded(count * sizeof(float)));
     }
@@ -83,6 +86,14 @@ const std::map<std::string, Operation> kOperations{
         outer_project(factors, 12, x);
       }}},
     {"tensorsketch", {kRows * 2, [](const Arrays& x) { outer_project(fimo::TensorSketch{kDim, kDim, 2, 0}, 2, x); }}},
+    {"rows_project",
+     {kRows * kSketchDim,
+      [](const Arrays& x) {
+        const std::int64_t index[kRows] = {3, 0, 4, 0, 1};
+        fimo::rows_project({index, kRows, 1, 1}, {x.in, DType::kFloat32, kRows, 1, kDim, x.row_stride, kDim},
+                           sketch(fimo::SketchKind::kSrht, 5 * kDim, kSketchDim), 0,
+                           {x.out, DType::kFloat32, kRows, kSketchDim, kSketchDim}, 1);
+      }}},
     {"outer_dot",
      {kRows * kRows,
       [](const Arrays& x) {

@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
   } tests[] = {{"project", check::test_project},
                {"outer", check::test_outer},
                {"outer_project", check::test_outer_project},
+               {"rows_project", check::test_rows_project},
                {"scores", check::test_scores}};
   for (const auto& test : tests) {
     bool wanted = argc == 1;

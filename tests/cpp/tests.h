@@ -8,6 +8,7 @@ namespace check {
 void test_project();
 void test_outer();
 void test_outer_project();
+void test_rows_project();
 void test_scores();
 
 }  // namespace check

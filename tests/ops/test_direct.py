@@ -7,7 +7,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fimo_fast import _torch_ops
-from fimo_fast.ops import outer_dot, outer_norm2, outer_project, project, scores, topk
+from fimo_fast.ops import outer_dot, outer_norm2, outer_project, project, rows_project, scores, topk
 from fimo_fast.sketch import SRHT
 from fimo_fast.testing import assert_same_bits, count_kernel_calls
 
@@ -15,6 +15,7 @@ SKETCH = SRHT(20, 8)
 CALLS = {
     "project": lambda x: project(x, SKETCH),
     "outer_project": lambda x: outer_project(x, x, SRHT(400, 8)),
+    "rows_project": lambda x: rows_project(torch.zeros(3, 4, dtype=torch.int64), x.view(3, 4, 5), SKETCH),
     "outer_dot": lambda x: outer_dot(x, x, x, x),
     "outer_norm2": lambda x: outer_norm2(x, x),
     "scores": lambda x: scores(x, x),
