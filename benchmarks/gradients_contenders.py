@@ -119,7 +119,7 @@ def layers_call(subject: Subject, parameters: list[str] | None = None) -> Callab
     if not hasattr(ff.gradients, "LayerSketch"):
         raise Unavailable("this build of fimo_fast has no gradients.LayerSketch")
     problem = ff.Problem(subject.model, subject.loss, parameters=parameters)
-    return _sketch(problem, subject, ff.gradients.LayerSketch(SKETCH_DIM))
+    return _sketch(problem, subject, ff.gradients.LayerSketch.for_problem(problem, SKETCH_DIM))
 
 
 def linear_weights(model: nn.Module) -> list[str]:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from .problem import Problem
 
 _BATCH = 256
 _WORKSPACE = 256 * 2**20  # of a forward pass that tries the loss
+# {problem: the kinds of data that its loss was tried on in a stream}
+_TRIED: WeakKeyDictionary[Problem, set[tuple[Any, ...]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,8 @@ class Stream:
 def stream(problem: Problem, data: Data, name: str, batch_size: int) -> Stream:
     """Examples of ``load``'s kinds batch by batch, for data that need not fit into memory.
 
-    Each batch is checked like ``load``'s, its losses only in the first one. Batches may be padded to lengths of their
-    own.
+    Each batch is checked like ``load``'s, but the loss is tried on the first one only, and once for a problem and a
+    kind of data. Batches may be padded to lengths of their own.
 
     Args:
         problem: As for ``load``.
@@ -121,8 +124,12 @@ def stream(problem: Problem, data: Data, name: str, batch_size: int) -> Stream:
     first = next(iter(batches), None)
     if first is None or len(first) == 0:
         raise ValueError(f"{name}: expected at least one example, got none")
-    _check_few(problem, first[slice(0, 3)], name)
-    _check_losses(problem, first, name)
+    kinds = [(label, leaf.dim(), leaf.dtype) for label, leaf in named_leaves((first.inputs, first.targets), "")]
+    tried = _TRIED.setdefault(problem, set())
+    if (key := (name == "queries", *kinds)) not in tried:
+        _check_few(problem, first[slice(0, 3)], name)
+        _check_losses(problem, first, name)
+        tried.add(key)
     return batches
 
 

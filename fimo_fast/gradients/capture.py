@@ -23,7 +23,7 @@ from ..data import Examples
 from ..problem import Problem
 from .functional import reader_of_output
 from .layout import CallLayout, leaves_of
-from .pieces import Piece, Rows
+from .pieces import Dense, Outer, Piece
 from .rules import Call, Pieces
 from .state import as_captured
 
@@ -232,7 +232,7 @@ class _Recorder:
         try:
             with torch.no_grad(), torch.autocast(self.anchor.device.type, enabled=False):
                 for leaf, piece in site.give(call):
-                    if not isinstance(piece, Rows) and piece.partner:
+                    if isinstance(piece, (Outer, Dense)) and piece.partner:
                         piece = replace(piece, partner=site.parameters[piece.partner])
                     self.receive(site.parameters[leaf], piece)
         finally:

@@ -31,7 +31,7 @@ class LayerSketch:
         ValueError: Sketches of several lengths, or a bias of a weight without a matrix sketch.
     """
 
-    sketches: Mapping[str, SJLT | MatrixSketch]
+    sketches: Mapping[str, SRHT | SJLT | MatrixSketch]
     biases: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -47,7 +47,9 @@ class LayerSketch:
 
     @classmethod
     def for_problem(cls, problem: Problem, sketch_dim: int, seed: int = 0, matrices: str = "tensor") -> LayerSketch:
-        """Sketches by factors for the weights of linear layers and convolutions, an SJLT for every other parameter.
+        """Sketches by factors for the weights of linear layers, an SRHT or SJLT for every other parameter.
+
+        A convolution sees so many positions that forming its gradient costs less than sketching its factors.
 
         Args:
             problem: The model and its parameters of interest.
@@ -67,7 +69,7 @@ class LayerSketch:
         if matrices == "factored" and side * side != sketch_dim:
             raise ValueError(f"sketch_dim: expected a power of four for factored sketches, got {sketch_dim}")
         shapes, biases = _matrices(problem)
-        sketches: dict[str, SJLT | MatrixSketch] = {}
+        sketches: dict[str, SRHT | SJLT | MatrixSketch] = {}
         for number, (name, shape) in enumerate(problem.shapes.items()):
             own = (seed << 32) + 2 * number
             if name in shapes:
@@ -77,7 +79,9 @@ class LayerSketch:
                     if matrices == "tensor"
                     else Factored(SRHT(n, side, own), SRHT(m, side, own + 1))
                 )
-            elif name not in biases:
+            elif shape.numel() > sketch_dim:
+                sketches[name] = SRHT(shape.numel(), sketch_dim, own)
+            elif name not in biases:  # an SRHT of few numbers costs as much as one of sketch_dim
                 sketches[name] = SJLT(max(1, shape.numel()), sketch_dim, own, nonzeros=1)
         return cls(sketches, biases)
 
@@ -124,13 +128,8 @@ def _matrices(problem: Problem) -> tuple[dict[str, tuple[int, int]], dict[str, s
         found[name] = (shape[0], shape[1:].numel())
         owner = owners[name][0]
         bias = names.get(id(getattr(owner, "bias", None)))
-        # A convolution's factor is a copy of its windows already; another one for a column of ones would cost more.
-        if (
-            isinstance(owner, nn.Linear)
-            and len(owners[name]) == 1
-            and bias in problem.shapes
-            and len(owners[bias]) == 1
-        ):
+        single = isinstance(owner, nn.Linear) and len(owners[name]) == 1
+        if single and bias in problem.shapes and len(owners[bias]) == 1:
             biases[bias] = name
             found[name] = (shape[0], shape[1] + 1)
     return found, biases
@@ -139,4 +138,4 @@ def _matrices(problem: Problem) -> tuple[dict[str, tuple[int, int]], dict[str, s
 def _of_matrices(module: nn.Module) -> bool:
     if type(module).__name__ == "Conv1D":  # transformers'
         return True
-    return isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)) and getattr(module, "groups", 1) == 1
+    return isinstance(module, nn.Linear)

@@ -6,10 +6,14 @@ the flattened parameter, as in ``parameter.flatten()``.
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.grad import conv1d_weight, conv2d_weight, conv3d_weight
 
 
 @dataclass(frozen=True)
@@ -109,4 +113,91 @@ class Dense:
         return self.value
 
 
-Piece = Outer | Rows | Dense
+@dataclass(frozen=True)
+class Convolved:
+    """The gradient of a convolution's weight [m, n, kernel...]: Σ_p δ_p window_p(x)ᵀ, n kernel numbers a window.
+
+    Attributes:
+        x: The padded input, [batch · c, n, spatial...].
+        delta: [batch · c, m, positions...].
+        batch: How many examples; each has c consecutive rows.
+        kernel: Size of the windows on each spatial axis.
+        stride: From window to window.
+        dilation: Inside a window.
+    """
+
+    x: Tensor
+    delta: Tensor
+    batch: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    start: int = 0
+
+    @property
+    def width(self) -> int:
+        """How many entries."""
+        return self.x.shape[1] * self.delta.shape[1] * math.prod(self.kernel)
+
+    def __len__(self) -> int:
+        return self.batch
+
+    def __getitem__(self, examples: slice) -> Convolved:
+        begin, end, _ = examples.indices(self.batch)
+        each = len(self.x) // self.batch
+        rows = slice(begin * each, end * each)
+        return replace(self, x=self.x[rows], delta=self.delta[rows], batch=max(0, end - begin))
+
+    def formed(self) -> Tensor:
+        """The entries, [batch, m n kernel]."""
+        n, m, positions = self._sizes
+        if positions * n * m < _SMALL:
+            return self._outer().formed()
+        weight = _WEIGHTS[len(self.kernel)]
+        shape = (m, self.x.shape[1], *self.kernel)
+        each = len(self.x) // self.batch
+        out = self.delta.new_empty(self.batch, self.width)
+        # Example by example: the convolution's own kernel needs no copy of the windows.
+        for b, (x, delta) in enumerate(zip(self.x.split(each), self.delta.split(each), strict=True)):
+            out[b] = weight(x, shape, delta, self.stride, 0, self.dilation).flatten()
+        return out
+
+    def factored(self) -> Outer | Dense:
+        """As factors, unless the gradient itself is less than these."""
+        n, m, positions = self._sizes
+        return self._outer() if positions * (n + m) < n * m else Dense(self.formed(), self.start)
+
+    @property
+    def _sizes(self) -> tuple[int, int, int]:
+        """Numbers in a window, channels of the output, positions of an example."""
+        positions = len(self.x) // max(1, self.batch) * math.prod(self.delta.shape[2:])
+        return self.x.shape[1] * math.prod(self.kernel), self.delta.shape[1], positions
+
+    def _outer(self) -> Outer:
+        n, m, positions = self._sizes
+        delta = self.delta.flatten(2).mT.reshape(self.batch, positions, m)
+        return Outer(self._windows().reshape(self.batch, positions, n), delta, self.start)
+
+    def _windows(self) -> Tensor:
+        """[batch · c, positions..., n · kernel].
+
+        Written tap by tap: each is one copy along the channels, where copying the view of the windows has an innermost
+        loop of one row of the kernel.
+        """
+        x = self.x.movedim(1, -1).contiguous()
+        positions = self.delta.shape[2:]
+        rows = x.new_empty(len(x), *positions, x.shape[-1], math.prod(self.kernel))
+        for number, tap in enumerate(itertools.product(*map(range, self.kernel))):
+            place: list[slice] = []
+            for offset, dilation, stride, count in zip(tap, self.dilation, self.stride, positions, strict=True):
+                first = offset * dilation
+                place.append(slice(first, first + stride * (count - 1) + 1, stride))
+            rows[..., number] = x[tuple([slice(None), *place])]
+        return rows.flatten(-2)
+
+
+# Products of an example above which calling a kernel for it alone costs nothing.
+_SMALL = 2**20
+_WEIGHTS: dict[int, Callable[..., Tensor]] = {1: conv1d_weight, 2: conv2d_weight, 3: conv3d_weight}
+
+Piece = Outer | Rows | Dense | Convolved

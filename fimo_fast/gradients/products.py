@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from .pieces import Dense, Outer, Piece, Rows
+from .pieces import Convolved, Dense, Outer, Piece, Rows
 
 # Bytes of what is formed at a time.
 _WORKSPACE = 64 * 2**20
@@ -16,8 +16,9 @@ _WORKSPACE = 64 * 2**20
 
 def dot(p: Piece, q: Piece) -> Tensor | None:
     """Inner products of every example of p with every one of q, [batch, batch of q]; None if they share no entry."""
-    if p.start >= q.start + q.width or q.start >= p.start + p.width:
+    if _disjoint(p, q):
         return None
+    p, q = _factored(p), _factored(q)
     same = (p.start, p.width) == (q.start, q.width)
     if same and isinstance(p, Outer) and isinstance(q, Outer) and p.a.shape[-1] == q.a.shape[-1]:
         return ops.outer_dot(*_of_one_type(p.a, p.delta, q.a, q.delta))
@@ -49,7 +50,7 @@ def norm2(pieces: Sequence[Piece]) -> Tensor:
 def formed_together(pieces: Sequence[Piece]) -> Iterator[tuple[slice, Tensor]]:
     """The sum of the pieces for some examples at a time: (examples, [some, entries up to the last piece's])."""
     width = max(piece.start + piece.width for piece in pieces)
-    for some in _chunks(len(pieces[0]), width, 8):
+    for some in chunks(len(pieces[0]), width):
         total: Tensor | None = None
         for piece in pieces:
             values = piece[some].formed()
@@ -60,7 +61,11 @@ def formed_together(pieces: Sequence[Piece]) -> Iterator[tuple[slice, Tensor]]:
         yield some, total
 
 
-def _norm2(piece: Piece) -> Tensor:
+def _factored(piece: Piece) -> Outer | Rows | Dense:
+    return piece.factored() if isinstance(piece, Convolved) else piece
+
+
+def _norm2(piece: Outer | Rows | Dense) -> Tensor:
     if isinstance(piece, Outer):
         return ops.outer_norm2(*_of_one_type(piece.a, piece.delta))
     if isinstance(piece, Dense):
@@ -76,7 +81,7 @@ def _dot_rows(p: Outer | Rows, q: Rows) -> Tensor:
     d = q.delta.shape[-1]
     tokens = len(q) * q.index.shape[1]
     other, index = _wide(q.delta).reshape(-1, d), q.index.flatten()
-    for one in _chunks(len(p), tokens * p.delta.shape[1], 8):
+    for one in chunks(len(p), tokens * p.delta.shape[1]):
         part = p[one]
         if isinstance(part, Rows):
             gram = _wide(part.delta).reshape(-1, d) @ other.mT
@@ -91,26 +96,26 @@ def _dot_rows(p: Outer | Rows, q: Rows) -> Tensor:
 def _dot_formed(p: Piece, q: Piece) -> Tensor:
     low, high = max(p.start, q.start), min(p.start + p.width, q.start + q.width)
     rows = []
-    for some in _chunks(len(p), p.width, 8):
+    for some in chunks(len(p), p.width):
         left = p[some].formed()[:, low - p.start : high - p.start]
         columns = []
-        for others in _chunks(len(q), q.width, 8):
+        for others in chunks(len(q), q.width):
             right = q[others].formed()[:, low - q.start : high - q.start]
             columns.append(torch.matmul(*_of_one_type(left, right.mT)))
         rows.append(torch.cat(columns, dim=1))
     return torch.cat(rows)
 
 
-def _joined(pieces: Sequence[Piece]) -> list[Piece]:
+def _joined(pieces: Sequence[Piece]) -> list[Outer | Rows | Dense]:
     """The pieces with those that can be written as one joined: factors and rows side by side, numbers added."""
-    groups: dict[tuple[object, ...], list[Piece]] = {}
-    for piece in pieces:
+    groups: dict[tuple[object, ...], list[Outer | Rows | Dense]] = {}
+    for piece in map(_factored, pieces):
         inner = piece.a.shape[-1] if isinstance(piece, Outer) else 0
         groups.setdefault((type(piece), piece.start, piece.width, inner), []).append(piece)
     return [group[0] if len(group) == 1 else _join(group) for group in groups.values()]
 
 
-def _join(group: Sequence[Piece]) -> Piece:
+def _join(group: Sequence[Outer | Rows | Dense]) -> Outer | Rows | Dense:
     first = group[0]
     if isinstance(first, Outer):
         a, delta = (torch.cat([getattr(piece, factor) for piece in group], dim=1) for factor in ("a", "delta"))
@@ -131,8 +136,9 @@ def _disjoint(p: Piece, q: Piece) -> bool:
     return p.start >= q.start + q.width or q.start >= p.start + p.width
 
 
-def _chunks(count: int, width: int, element: int) -> Iterator[slice]:
-    size = max(1, _WORKSPACE // max(1, width * element))
+def chunks(count: int, width: int) -> Iterator[slice]:
+    """Parts of ``count`` examples with at most 64 MiB of ``width`` numbers each."""
+    size = max(1, _WORKSPACE // max(1, 8 * width))
     return (slice(i, min(i + size, count)) for i in range(0, count, size))
 
 

@@ -10,10 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data import Examples
-from .pieces import Dense, Outer, Piece, Rows
+from .pieces import Convolved, Dense, Outer, Piece, Rows
 from .products import dot
 from .products import norm2 as norm2_of
 from .stream import GradientStream, by_token
+
+
+Held = Outer | Rows | Dense
 
 
 class Queries:
@@ -26,7 +29,7 @@ class Queries:
     """
 
     def __init__(self, gradients: GradientStream, batches: Iterable[Examples], norms: bool) -> None:
-        self.groups: list[tuple[int, dict[str, list[Piece]]]] = []
+        self.groups: list[tuple[int, dict[str, list[Held]]]] = []
         squares: list[Tensor] = []
         for batch in batches:
             pieces = gradients.collect(batch)
@@ -39,7 +42,7 @@ class Queries:
     def __len__(self) -> int:
         return sum(count for count, _ in self.groups)
 
-    def _hold(self, count: int, pieces: dict[str, list[Piece]]) -> None:
+    def _hold(self, count: int, pieces: dict[str, list[Held]]) -> None:
         if self.groups:
             before, last = self.groups[-1]
             if all(_alike(*pair) for name in pieces for pair in _pairs(last[name], pieces[name])):
@@ -89,7 +92,7 @@ class Products:
             at += count
 
 
-def _product(piece: Piece, whole: Piece, other: Piece) -> Tensor | None:
+def _product(piece: Piece, whole: Held, other: Held) -> Tensor | None:
     """Of a piece, ``whole`` with its bias where it has one, and a held piece, which is so already.
 
     A weight's inner product includes its bias's where both sides know it: ⟨δ, δ'⟩ (⟨a, a'⟩ + 1).
@@ -103,26 +106,28 @@ def _product(piece: Piece, whole: Piece, other: Piece) -> Tensor | None:
     return dot(piece, other)
 
 
-def _with_ones(piece: Piece) -> Piece:
-    """A weight's factors with a last column of ones, for the bias beside it."""
+def _with_ones(piece: Piece) -> Held:
+    """Factors, as far as there are; a weight's with a last column of ones, for the bias beside it."""
+    if isinstance(piece, Convolved):
+        return piece.factored()
     if isinstance(piece, Outer) and piece.partner:
         return replace(piece, a=F.pad(piece.a, (0, 1), value=1.0))
     return piece
 
 
-def _tensors(piece: Piece) -> tuple[Tensor, ...]:
+def _tensors(piece: Held) -> tuple[Tensor, ...]:
     if isinstance(piece, Outer):
         return piece.a, piece.delta
     return (piece.index, piece.delta) if isinstance(piece, Rows) else (piece.value,)
 
 
-def _pairs(first: list[Piece], second: list[Piece]) -> list[tuple[Piece | None, Piece | None]]:
+def _pairs(first: list[Held], second: list[Held]) -> list[tuple[Held | None, Held | None]]:
     longest = max(len(first), len(second))
     fill: list[None] = [None] * longest
     return list(zip([*first, *fill][:longest], [*second, *fill][:longest], strict=True))
 
 
-def _alike(p: Piece | None, q: Piece | None) -> bool:
+def _alike(p: Held | None, q: Held | None) -> bool:
     if p is None or q is None or type(p) is not type(q) or p.start != q.start:
         return False
     if getattr(p, "partner", None) != getattr(q, "partner", None):
@@ -130,7 +135,7 @@ def _alike(p: Piece | None, q: Piece | None) -> bool:
     return [tensor.shape[1:] for tensor in _tensors(p)] == [tensor.shape[1:] for tensor in _tensors(q)]
 
 
-def _joined(p: Piece | None, q: Piece | None) -> Piece:
+def _joined(p: Held | None, q: Held | None) -> Held:
     assert p is not None and q is not None
     parts = [torch.cat(pair) for pair in zip(_tensors(p), _tensors(q), strict=True)]
     if isinstance(p, Outer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from .. import ops
 from ..problem import Problem
 from ..sketch import Composition, Factored, VectorSketch
 from .layer_sketch import LayerSketch, MatrixSketch
-from .pieces import Dense, Outer, Piece, Rows
+from .pieces import Convolved, Dense, Outer, Piece, Rows
+from .products import chunks
 
 
 class Sketches:
@@ -93,6 +95,9 @@ def _add_vector(piece: Piece, sketch: Any, offset: int, out: Tensor) -> None:
         ops.outer_project(piece.a, piece.delta, sketch, offset=offset, out=out)
     elif isinstance(piece, Rows):
         ops.rows_project(piece.index, piece.delta, sketch, offset=offset + piece.start, out=out)
+    elif isinstance(piece, Convolved):
+        for some in chunks(len(piece), piece.width):
+            ops.project(piece[some].formed(), sketch, offset=offset, out=out[some])
     else:
         ops.project(piece.value, sketch, offset=offset, out=out)
 
@@ -129,4 +134,6 @@ def _in_type_of(out: Tensor, piece: Piece) -> Piece:
         return Outer(piece.a.to(out.dtype), piece.delta.to(out.dtype), piece.start, piece.partner)
     if isinstance(piece, Rows):
         return Rows(piece.index, piece.delta.to(out.dtype), piece.rows, piece.start)
+    if isinstance(piece, Convolved):
+        return replace(piece, x=piece.x.to(out.dtype), delta=piece.delta.to(out.dtype))
     return Dense(piece.value.to(out.dtype), piece.start, piece.partner)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..pieces import Dense, Outer, Piece
+from ..pieces import Convolved, Dense, Piece
 from . import Call, Pieces, rule
 
 
@@ -43,13 +42,11 @@ def _weight(call: Call, x: Tensor, delta: Tensor) -> Piece:
         delta: [batch · c, m', positions...].
     """
     layer, count = call.module, len(x)
+    if layer.groups == 1:
+        return Convolved(x, delta, len(call.inputs), layer.kernel_size, layer.stride, layer.dilation)
     taps, positions, groups = math.prod(layer.kernel_size), math.prod(delta.shape[2:]), layer.groups
     n, m = x.shape[1] // groups * taps, delta.shape[1] // groups
-    if groups == 1 and positions * (n + m) < n * m:
-        a = _rows_of_windows(x, layer, delta.shape[2:])
-        batch = len(call.inputs)
-        return Outer(a.reshape(batch, -1, n), delta.flatten(2).mT.reshape(batch, -1, m))
-    # The gradient takes less memory than its factors (or is as many matrices as groups): one batched product forms it.
+    # As many small matrices as groups: one batched product forms them.
     columns = _windows(x, layer, delta.shape[2:]).reshape(count, groups, n, positions)
     value = delta.reshape(count, groups, m, positions) @ columns.mT
     return Dense(call.summed(value.flatten(1)))
@@ -76,20 +73,3 @@ def _windows(x: Tensor, layer: Any, positions: torch.Size) -> Tensor:
     taps = [step * dilation for step, dilation in zip(steps, layer.dilation, strict=True)]
     moves = [step * stride for step, stride in zip(steps, layer.stride, strict=True)]
     return x.as_strided((*x.shape[:2], *layer.kernel_size, *positions), (*x.stride()[:2], *taps, *moves))
-
-
-def _rows_of_windows(x: Tensor, layer: Any, positions: torch.Size) -> Tensor:
-    """[batch · c, positions..., channels · kernel].
-
-    Written tap by tap: each is one copy along the channels, where copying the view of the windows has an innermost loop
-    of one row of the kernel.
-    """
-    x = x.movedim(1, -1).contiguous()
-    rows = x.new_empty(len(x), *positions, x.shape[-1], math.prod(layer.kernel_size))
-    for number, tap in enumerate(itertools.product(*map(range, layer.kernel_size))):
-        place = [slice(None)]
-        for offset, dilation, stride, count in zip(tap, layer.dilation, layer.stride, positions, strict=True):
-            first = offset * dilation
-            place.append(slice(first, first + stride * (count - 1) + 1, stride))
-        rows[..., number] = x[tuple(place)]
-    return rows.flatten(-2)
