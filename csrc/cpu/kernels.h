@@ -2,9 +2,9 @@
 /// \file
 /// The table of kernels that every instruction set fills in, and the arguments of its entries.
 ///
-/// Kernels are serial, allocate nothing and check nothing: the drivers (project.cpp, rows_project.cpp, outer.cpp, scores.cpp, topk.cpp) cut the
-/// work into tasks, own the workspaces and have validated the sizes. Arrays of function pointers are indexed by DType of the
-/// input.
+/// Kernels are serial, allocate nothing and check nothing: the drivers (project.cpp, rows_project.cpp, outer.cpp, scores.cpp,
+/// topk.cpp) cut the work into tasks, own the workspaces and have validated the sizes. Arrays of function pointers are indexed
+/// by DType of the input.
 #pragma once
 
 #include <cstdint>
