@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from gradients_models import Subject
-from gradients_timing import Contender, Part, Unavailable
+from gradients_timing import Contender, Part
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -94,17 +94,23 @@ def sketched(subject: Subject) -> Contender:
 
 
 def layered(subject: Subject) -> Contender:
-    """fimo_fast, a sketch for each layer from its factors."""
-    call = layers_call(subject)
-    return Contender("fimo_fast, LayerSketch", len(subject.inputs), [Part(call)], result=call().shape[1])
+    """fimo_fast, a sketch for each layer, those of linear layers from their factors by TensorSketch."""
+    call = layers_call(subject, "tensor")
+    return Contender("fimo_fast, LayerSketch tensor", len(subject.inputs), [Part(call)], result=call().shape[1])
+
+
+def factored(subject: Subject) -> Contender:
+    """The same with one sketch for each factor (LoGra)."""
+    call = layers_call(subject, "factored")
+    return Contender("fimo_fast, LayerSketch factored", len(subject.inputs), [Part(call)], result=call().shape[1])
 
 
 def layered_linear(subject: Subject) -> Contender:
     """The same for the weights that LogIX and bergson take: those of linear and convolutional layers."""
     names = linear_weights(subject.model)
-    call = layers_call(subject, names)
+    call = layers_call(subject, "factored", names)
     covers = sum(subject.model.get_parameter(name).numel() for name in names) / subject.numel
-    name = "fimo_fast, LayerSketch, linear weights"
+    name = "fimo_fast, LayerSketch factored, linear weights"
     return Contender(name, len(subject.inputs), [Part(call)], covers, call().shape[1])
 
 
@@ -114,12 +120,10 @@ def srht_call(subject: Subject) -> Callable[[], Tensor]:
     return _sketch(problem, subject, ff.SRHT(problem.numel, SKETCH_DIM))
 
 
-def layers_call(subject: Subject, parameters: list[str] | None = None) -> Callable[[], Tensor]:
+def layers_call(subject: Subject, matrices: str, parameters: list[str] | None = None) -> Callable[[], Tensor]:
     """A function that gives sketches by layer of the gradients by these parameters, all unless given."""
-    if not hasattr(ff.gradients, "LayerSketch"):
-        raise Unavailable("this build of fimo_fast has no gradients.LayerSketch")
     problem = ff.Problem(subject.model, subject.loss, parameters=parameters)
-    return _sketch(problem, subject, ff.gradients.LayerSketch.for_problem(problem, SKETCH_DIM))
+    return _sketch(problem, subject, ff.gradients.LayerSketch.for_problem(problem, SKETCH_DIM, matrices=matrices))
 
 
 def linear_weights(model: nn.Module) -> list[str]:
@@ -131,8 +135,6 @@ def linear_weights(model: nn.Module) -> list[str]:
 
 
 def _sketch(problem: ff.Problem, subject: Subject, sketch: object) -> Callable[[], Tensor]:
-    if not hasattr(ff.gradients, "sketch"):
-        raise Unavailable("this build of fimo_fast has no gradients.sketch")
     examples = Examples(subject.inputs, subject.targets)
 
     def call() -> Tensor:
@@ -144,8 +146,9 @@ def _sketch(problem: ff.Problem, subject: Subject, sketch: object) -> Callable[[
 CONTENDERS: dict[str, Callable[[Subject], Contender]] = {
     "forward + backward": floor,
     "fimo_fast, SRHT": sketched,
-    "fimo_fast, LayerSketch": layered,
-    "fimo_fast, LayerSketch, linear weights": layered_linear,
+    "fimo_fast, LayerSketch tensor": layered,
+    "fimo_fast, LayerSketch factored": factored,
+    "fimo_fast, LayerSketch factored, linear weights": layered_linear,
     "vmap(grad)": formed,
     "vmap(grad) @ dense matrix": dense,
 }

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv1d_weight, conv2d_weight, conv3d_weight
 
@@ -118,12 +119,13 @@ class Convolved:
     """The gradient of a convolution's weight [m, n, kernel...]: Σ_p δ_p window_p(x)ᵀ, n kernel numbers a window.
 
     Attributes:
-        x: The padded input, [batch · c, n, spatial...].
+        x: The input, [batch · c, n, spatial...].
         delta: [batch · c, m, positions...].
         batch: How many examples; each has c consecutive rows.
         kernel: Size of the windows on each spatial axis.
         stride: From window to window.
         dilation: Inside a window.
+        padding: Zeros on both sides of each spatial axis; other padding is in x already.
     """
 
     x: Tensor
@@ -132,6 +134,7 @@ class Convolved:
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
+    padding: tuple[int, ...]
     start: int = 0
 
     @property
@@ -156,10 +159,16 @@ class Convolved:
         weight = _WEIGHTS[len(self.kernel)]
         shape = (m, self.x.shape[1], *self.kernel)
         each = len(self.x) // self.batch
-        out = self.delta.new_empty(self.batch, self.width)
         # Example by example: the convolution's own kernel needs no copy of the windows.
-        for b, (x, delta) in enumerate(zip(self.x.split(each), self.delta.split(each), strict=True)):
-            out[b] = weight(x, shape, delta, self.stride, 0, self.dilation).flatten()
+        rows = (
+            weight(x, shape, delta, self.stride, self.padding, self.dilation).reshape(1, -1)
+            for x, delta in zip(self.x.split(each), self.delta.split(each), strict=True)
+        )
+        if self.batch == 1:
+            return next(rows)
+        out = self.delta.new_empty(self.batch, self.width)
+        for b, row in enumerate(rows):
+            out[b : b + 1] = row
         return out
 
     def factored(self) -> Outer | Dense:
@@ -184,7 +193,8 @@ class Convolved:
         Written tap by tap: each is one copy along the channels, where copying the view of the windows has an innermost
         loop of one row of the kernel.
         """
-        x = self.x.movedim(1, -1).contiguous()
+        around = [side for size in reversed(self.padding) for side in (size, size)]
+        x = F.pad(self.x, around).movedim(1, -1).contiguous()
         positions = self.delta.shape[2:]
         rows = x.new_empty(len(x), *positions, x.shape[-1], math.prod(self.kernel))
         for number, tap in enumerate(itertools.product(*map(range, self.kernel))):

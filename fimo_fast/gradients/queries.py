@@ -15,7 +15,6 @@ from .products import dot
 from .products import norm2 as norm2_of
 from .stream import GradientStream, by_token
 
-
 Held = Outer | Rows | Dense
 
 

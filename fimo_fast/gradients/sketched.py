@@ -96,7 +96,7 @@ def _add_vector(piece: Piece, sketch: Any, offset: int, out: Tensor) -> None:
     elif isinstance(piece, Rows):
         ops.rows_project(piece.index, piece.delta, sketch, offset=offset + piece.start, out=out)
     elif isinstance(piece, Convolved):
-        for some in chunks(len(piece), piece.width):
+        for some in chunks(len(piece), 16 * piece.width):  # so few that they are still in the cache
             ops.project(piece[some].formed(), sketch, offset=offset, out=out[some])
     else:
         ops.project(piece.value, sketch, offset=offset, out=out)

@@ -18,7 +18,7 @@ def convolution(call: Call) -> Pieces:
     """∇W = Σ_p δ_p window_p(x)ᵀ over the positions p, for each group of channels; ∇b = Σ_p δ_p."""
     x, delta = call.as_seen()
     if "weight" in call.wanted:
-        yield "weight", _weight(call, _padded(x, call.module), delta)
+        yield "weight", _weight(call, x, delta)
     if "bias" in call.wanted:
         yield "bias", Dense(call.summed(delta.flatten(2).sum(2)))
 
@@ -28,7 +28,7 @@ def transposed_convolution(call: Call) -> Pieces:
     """∇W = Σ_p x_p window_p(δ)ᵀ over the positions p of the input, for each group of channels; ∇b = Σ_p δ_p."""
     x, delta = call.as_seen()
     if "weight" in call.wanted:
-        yield "weight", _weight(call, _padded(delta, call.module), x)
+        yield "weight", _weight(call, delta, x)
     if "bias" in call.wanted:
         yield "bias", Dense(call.summed(delta.flatten(2).sum(2)))
 
@@ -38,16 +38,19 @@ def _weight(call: Call, x: Tensor, delta: Tensor) -> Piece:
 
     Args:
         call: Has the kernel's size, stride, dilation and groups.
-        x: Padded, [batch · c, n', spatial...].
+        x: [batch · c, n', spatial...], which the layer pads.
         delta: [batch · c, m', positions...].
     """
     layer, count = call.module, len(x)
     if layer.groups == 1:
-        return Convolved(x, delta, len(call.inputs), layer.kernel_size, layer.stride, layer.dilation)
+        own = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+        padding = layer.padding if own else (0,) * len(layer.kernel_size)
+        x = x if own else _padded(x, layer)
+        return Convolved(x, delta, len(call.inputs), layer.kernel_size, layer.stride, layer.dilation, padding)
     taps, positions, groups = math.prod(layer.kernel_size), math.prod(delta.shape[2:]), layer.groups
     n, m = x.shape[1] // groups * taps, delta.shape[1] // groups
     # As many small matrices as groups: one batched product forms them.
-    columns = _windows(x, layer, delta.shape[2:]).reshape(count, groups, n, positions)
+    columns = _windows(_padded(x, layer), layer, delta.shape[2:]).reshape(count, groups, n, positions)
     value = delta.reshape(count, groups, m, positions) @ columns.mT
     return Dense(call.summed(value.flatten(1)))
 

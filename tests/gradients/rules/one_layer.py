@@ -3,7 +3,7 @@
 import torch
 
 from fimo_fast.gradients.layout import CallLayout
-from fimo_fast.gradients.pieces import Outer
+from fimo_fast.gradients.pieces import Convolved, Outer
 from fimo_fast.gradients.rules import Call, find
 
 
@@ -50,6 +50,10 @@ def assert_exact(module, *args, rule, tolerance=1e-9, outer=None, **kwargs):
         for name, piece in found(call):
             assert len(piece) == len(call.inputs) and not piece.formed().requires_grad
             sums[name][:, piece.start : piece.start + piece.width] += piece.formed()
+            if isinstance(piece, Convolved):
+                torch.testing.assert_close(piece[1:2].formed(), piece.formed()[1:2])
+                torch.testing.assert_close(piece.factored().formed(), piece.formed())
+                piece = piece.factored()
             if isinstance(piece, Outer):
                 assert piece.a.dtype == piece.delta.dtype
                 factored.add(name)

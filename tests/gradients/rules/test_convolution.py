@@ -78,6 +78,14 @@ def test_factors_where_they_are_smaller(size, factored):
         assert_exact(layer, x.to(memory_format=layout), rule="convolution", outer=factored)
 
 
+def test_large_ones_example_by_example():
+    """Above some size each example goes through the convolution's own kernel."""
+    layer = nn.Conv2d(32, 64, 5, stride=2, dilation=2, padding=(3, 2)).double()
+    x = torch.randn(2, 32, 20, 18, dtype=torch.float64)
+    assert_exact(layer, x, rule="convolution")
+    assert_exact(layer, torch.cat([x, x.flip(0)]), apart=(2, 2), rule="convolution")
+
+
 @pytest.mark.parametrize("size", [2, 16])
 @pytest.mark.parametrize("groups", [1, 4])
 def test_folded_axes(size, groups):
