@@ -1,3 +1,5 @@
+import importlib
+
 import pytest
 import torch
 from one_layer import assert_exact
@@ -22,3 +24,14 @@ def test_int32_and_folded_axes():
 
 def test_no_rule_where_a_row_depends_on_the_batch():
     assert find(nn.Embedding(5, 3, scale_grad_by_freq=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [("gemma3", "Gemma3TextScaledWordEmbedding"), ("bart", "BartScaledWordEmbedding")]
+)
+@pytest.mark.parametrize("padding", [None, 0])
+def test_scaled(model, name, padding):
+    pytest.importorskip("transformers")
+    kind = getattr(importlib.import_module(f"transformers.models.{model}.modeling_{model}"), name)
+    layer = kind(5, 3, padding, embed_scale=3.0).double()
+    assert_exact(layer, torch.tensor([[1, 2, 0], [4, 1, 1]]), rule="scaled_embedding")
