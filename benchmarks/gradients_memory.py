@@ -2,17 +2,19 @@
 
     python benchmarks/gradients_memory.py --markdown memory.md
 
-Each number comes from a process of its own, because a peak never falls again: the largest resident size after the
-measured call (``ru_maxrss``) minus that before it. Before it, imports, the model, its batch and the same call on one
-example (on a hundredth of the examples for Grad-Dot) have been made, so that code, thread pools and workspaces that do
-not grow are not counted. What the call returns is counted: gradients of all parameters for the step, [batch, 4096]
-for sketches, the scores for Grad-Dot.
+Each number comes from a process of its own: the largest resident size during the measured call (``VmHWM`` of Linux, set
+back before it) minus the resident size before it. Before it, imports, the model, its batch and the same call on the
+first examples have been made, and freed memory has been given back, so that code, thread pools and what is done once
+for a model are not counted; the column "first call" is that of a first call in a new process, with all of these but the
+imports. What the call returns is counted: gradients of all parameters for the step, [batch, 4096] for sketches, the
+scores for Grad-Dot.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,8 +39,9 @@ _TRAIN = (1_000, 10_000, 100_000)
 WAYS: dict[str, str] = {
     "step": "forward + backward",
     "srht": "fimo_fast, SRHT",
-    "layers": "fimo_fast, LayerSketch",
+    "layers": "fimo_fast, LayerSketch factored",
     "formed": "vmap(grad)",
+    "first": "fimo_fast, SRHT, first call",
 }
 
 
@@ -97,17 +100,21 @@ def _measured(what: str) -> int | str:
     except Unavailable as error:
         return str(error)
     warm()
-    before = _peak()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the largest size so far is the present one
+    before = _resident("VmRSS")
     kept = call()
-    after = _peak()
+    after = _resident("VmHWM")
     del kept
     return after - before
 
 
 def _batch(way: str, subject: Subject) -> tuple[Callable[[], object], Callable[[], object]]:
-    """The way on one example, and on the batch."""
-    make = {"step": step_call, "srht": srht_call, "layers": layers_call, "formed": matrix_of}[way]
-    return make(subject.first(1)), make(subject)
+    """The way on a few examples, and on the batch."""
+    layers = functools.partial(layers_call, matrices="factored")
+    make = {"step": step_call, "srht": srht_call, "layers": layers, "formed": matrix_of, "first": srht_call}[way]
+    call = make(subject)
+    return (step_call(subject.first(1)) if way == "first" else call), call
 
 
 def _grad_dot(count: int) -> tuple[Callable[[], object], Callable[[], object]]:
@@ -118,9 +125,10 @@ def _grad_dot(count: int) -> tuple[Callable[[], object], Callable[[], object]]:
     return lambda: ff.GradDot().attribute(problem, few, queries), lambda: ff.GradDot().attribute(problem, all_, queries)
 
 
-def _peak() -> int:
-    """Bytes of the largest resident size so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def _resident(which: str) -> int:
+    """Bytes of this process in memory: now (VmRSS) or at most (VmHWM)."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(which))
+    return int(line.split()[1]) * 1024
 
 
 def _markdown(steps: dict[str, dict[str, int | str]], dots: dict[str, int | str]) -> str:

@@ -27,7 +27,8 @@ from .layout import SIZES, CallLayout, Observer, layouts
 from .pieces import Dense, Piece
 from .rules import Call, Pieces
 
-_TRIAL_IN_FLOAT64 = 64 * 2**20  # parameters; of a larger model no copy is made
+_TRIAL_IN_FLOAT64 = 16 * 2**20  # parameters; of a larger model no copy is made
+_KEPT = 4 * 2**20  # parameters; gradients of a larger one are made again for each verification
 FUNCTIONAL, SINGLE = "torch.func", "one by one"
 
 
@@ -78,7 +79,7 @@ def make_plan(problem: Problem, examples: Examples) -> Plan:
         with torch.autocast(problem.device.type, enabled=False):
             exact = _in_float64(problem, few)
             probe, few = exact or (problem, few)
-            found = _Trial(probe.attributing(_combination), few, keep=exact is not None).plan()
+            found = _Trial(probe.attributing(_combination), few, keep=problem.numel <= _KEPT).plan()
         nowhere = nn.Module()
         plans[key] = replace(found, sites=[replace(site, module=nowhere) for site in found.sites])
         _say(found.paths)
@@ -112,7 +113,6 @@ class _Trial:
     def __init__(self, problem: Problem, few: Examples, keep: bool) -> None:
         self.problem = problem
         self.few = few
-        # Kept where a copy of the model was affordable, else made again for each verification.
         self.exact = list(each_alone(problem, few, "output")) if keep else None
         self.calls = self._observe()
         self.modules = dict(problem.model.named_modules())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Set
 from contextlib import contextmanager, nullcontext
 
@@ -21,7 +22,9 @@ def as_captured(problem: Problem, captured: Set[str]) -> Iterator[None]:
     flags = [(p, p.requires_grad) for p in model.parameters()]
     buffers = [(b, b._version, b.clone()) for b in model.buffers()]
     fast = torch.backends.mha.get_fastpath_enabled()
-    stance = torch.compiler.set_stance("force_eager") if hasattr(torch.compiler, "set_stance") else nullcontext()
+    # Where nothing was compiled the compiler need not be imported, which takes a second and 100 MB.
+    compiled = "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance")
+    stance = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         for p, was in flags:
