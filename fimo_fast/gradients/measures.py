@@ -23,7 +23,7 @@ from .stream import GradientStream
 
 # Bytes of a batch's activations and gradients, unless a batch size is given.
 _WORKSPACE = 512 * 2**20
-_MOST = 256
+_MOST = 1024
 
 
 def sketch(
@@ -43,7 +43,7 @@ def sketch(
         sketch: Of the whole gradient in the order of ``problem.ravel``, with input_dim ``problem.numel``: the result
             equals ``ops.project(problem.ravel(gradients), sketch)``. Or a `LayerSketch`.
         of: ``"loss"`` for ``loss_fn``, ``"output"`` for ``output_fn``.
-        batch_size: Examples of a forward and backward pass; by their size in memory (at most 256), unless given. A
+        batch_size: Examples of a forward and backward pass; by their size in memory (at most 1,024), unless given. A
             DataLoader has its own.
         progress: True shows a bar; or a ``Plan`` it is part of.
         name: What errors call the data.

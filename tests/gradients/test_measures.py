@@ -67,10 +67,10 @@ def test_a_composition(name):
 
 
 def test_grad_dot_of_an_mlp_never_forms_a_gradient():
-    problem, data = problem_and_data("mlp", n=600)
+    problem, data = problem_and_data("mlp", n=1500)
     with count_kernel_calls() as calls:
         ff.GradDot().attribute(problem, data, tuple(part[:7] for part in data))
-    assert calls["outer_dot"] == 3 * 3  # layers times batches of 256
+    assert calls["outer_dot"] == 3 * 2  # layers times batches of 1,024
     assert calls["project"] == calls["outer_project"] == 0
 
 
