@@ -205,7 +205,7 @@ def _length(batch: Examples, before: Sequence[Tensor]) -> int:
 
 
 def _shown(batches: Stream, what: str, progress: bool | Plan) -> Iterator[Examples]:
-    with track(progress, what, len(batches)) as advance:
+    with track(progress, what, batches.source.count) as advance:
         for batch in batches:
             yield batch
             advance(len(batch))

@@ -125,3 +125,16 @@ def test_gradients_that_are_not_finite_are_refused():
     root = ff.Problem(problem.model, lambda output, target: (output[:, 0] - output[:, 0].detach()).abs().sqrt())
     with pytest.raises(FloatingPointError, match="gradients: expected finite numbers"):
         ff.gradients.norm2(root, data)
+
+
+def test_progress_of_known_and_unknown_length(capsys):
+    problem, data = problem_and_data("mlp")
+
+    class Endless(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(zip(*data, strict=True))
+
+    expected = ff.gradients.norm2(problem, data, progress=True)
+    got = ff.gradients.norm2(problem, torch.utils.data.DataLoader(Endless(), batch_size=4), progress=True)
+    torch.testing.assert_close(got, expected)
+    assert "norms" in capsys.readouterr().out
