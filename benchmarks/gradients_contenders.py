@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from gradients_models import Subject
@@ -83,47 +84,59 @@ def dense(subject: Subject) -> Contender:
 
 def sketched(subject: Subject) -> Contender:
     """fimo_fast, one SRHT over all parameters."""
-    call = srht_call(subject)
+    call, run = srht_call(subject, _run(subject)), _run(subject)
     few = subject.first(2)
     expected = ff.ops.project(matrix_of(few)(), ff.SRHT(subject.numel, SKETCH_DIM))
     # What is timed must be right: a rounding error of float32, relative to the longest of the sketches.
     error = (call()[:2] - expected).norm(dim=1).max() / expected.norm(dim=1).max()
     if not error < 1e-4:
         raise RuntimeError(f"{subject.title}: sketches differ from those of torch.func's gradients by {error:.1e}")
-    return Contender("fimo_fast, SRHT", len(subject.inputs), [Part(call)], result=SKETCH_DIM)
+    return Contender("fimo_fast, SRHT", len(subject.inputs), [Part(call, run)], result=SKETCH_DIM)
 
 
 def layered(subject: Subject) -> Contender:
     """fimo_fast, a sketch for each layer, those of linear layers from their factors by TensorSketch."""
-    call = layers_call(subject, "tensor")
-    return Contender("fimo_fast, LayerSketch tensor", len(subject.inputs), [Part(call)], result=call().shape[1])
+    run = _run(subject)
+    call = layers_call(subject, "tensor", batches=run)
+    return Contender("fimo_fast, LayerSketch tensor", len(subject.inputs), [Part(call, run)], result=call().shape[1])
 
 
 def factored(subject: Subject) -> Contender:
     """The same with one sketch for each factor (LoGra)."""
-    call = layers_call(subject, "factored")
-    return Contender("fimo_fast, LayerSketch factored", len(subject.inputs), [Part(call)], result=call().shape[1])
+    run = _run(subject)
+    call = layers_call(subject, "factored", batches=run)
+    return Contender("fimo_fast, LayerSketch factored", len(subject.inputs), [Part(call, run)], result=call().shape[1])
 
 
 def layered_linear(subject: Subject) -> Contender:
     """The same for the weights that LogIX and bergson take: those of linear and convolutional layers."""
     names = linear_weights(subject.model)
-    call = layers_call(subject, "factored", names)
+    run = _run(subject)
+    call = layers_call(subject, "factored", names, run)
     covers = sum(subject.model.get_parameter(name).numel() for name in names) / subject.numel
     name = "fimo_fast, LayerSketch factored, linear weights"
-    return Contender(name, len(subject.inputs), [Part(call)], covers, call().shape[1])
+    return Contender(name, len(subject.inputs), [Part(call, run)], covers, call().shape[1])
 
 
-def srht_call(subject: Subject) -> Callable[[], Tensor]:
+def _run(subject: Subject) -> int:
+    """Batches of a call: some of a small network, as in any run, since what a call does once takes as long as one."""
+    return 8 if subject.numel < 1_000_000 else 1
+
+
+def srht_call(subject: Subject, batches: int = 1) -> Callable[[], Tensor]:
     """A function that gives sketches [batch, SKETCH_DIM] of the gradients by all parameters."""
     problem = ff.Problem(subject.model, subject.loss)
-    return _sketch(problem, subject, ff.SRHT(problem.numel, SKETCH_DIM))
+    return _sketch(problem, subject, ff.SRHT(problem.numel, SKETCH_DIM), batches)
 
 
-def layers_call(subject: Subject, matrices: str, parameters: list[str] | None = None) -> Callable[[], Tensor]:
+def layers_call(
+    subject: Subject, matrices: str, parameters: list[str] | None = None, batches: int = 1
+) -> Callable[[], Tensor]:
     """A function that gives sketches by layer of the gradients by these parameters, all unless given."""
     problem = ff.Problem(subject.model, subject.loss, parameters=parameters)
-    return _sketch(problem, subject, ff.gradients.LayerSketch.for_problem(problem, SKETCH_DIM, matrices=matrices))
+    return _sketch(
+        problem, subject, ff.gradients.LayerSketch.for_problem(problem, SKETCH_DIM, matrices=matrices), batches
+    )
 
 
 def linear_weights(model: nn.Module) -> list[str]:
@@ -134,11 +147,16 @@ def linear_weights(model: nn.Module) -> list[str]:
     return [f"{name}.weight" for name, m in found if id(m.weight) not in embedded]
 
 
-def _sketch(problem: ff.Problem, subject: Subject, sketch: object) -> Callable[[], Tensor]:
-    examples = Examples(subject.inputs, subject.targets)
+def _sketch(problem: ff.Problem, subject: Subject, sketch: Any, batches: int) -> Callable[[], Tensor]:
+    batch = len(subject.inputs)
+    inputs, targets = (torch.cat([part] * batches) for part in (subject.inputs, subject.targets))
+    examples = Examples(inputs, targets)
+
+    # Given, so that the time of getting memory for the results of all batches is not that of a batch.
+    out = torch.zeros(len(examples), sketch.sketch_dim)
 
     def call() -> Tensor:
-        return ff.gradients.sketch(problem, examples, sketch)
+        return ff.gradients.sketch(problem, examples, sketch, batch_size=batch, out=out)
 
     return call
 

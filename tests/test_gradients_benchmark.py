@@ -58,8 +58,8 @@ def test_a_wrong_sketch_is_not_timed(module, monkeypatch, factor):
     subject = module("gradients_models").mlp((5, 4, 3), 6)
     gradients = one_by_one(subject)
 
-    def sketch(problem, examples, sketch):
-        return factor * ff.project(gradients[: len(examples)], sketch)
+    def sketch(problem, examples, sketch, batch_size, out):
+        return factor * ff.project(gradients[:batch_size], sketch)
 
     monkeypatch.setattr(ff.gradients, "sketch", sketch, raising=False)
     if factor == 1:

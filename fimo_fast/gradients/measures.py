@@ -34,6 +34,7 @@ def sketch(
     batch_size: int | None = None,
     progress: bool | Plan = False,
     name: str = "data",
+    out: Tensor | None = None,
 ) -> Tensor:
     """Sketches S∇ of the examples' gradients, which are never formed as a whole.
 
@@ -47,9 +48,10 @@ def sketch(
             DataLoader has its own.
         progress: True shows a bar; or a ``Plan`` it is part of.
         name: What errors call the data.
+        out: Where to write them, [examples, sketch_dim] of the result's type; memory of a file, say.
 
     Returns:
-        [examples, sketch_dim], float64 for float64 models, else float32.
+        [examples, sketch_dim], float64 for float64 models, else float32; ``out`` if it was given.
 
     Raises:
         TypeError: No such data or sketch.
@@ -58,12 +60,19 @@ def sketch(
     """
     sketches = Sketches(problem, sketch)
     gradients, batches = prepare(problem, data, name, of, batch_size)
-    rows = []
+    count = batches.source.count
+    if out is not None:
+        _check_out(out, count, sketches)
+    elif count is not None:
+        out = sketches.empty(count)
+    rows: list[Tensor] = []
+    at = 0
     for batch in _shown(batches, "sketches", progress):
-        out = sketches.empty(len(batch))
-        gradients(batch, lambda name, piece, out=out: sketches.add(name, piece, out))  # type: ignore[misc]
-        rows.append(check_finite(out, "gradients"))
-    return torch.cat(rows)
+        part = sketches.empty(len(batch)) if out is None else out[at : at + len(batch)].zero_()
+        gradients(batch, lambda name, piece, part=part: sketches.add(name, piece, part))  # type: ignore[misc]
+        rows.append(check_finite(part, "gradients"))
+        at += len(batch)
+    return torch.cat(rows) if out is None else out
 
 
 def norm2(
@@ -140,7 +149,7 @@ def dots_and_norms(
         rows.append(check_finite(products.total, "gradients"))
         if own:
             train_norms.append(own.total(gradients.zeros(len(batch))))
-    return torch.cat(rows), torch.cat(train_norms), held.norm2
+    return _joined(rows), torch.cat(train_norms), held.norm2
 
 
 def formed(problem: Problem, data: Data, of: str = "loss", batch_size: int | None = None) -> dict[str, Tensor]:
@@ -202,6 +211,20 @@ def _length(batch: Examples, before: Sequence[Tensor]) -> int:
             "all batches to one length"
         )
     return targets.shape[1]
+
+
+def _check_out(out: Tensor, count: int | None, sketches: Sketches) -> None:
+    like = sketches.empty(0)
+    expected = ["number of examples" if count is None else count, like.shape[1]]
+    if not isinstance(out, Tensor) or out.dtype != like.dtype or out.device != like.device:
+        got = f"{out.dtype} on {out.device}" if isinstance(out, Tensor) else type(out).__name__
+        raise TypeError(f"out: expected a tensor of {like.dtype} on {like.device}, got {got}")
+    if list(out.shape) != expected:
+        raise ValueError(f"out: expected shape {expected}, got {list(out.shape)}")
+
+
+def _joined(rows: list[Tensor]) -> Tensor:
+    return rows[0] if len(rows) == 1 else torch.cat(rows)  # which would copy
 
 
 def _shown(batches: Stream, what: str, progress: bool | Plan) -> Iterator[Examples]:

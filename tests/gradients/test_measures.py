@@ -138,3 +138,16 @@ def test_progress_of_known_and_unknown_length(capsys):
     got = ff.gradients.norm2(problem, torch.utils.data.DataLoader(Endless(), batch_size=4), progress=True)
     torch.testing.assert_close(got, expected)
     assert "norms" in capsys.readouterr().out
+
+
+def test_sketches_into_given_memory():
+    problem, data = problem_and_data("mlp")
+    sketch = ff.SRHT(problem.numel, 8)
+    expected = ff.gradients.sketch(problem, data, sketch)
+    out = torch.full((6, 8), 7.0, dtype=torch.float64)
+    assert ff.gradients.sketch(problem, data, sketch, batch_size=4, out=out) is out
+    torch.testing.assert_close(out, expected)
+    with pytest.raises(ValueError, match=r"out: expected shape \[6, 8\], got \[5, 8\]"):
+        ff.gradients.sketch(problem, data, sketch, out=out[:5])
+    with pytest.raises(TypeError, match="out: expected a tensor of torch.float64 on cpu, got torch.float32 on cpu"):
+        ff.gradients.sketch(problem, data, sketch, out=out.float())

@@ -19,4 +19,4 @@ def linear(call: Call) -> Pieces:
             Outer(x.to(delta.dtype), delta, partner="bias" if both else None),
         )  # autocast computes in the type of δ
     if "bias" in call.wanted:
-        yield "bias", Dense(delta.sum(1), partner="weight" if both else None)
+        yield "bias", Dense(delta[:, 0] if delta.shape[1] == 1 else delta.sum(1), partner="weight" if both else None)
