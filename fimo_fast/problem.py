@@ -10,12 +10,12 @@ from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from . import _hugging_face
+from ._swapped import call_with
 from ._trees import Tree, rows, shapes
 from .losses import PerExample, output_function
 
@@ -145,7 +145,7 @@ class Problem:
         buffers = {name: tensor.clone() for name, tensor in self.model.named_buffers()}
         args, kwargs = self._arguments(inputs)
         with transformable():
-            output = functional_call(self.model, {**frozen, **buffers, **parameters}, args, kwargs)
+            output = call_with(self.model, {**frozen, **buffers, **parameters}, args, kwargs)
         return _hugging_face.output_tensor(output)
 
     def _arguments(self, inputs: Tree) -> tuple[tuple[Tree, ...], dict[str, Tree]]:

@@ -21,7 +21,7 @@ LAYERS = [
     {"_score_ops", "_rows_ops"},
     {"ops"},
     {"testing"},
-    {"files", "progress", "losses", "_trees"},
+    {"files", "progress", "losses", "_trees", "_swapped"},
     {"_hugging_face", "_sources"},
     {"problem"},
     {"data"},

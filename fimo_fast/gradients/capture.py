@@ -24,8 +24,10 @@ from ..problem import Problem
 from .functional import reader_of_output
 from .layout import CallLayout, leaves_of
 from .pieces import Dense, Outer, Piece
+from .placement import Placement
 from .rules import Call, Pieces
 from .state import as_captured
+from .tap import Tap
 
 Receive = Callable[[str, Piece], None]
 
@@ -57,20 +59,27 @@ class Site:
         if all(call == self.calls[0] for call in self.calls[1:]):
             return self.calls[0]
         if number >= len(self.calls):
-            raise UnlikeTrial(self, f"more often than the {len(self.calls)} times")
+            raise UnlikeTrial([self], f"more often than the {len(self.calls)} times")
         return self.calls[number]
 
 
 class UnlikeTrial(Exception):
-    """A module is called in another way than on the first examples."""
+    """Modules are called in another way than on the first examples."""
 
-    def __init__(self, site: Site, how: str) -> None:
-        super().__init__(f"gradients: {site.name} was called {how} of the first examples")
-        self.site = site
+    def __init__(self, sites: Sequence[Site], how: str) -> None:
+        names = ", ".join(sorted({site.name for site in sites}))
+        super().__init__(f"gradients: {names} was called {how} of the first examples")
+        self.sites = sites
 
 
 def capture(
-    problem: Problem, sites: Sequence[Site], batch: Examples, of: str, receive: Receive, tokens: int | None = None
+    problem: Problem,
+    sites: Sequence[Site],
+    batch: Examples,
+    of: str,
+    receive: Receive,
+    tokens: int | None = None,
+    verify: bool = False,
 ) -> set[str]:
     """Gives ``receive(parameter name, piece)`` every piece of the sites' parameters' gradients.
 
@@ -81,6 +90,8 @@ def capture(
         of: ``"loss"`` or ``"output"``.
         receive: Called during the backward pass.
         tokens: Length of the sequences, to have each token as an example of its own wherever a layer knows them apart.
+        verify: Whether to make sure that each row of each layer is of the example whose place it has, by one more
+            backward pass, of a loss with another weight for each example. ``receive`` is then called after both.
 
     Returns:
         Parameters of the sites that were also used outside them; empty if the pieces are all there is.
@@ -90,17 +101,26 @@ def capture(
         RuntimeError: An input changed in place after the call, or reentrant gradient checkpointing.
     """
     read = reader_of_output(problem, of)
+    verify = verify and len(batch) > 1
+    held: list[tuple[str, Piece]] = []
+    take: Receive = (lambda name, piece: held.append((name, piece))) if verify else receive
     captured = {full for site in sites for full in site.parameters.values()}
     with ExitStack() as stack:
         stack.enter_context(as_captured(problem, captured))
-        recorder = stack.enter_context(_Recorder(sites, len(batch), tokens, problem.device, receive))
+        recorder = stack.enter_context(_Recorder(sites, len(batch), tokens, problem.device, take))
         stack.enter_context(torch.enable_grad())
-        total = read(problem.call(batch.inputs), batch.targets).sum()
+        values = read(problem.call(batch.inputs), batch.targets)
+        total = values.sum()
         recorder.forward = False
         own = {name: p for name, p in problem.model.named_parameters() if name in captured}
         if not total.requires_grad:  # nothing selected takes part in this quantity
             return set()
         try:
+            if verify:
+                recorder.placement = placement = Placement(len(batch), values)
+                weighted = (values * placement.weights).sum()
+                torch.autograd.grad(weighted, recorder.anchor, retain_graph=True, allow_unused=True)
+                placement.weighing = False
             _, *grads = torch.autograd.grad(total, [recorder.anchor, *own.values()], allow_unused=True)
         except RuntimeError as error:
             if "use_reentrant" in str(error):
@@ -109,6 +129,10 @@ def capture(
                     "has no gradients of inner tensors; switch it over or off"
                 ) from error
             raise
+    if recorder.misplaced:
+        raise UnlikeTrial(recorder.misplaced, "with the examples in other places than those")
+    for name, piece in held:
+        receive(name, piece)
     return {name for name, grad in zip(own, grads, strict=True) if grad is not None}
 
 
@@ -130,6 +154,8 @@ class _Recorder:
         self._marks: list[int] = []
         self._sites = sites
         self._handles: list[Any] = []
+        self.placement: Placement | None = None
+        self.misplaced: list[Site] = []
 
     def __enter__(self) -> _Recorder:
         for site in self._sites:
@@ -171,18 +197,17 @@ class _Recorder:
                 return None
             number = self._numbers[site.name]
             self._numbers[site.name] += 1
-            return self._tapped(site, site.layout(number), args, kwargs, output)
+            return self._tapped(site, number, args, kwargs, output)
 
         return before, after
 
-    def _tapped(
-        self, site: Site, layout: CallLayout, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> Any:
-        """The output of a call with its tensors behind a `_Tap`."""
+    def _tapped(self, site: Site, number: int, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        """The output of a call with its tensors behind a `Tap`."""
+        layout = site.layout(number)
         leaves, spec = tree_flatten(output)
         inputs = leaves_of(args, kwargs)
-        if not layout.fits(inputs, leaves, self.batch):
-            raise UnlikeTrial(site, "with tensors of other forms than those")
+        if not layout.fits(inputs, leaves, self.batch, site.single):
+            raise UnlikeTrial([site], "with tensors of other forms than those")
         floating = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
         if not floating:
             return None
@@ -190,9 +215,14 @@ class _Recorder:
         device = self.anchor.device.type
         autocast = (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
 
-        def receive(deltas: Sequence[Tensor | None]) -> None:
+        def receive(deltas: Sequence[Tensor | None]) -> bool:
+            if self.placement and self.placement.weighing:
+                self.placement.weighed((site.name, number), places, deltas)
+                return False
+            if self.placement and not self.placement.holds((site.name, number), places, deltas):
+                self.misplaced.append(site)
             if all(delta is None for delta in deltas):
-                return
+                return True
             if any(leaf._version != version for leaf, version in versions):
                 raise RuntimeError(
                     f"gradients: an input of {site.name} was changed in place after the call, so its gradient is lost"
@@ -203,12 +233,15 @@ class _Recorder:
             x, delta = self._by_example(site, layout, inputs, by_leaf)
             wanted = frozenset(site.parameters)
             self._give(site, Call(site.module, x, delta, wanted, args, kwargs, by_leaf, self.batch, layout, autocast))
+            return True
 
         places = [layout.outputs[i] for i in floating]
-        expand = [bool(place and place.single) for place in places]
+        expand = [
+            bool(place and place.single and len(leaves[i]) == 1) for i, place in zip(floating, places, strict=True)
+        ]
         own = {id(leaf) for leaf in inputs if isinstance(leaf, Tensor)}
         fresh = [site.single and id(leaves[i]) not in own and _may_be_changed(leaves[i]) for i in floating]
-        taps = _Tap.apply(receive, expand, fresh, self.batch, self.anchor, *(leaves[i] for i in floating))
+        taps = Tap.apply(receive, expand, fresh, self.batch, self.anchor, *(leaves[i] for i in floating))
         for i, tap in zip(floating, taps, strict=True):
             leaves[i] = tap
         return tree_unflatten(leaves, spec)
@@ -242,34 +275,3 @@ class _Recorder:
 def _may_be_changed(output: Tensor) -> bool:
     """Whether it can be tapped where it lies: no other tensor has its memory, no hook made a leaf of it."""
     return not output._is_view() and not (output.is_leaf and output.requires_grad)
-
-
-class _Tap(torch.autograd.Function):
-    """The identity; its backward pass hands the gradients over."""
-
-    @staticmethod
-    def forward(ctx: Any, receive: Any, expand: Any, fresh: Any, batch: int, anchor: Tensor, *outputs: Tensor) -> Any:
-        ctx.receive = receive
-        ctx.expand = expand
-        ctx.set_materialize_grads(False)
-        tapped, dirty = [], []
-        for output, single, mine in zip(outputs, expand, fresh, strict=True):
-            if single:
-                output = output.expand(batch, *output.shape[1:]).clone()
-            elif mine:
-                dirty.append(output)
-            else:
-                output = output.clone()
-            tapped.append(output)
-        ctx.mark_dirty(*dirty)
-        return tuple(tapped)
-
-    @staticmethod
-    def backward(ctx: Any, *deltas: Tensor | None) -> Any:
-        receive, ctx.receive = ctx.receive, None  # what it holds is freed with it
-        receive(deltas)
-        back = [
-            delta.sum(0, keepdim=True) if delta is not None and single else delta
-            for delta, single in zip(deltas, ctx.expand, strict=True)
-        ]
-        return (None, None, None, None, None, *back)

@@ -70,9 +70,14 @@ def each_alone(problem: Problem, examples: Examples, of: str = "loss") -> Iterat
                 else [None] * len(selected)
             )
         yield {
-            name: torch.zeros_like(p) if grad is None else grad
+            name: torch.zeros_like(p) if grad is None else dense(grad)
             for (name, p), grad in zip(selected.items(), grads, strict=True)
         }
+
+
+def dense(gradient: Tensor) -> Tensor:
+    """A gradient with all its entries, also where an embedding gives only the rows it used."""
+    return gradient.to_dense() if gradient.is_sparse else gradient
 
 
 def one_by_one(problem: Problem, examples: Examples, of: str = "loss") -> dict[str, Tensor]:

@@ -79,9 +79,11 @@ class LayerSketch:
                     if matrices == "tensor"
                     else Factored(SRHT(n, side, own), SRHT(m, side, own + 1))
                 )
+            elif name in biases:
+                continue
             elif shape.numel() > sketch_dim:
                 sketches[name] = SRHT(shape.numel(), sketch_dim, own)
-            elif name not in biases:  # an SRHT of few numbers costs as much as one of sketch_dim
+            else:  # an SRHT of few numbers costs as much as one of sketch_dim
                 sketches[name] = SJLT(max(1, shape.numel()), sketch_dim, own, nonzeros=1)
         return cls(sketches, biases)
 
@@ -128,7 +130,7 @@ def _matrices(problem: Problem) -> tuple[dict[str, tuple[int, int]], dict[str, s
         found[name] = (shape[0], shape[1:].numel())
         owner = owners[name][0]
         bias = names.get(id(getattr(owner, "bias", None)))
-        single = isinstance(owner, nn.Linear) and len(owners[name]) == 1
+        single = isinstance(owner, nn.Linear) and len(owners[name]) == 1 and names.get(id(owner.weight)) == name
         if single and bias in problem.shapes and len(owners[bias]) == 1:
             biases[bias] = name
             found[name] = (shape[0], shape[1] + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,22 +51,47 @@ class CallLayout:
     inputs: tuple[Layout | None, ...]
     outputs: tuple[Layout | None, ...]
 
-    def fits(self, inputs: Sequence[Any], outputs: Sequence[Any], batch: int) -> bool:
-        """Whether a call is like the one tried: the batch on the same axes of as many tensors; some may be left out."""
+    @property
+    def replayable(self) -> bool:
+        """Whether the call can be made again with one example."""
+        outputs = [place for place in self.outputs if place is not None]
+        return any(place and place.axis is not None for place in self.inputs) and bool(outputs) and by_example(outputs)
+
+    @property
+    def expands(self) -> bool:
+        """Whether an output stands for every example, and has to be made one for each."""
+        return any(place is not None and place.single for place in self.outputs)
+
+    @property
+    def folded(self) -> bool:
+        """Whether other axes are folded into that of the examples."""
+        return any(place is not None and place.folded for place in (*self.inputs, *self.outputs))
+
+    def fits(self, inputs: Sequence[Any], outputs: Sequence[Any], batch: int, expanded: bool) -> bool:
+        """Whether a call is like the one tried: the batch on the same axes of as many tensors; some may be left out.
+
+        Where ``expanded``, what was the same for all examples may now be there for each, as a layer before made it.
+        """
         sides = ((self.inputs, inputs), (self.outputs, outputs))
         return all(
-            len(layouts) == len(leaves) and all(_fits(*pair, batch) for pair in zip(layouts, leaves, strict=True))
+            len(layouts) == len(leaves)
+            and all(_fits(*pair, batch, expanded) for pair in zip(layouts, leaves, strict=True))
             for layouts, leaves in sides
         )
 
 
-def _fits(layout: Layout | None, leaf: Any, batch: int) -> bool:
+def by_example(places: Iterable[Layout | None]) -> bool:
+    """Whether all these tensors tell the examples apart, or stand for every one of them."""
+    return all(place is not None and (place.axis is not None or place.single) for place in places)
+
+
+def _fits(layout: Layout | None, leaf: Any, batch: int, expanded: bool) -> bool:
     if not isinstance(leaf, Tensor):
         return True  # a mask where none is needed
     if layout is None or leaf.dim() != layout.dim:
         return False
     if layout.axis is None:
-        return not layout.single or leaf.shape[0] == 1
+        return not layout.single or leaf.shape[0] == 1 or (expanded and leaf.shape[0] == batch)
     size = leaf.shape[layout.axis]
     return size % batch == 0 if layout.folded else size == batch
 

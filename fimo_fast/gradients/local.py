@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vjp, vmap
+from torch.func import vjp, vmap
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from .._swapped import call_with
 from ..problem import transformable
+from .functional import dense
 from .layout import CallLayout, Layout
 from .pieces import Dense
 from .rules import Call, Pieces
@@ -38,7 +40,7 @@ def _give(call: Call, differentiate: Any) -> Pieces:
     with torch.autocast(device, dtype, enabled), transformable():
         gradients = differentiate(_Replay(call))
     for leaf, gradient in gradients.items():
-        yield leaf, Dense(gradient.flatten(1))
+        yield leaf, Dense(gradient.reshape(len(gradient), gradient[0].numel()))
 
 
 class _Replay:
@@ -70,7 +72,7 @@ class _Replay:
         for i, tensor in zip(self._inputs, inputs, strict=True):
             leaves[i] = tensor
         args, kwargs = tree_unflatten(leaves, self._spec)
-        outputs, _ = tree_flatten(functional_call(self.call.module, dict(values), args, kwargs))
+        outputs, _ = tree_flatten(call_with(self.call.module, values, args, kwargs))
         return [outputs[i] for i in self._used]
 
 
@@ -106,7 +108,7 @@ def _one_by_one(replay: _Replay) -> dict[str, Tensor]:
                 [output for output, _ in used], list(values.values()), [delta for _, delta in used], allow_unused=True
             )
         for (name, value), grad in zip(values.items(), grads, strict=True):
-            found[name].append(torch.zeros_like(value) if grad is None else grad)
+            found[name].append(torch.zeros_like(value) if grad is None else dense(grad))
     return {name: torch.stack(each) for name, each in found.items()}
 
 

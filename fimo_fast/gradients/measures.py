@@ -161,7 +161,7 @@ def formed(problem: Problem, data: Data, of: str = "loss", batch_size: int | Non
             values = gradients.zeros(len(batch), problem.shapes[name].numel())
             for some, total in formed_together(pieces) if pieces else ():
                 values[some, : total.shape[1]] += total
-            rows[name].append(values.unflatten(1, problem.shapes[name]) if values.dim() > 1 else values)
+            rows[name].append(values.reshape(len(batch), *problem.shapes[name]))
     return {name: torch.cat(parts) for name, parts in rows.items()}
 
 

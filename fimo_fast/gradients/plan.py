@@ -11,21 +11,24 @@ from __future__ import annotations
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .._trees import named_leaves
 from ..data import Examples
 from ..problem import Problem
 from . import local, rules
-from .capture import Site, as_captured, capture
+from .capture import Site, UnlikeTrial, as_captured, capture
 from .functional import each_alone, per_example_gradients
-from .layout import SIZES, CallLayout, Observer, layouts
+from .layout import SIZES, CallLayout, Observer, by_example, layouts
 from .pieces import Dense, Piece
+from .probe import combination, distinct, equal
 from .rules import Call, Pieces
+from .selection import Selections, selects
 
 _TRIAL_IN_FLOAT64 = 16 * 2**20  # parameters; of a larger model no copy is made
 _KEPT = 4 * 2**20  # parameters; gradients of a larger one are made again for each verification
@@ -41,6 +44,7 @@ class Plan:
         rest: Parameters obtained by differentiating the whole model.
         vectorised: Whether torch.func does that for the whole batch at once; else one example after the other.
         paths: {parameter: the rules' names, "torch.func" or "one by one"}.
+        verify: Whether rows may be of other examples in the next batch, so that each is checked.
         repeated: Parameters with several pieces.
         activations: Numbers that one example's forward pass makes, about.
     """
@@ -48,6 +52,7 @@ class Plan:
     sites: list[Site]
     rest: list[str]
     vectorised: bool
+    verify: bool
     paths: dict[str, str]
     repeated: frozenset[str]
     activations: int
@@ -61,7 +66,7 @@ _TRIED: WeakKeyDictionary[nn.Module, dict[object, Plan]] = WeakKeyDictionary()
 def make_plan(problem: Problem, examples: Examples) -> Plan:
     """Tries the ways on the first examples, in float64 where a copy of the model is affordable.
 
-    A fixed combination of the model's outputs is differentiated, not the loss, which may be flat there. The plan is
+    A fixed function of the model's outputs is differentiated, not the loss, which may be flat there. The plan is
     kept for the same model, parameters and kind of inputs.
 
     Args:
@@ -79,7 +84,7 @@ def make_plan(problem: Problem, examples: Examples) -> Plan:
         with torch.autocast(problem.device.type, enabled=False):
             exact = _in_float64(problem, few)
             probe, few = exact or (problem, few)
-            found = _Trial(probe.attributing(_combination), few, keep=problem.numel <= _KEPT).plan()
+            found = _Trial(probe.attributing(combination), few, keep=problem.numel <= _KEPT).plan()
         nowhere = nn.Module()
         plans[key] = replace(found, sites=[replace(site, module=nowhere) for site in found.sites])
         _say(found.paths)
@@ -91,7 +96,14 @@ def _fingerprint(problem: Problem, examples: Examples) -> object:
     """What a plan depends on, as far as it shows from outside."""
     modules = tuple((name, id(m), type(m), m.training) for name, m in problem.model.named_modules())
     inputs = tuple((name, leaf.dim(), leaf.dtype) for name, leaf in named_leaves(examples.inputs, ""))
-    return tuple(problem.shapes), problem.dtype, modules, inputs, rules.count()
+    return (
+        tuple(problem.shapes),
+        problem.dtype,
+        modules,
+        inputs,
+        rules.count(),
+        distinct(examples[slice(0, SIZES[-1])]),
+    )
 
 
 def _in_float64(problem: Problem, few: Examples) -> tuple[Problem, Examples] | None:
@@ -136,6 +148,10 @@ class _Trial:
             found |= {name: sites for name, sites in proposed.items() if name in verified}
             pieces.update({name: count for name, count in counts.items() if name in verified})
             pending = [name for name in pending if name not in verified]
+        if len({sites[0].give for sites in found.values()}) > 1:  # apart they work; together?
+            verified, _ = self._verify(_merged(found))
+            pending += found.keys() - verified
+            found = {name: sites for name, sites in found.items() if name in verified}
         vectorised = self._rest_by_func(pending)
         paths = {name: " + ".join(sorted({site.path for site in found[name]})) for name in found}
         paths |= dict.fromkeys(pending, FUNCTIONAL if vectorised else SINGLE)
@@ -143,17 +159,26 @@ class _Trial:
             sites=_merged(found),
             rest=pending,
             vectorised=vectorised,
+            verify=self.selects
+            or not distinct(self.few)
+            or (self.branches and any(call.folded for site in _merged(found) for call in site.calls)),
             paths={name: paths[name] for name in self.problem.shapes},
             repeated=frozenset(name for name, count in pieces.items() if count > 1),
             activations=self.activations,
         )
 
     def _observe(self) -> dict[str, list[CallLayout]]:
-        observed = []
+        observed, operations = [], []
         for size in SIZES:
-            with as_captured(self.problem, frozenset()), torch.no_grad(), Observer(self.problem.model) as observer:
+            with ExitStack() as stack:
+                stack.enter_context(as_captured(self.problem, self.problem.shapes.keys()))
+                stack.enter_context(torch.enable_grad())
+                observer = stack.enter_context(Observer(self.problem.model))
+                selections = stack.enter_context(Selections())
                 self.problem.call(self.few[slice(0, size)].inputs)
             observed.append(observer.calls)
+            operations.append(selections.seen)
+        self.selects, self.branches = selects(*operations), selections.branches
         outputs = (shape for calls in observed[0].values() for call in calls for shape in call[1] if shape is not None)
         self.activations = sum(shape.numel() for shape in outputs) // SIZES[0]
         return layouts(*observed)
@@ -175,7 +200,7 @@ class _Trial:
     def _single_calls(self, name: str) -> list[CallLayout] | None:
         """Layouts of the calls of a layer whose first input and first output tell the examples apart."""
         calls = self.calls.get(name)
-        if calls and all(_by_example(call.inputs[:1]) and _by_example(call.outputs[:1]) for call in calls):
+        if calls and all(by_example(call.inputs[:1]) and by_example(call.outputs[:1]) for call in calls):
             return calls
         return None
 
@@ -189,7 +214,7 @@ class _Trial:
                 if not at:
                     break  # the whole model is left to the rest
                 calls = self.calls.get(at)
-                if calls and all(_replayable(call) for call in calls):
+                if calls and all(call.replayable for call in calls):
                     return [Site(at, self.modules[at], {within: name}, give, calls, path, single=False)]
                 within = f"{at.rpartition('.')[2]}.{within}"
             return []
@@ -203,7 +228,14 @@ class _Trial:
         failed: set[str] = set()
         got: dict[str, list[Piece]] = defaultdict(list)
         guarded = [replace(site, give=_guarded(site, failed)) for site in sites]
-        failed |= capture(self.problem, guarded, self.few, "output", lambda name, piece: got[name].append(piece))
+        try:
+            failed |= capture(self.problem, guarded, self.few, "output", lambda name, piece: got[name].append(piece))
+        except (RuntimeError, UnlikeTrial):
+            # A tensor that is the same for all examples is made one for each; not every model can go on with that.
+            rest = [site for site in sites if not any(call.expands for call in site.calls)]
+            if len(rest) == len(sites):
+                raise
+            return self._verify(rest)
         names = {name for site in sites for name in site.parameters.values()} - failed
         counts = Counter({name: len(pieces) for name, pieces in got.items()})
         return self._right({name: got[name] for name in names}), counts
@@ -213,7 +245,7 @@ class _Trial:
         right = set(got)
         for b, exact in enumerate(self.exact or each_alone(self.problem, self.few, "output")):
             scale = max((float(g.abs().max()) for g in exact.values() if g.numel()), default=0.0)
-            right -= {name for name in right if not _equal(exact[name], [p[b : b + 1] for p in got[name]], scale)}
+            right -= {name for name in right if not equal(exact[name], [p[b : b + 1] for p in got[name]], scale)}
         return right
 
     def _rest_by_func(self, rest: list[str]) -> bool:
@@ -223,21 +255,9 @@ class _Trial:
             got = per_example_gradients(self.problem.restricted(rest), self.few.inputs, self.few.targets, "output")
         except RuntimeError:
             return False
-        return self._right({name: [Dense(got[name].flatten(1))] for name in rest}) == set(rest)
-
-
-def _equal(exact: Tensor, pieces: Iterable[Piece], scale: float) -> bool:
-    """Whether the pieces of one example add up to its gradient, up to rounding.
-
-    Models round in float32 inside, also in float64; a gradient that is zero but for rounding is compared with the
-    largest one of the model.
-    """
-    error = -exact.flatten()[None]
-    for piece in pieces:
-        error[:, piece.start : piece.start + piece.width] += piece.formed()
-    eps = torch.finfo(exact.dtype).eps
-    relative, floor = min(max(1e4 * eps, 1e-6), 0.1), min(max(100 * eps, 1e-8), 0.02)
-    return not error.numel() or bool((error.abs().max() <= relative * exact.abs().max() + floor * scale).item())
+        return self._right(
+            {name: [Dense(got[name].reshape(len(self.few), got[name][0].numel()))] for name in rest}
+        ) == set(rest)
 
 
 def _guarded(site: Site, failed: set[str]) -> Callable[[Call], Pieces]:
@@ -271,22 +291,6 @@ def _upwards(name: str) -> Iterable[str]:
         yield name
         name = name.rpartition(".")[0]
     yield ""
-
-
-def _by_example(places: Iterable[object]) -> bool:
-    return all(place is not None and (place.axis is not None or place.single) for place in places)  # type: ignore[attr-defined]
-
-
-def _replayable(call: CallLayout) -> bool:
-    outputs = [place for place in call.outputs if place is not None]
-    return any(place and place.axis is not None for place in call.inputs) and bool(outputs) and _by_example(outputs)
-
-
-def _combination(output: Tensor, _: object) -> Tensor:
-    """One number an example that depends on each of its outputs, [batch]."""
-    flat = output.reshape(len(output), -1)
-    # Not random numbers, which vmap would refuse; no two alike, none 0.
-    return flat @ torch.arange(1, flat.shape[1] + 1, device=flat.device, dtype=flat.dtype).cos()
 
 
 def _say(paths: Mapping[str, str]) -> None:

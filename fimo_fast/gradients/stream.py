@@ -40,6 +40,7 @@ class GradientStream:
         self.repeated = plan.repeated
         self.bytes_per_example = plan.activations * problem.dtype.itemsize
         self._sites = plan.sites
+        self._verify = plan.verify
         self._rest = plan.rest
         self._differentiate = _vectorised if plan.vectorised else one_by_one
 
@@ -65,18 +66,18 @@ class GradientStream:
             if names:
                 gradients = differentiate(self.problem.restricted(names), batch, self.of)
                 for name, gradient in gradients.items():
-                    receive(name, Dense(gradient.flatten(1)))
+                    receive(name, Dense(gradient.reshape(len(batch), gradient[0].numel())))
 
     def _captured(self, batch: Examples, receive: Receive, tokens: int | None) -> list[str]:
         """Captures what it can; returns the parameters of modules that this batch uses unlike the first examples."""
         sites, unlike = self._sites, set[str]()
         while sites:
             try:
-                outside = capture(self.problem, sites, batch, self.of, receive, tokens)
+                outside = capture(self.problem, sites, batch, self.of, receive, tokens, self._verify)
             except UnlikeTrial as error:
                 if not unlike:
                     warnings.warn(f"{error}: the batch's gradients by its parameters go one by one", stacklevel=3)
-                unlike.update(error.site.parameters.values())
+                unlike.update(name for site in error.sites for name in site.parameters.values())
                 sites = _without(sites, unlike)
                 continue
             if outside:

@@ -305,6 +305,46 @@ def folded() -> Case:
 
 
 @model
+def one_module_in_two_places() -> Case:
+    layer = nn.Linear(4, 4)
+    layers = nn.Sequential(layer, nn.Tanh(), nn.Sequential(nn.LayerNorm(4), layer), nn.Linear(4, CLASSES))
+    return Case(ready(layers), (numbers(4), classes()), cross_entropy, {"0.*": "linear", "3.*": "linear"})
+
+
+@model
+def oddly_shaped() -> Case:
+    """Parameters that are numbers, one of them not used, and sparse gradients."""
+
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.out = nn.Embedding(VOCABULARY, 4, sparse=True), nn.Linear(4, CLASSES)
+            self.scale, self.idle = nn.Parameter(torch.tensor(0.5)), nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.embed(x)).mean(1) * self.scale.exp()
+
+    expected = {"scale": "torch.func", "idle": "any", "embed.*": "embedding", "out.*": "linear"}
+    return Case(ready(Odd()), (tokens(), classes()), cross_entropy, expected)
+
+
+@model
+def steps_folded_outside() -> Case:
+    """Steps folded into the batch before the examples. The last bias has the same δ for all examples, unless probed."""
+
+    class Steps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.out = nn.Linear(4, 4), nn.Linear(4, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            steps = x.transpose(0, 1).reshape(-1, x.shape[-1])
+            return self.out(self.layer(steps).tanh()).view(x.shape[1], len(x), CLASSES).mean(0)
+
+    return Case(ready(Steps()), (numbers(T, 4), classes()), cross_entropy, {"*": "any"})
+
+
+@model
 def compiled() -> Case:
     layers = torch.compile(ready(nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, CLASSES))))
     return Case(layers, (numbers(4), classes()), cross_entropy, {"*": "linear"})
@@ -463,6 +503,15 @@ def bert_masked() -> Case:
 
 
 @model
+def deberta_v2() -> Case:
+    """Its projections also take the table of relative positions, which it then repeats for every example."""
+    settings = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 4}
+    module = _of("DebertaV2Config", "DebertaV2ForSequenceClassification", **_BERT, **settings)
+    expected = {"*embeddings*": "any", "*pos_*_proj*": "any", "*query_proj*": "any", "classifier.*": "linear"}
+    return Case(module, padded() | {"labels": classes()}, paths=expected)
+
+
+@model
 def roberta() -> Case:
     module = _of("RobertaConfig", "RobertaForSequenceClassification", **_BERT)
     return Case(module, padded() | {"labels": classes()})
@@ -493,6 +542,15 @@ def vit() -> Case:
     sizes = {"hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2}
     module = _of("ViTConfig", "ViTForImageClassification", **sizes, **_IMAGE)
     expected = {"*cls_token": "torch.func", "*position_embeddings": "torch.func", "*projection*": "convolution"}
+    return Case(module, {"pixel_values": numbers(3, 8, 8), "labels": classes()}, paths=expected)
+
+
+@model
+def swin_v2() -> Case:
+    """Windows in the batch, and a network of the positions, which no example is in."""
+    sizes = {"embed_dim": 4, "depths": [2, 1], "num_heads": [2, 2], "window_size": 2}
+    module = _of("Swinv2Config", "Swinv2ForImageClassification", **{**_IMAGE, **sizes, "patch_size": 2})
+    expected = {"*logit_scale": "any", "*position_bias*": "any", "*norm*": "layer_norm", "*query*": "linear"}
     return Case(module, {"pixel_values": numbers(3, 8, 8), "labels": classes()}, paths=expected)
 
 

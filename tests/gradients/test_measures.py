@@ -3,6 +3,7 @@
 import pytest
 import torch
 from small_models import MODELS, exact, problem_and_data
+from torch import nn
 
 import fimo_fast as ff
 from fimo_fast.testing import count_kernel_calls
@@ -39,6 +40,21 @@ def test_a_layer_sketch_is_one_linear_map(name, matrices):
     for parameter, entries in problem.unravel(eye).items():
         adder.add(parameter, ff.gradients.Dense(entries.flatten(1)), columns)
     close(ff.gradients.sketch(problem, data, sketch), exact(problem, data) @ columns)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_layer_sketch_of_a_long_bias_and_of_a_weight_that_is_computed():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 100)), nn.Tanh(), nn.Linear(100, 90)).double()
+    problem = ff.Problem(model, ff.losses.cross_entropy)
+    data = (torch.randn(4, 3, dtype=torch.float64), torch.arange(4))
+    sketch = ff.gradients.LayerSketch.for_problem(problem, 64)
+    assert sketch.biases == {"2.bias": "2.weight"}
+    adder = ff.gradients.Sketches(problem, sketch)
+    expected = adder.empty(4)
+    for name, gradient in ff.gradients.formed(problem, data).items():
+        adder.add(name, ff.gradients.Dense(gradient.flatten(1)), expected)
+    close(ff.gradients.sketch(problem, data, sketch), expected)
 
 
 def test_queries_are_differentiated_through_the_output():

@@ -60,7 +60,9 @@ def exact_gradients(case):
     rows = []
     for i in range(N):
         grads = torch.autograd.grad(own_loss(case, i), list(selected.values()), allow_unused=True)
-        rows.append([torch.zeros_like(p) if g is None else g for g, p in zip(grads, selected.values(), strict=True)])
+        rows.append(
+            [torch.zeros_like(p) + (0 if g is None else g) for g, p in zip(grads, selected.values(), strict=True)]
+        )
     return {name: torch.stack(column) for name, *column in zip(selected, *rows, strict=True)}
 
 
