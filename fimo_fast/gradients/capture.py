@@ -166,9 +166,12 @@ class _Recorder:
             if self.replaying:
                 return None
             self._restore(self._marks.pop())
-            # Without gradients nothing is learnt here; in a backward pass, checkpointing calls again what was recorded.
-            if not self.forward or output is None or not torch.is_grad_enabled():
+            # Without gradients nothing is learnt here.
+            if output is None or not torch.is_grad_enabled():
                 return None
+            # In a backward pass, checkpointing calls again what was recorded: it must save the same tensors again.
+            if not self.forward:
+                return self._tapped(site, site.calls[0], args, kwargs, output)
             number = self._numbers[site.name]
             self._numbers[site.name] += 1
             return self._tapped(site, site.layout(number), args, kwargs, output)
