@@ -88,13 +88,18 @@ def _check_order(loader: DataLoader[Any], name: str) -> None:
         got = f"a {type(batches).__name__}"
     elif isinstance(batches, BatchSampler) and batches.drop_last:
         got = "drop_last=True"
-    elif not isinstance(sampler, SequentialSampler) and not isinstance(loader.dataset, IterableDataset):
+    elif isinstance(loader.dataset, IterableDataset):
+        if loader.num_workers < 2:
+            return
+        # Each worker iterates: over all examples again, or over a part, which changes their order.
+        got = f"an IterableDataset with {loader.num_workers} workers"
+    elif not isinstance(sampler, SequentialSampler):
         got = f"a {type(sampler).__name__}"
     else:
         return
     raise ValueError(
         f"{name}: expected a DataLoader of all its examples in the order of its data, got {got}: row i of the scores "
-        "would not be example i; use shuffle=False, drop_last=False"
+        "would not be example i; use shuffle=False, drop_last=False, and at most one worker for an IterableDataset"
     )
 
 
