@@ -82,8 +82,8 @@ class GaussNewton:
         self._batch = max(1, _WORKSPACE // (8 * outputs * max(outputs, problem.numel)))
         self.dual = rows < problem.numel
         size = min(rows, problem.numel)
-        # Dual: the rows, their copy when joined, the basis. Primal: the matrix, its eigenvectors, LAPACK's copy. In both
-        # the same of an example's Hessian by its outputs.
+        # Dual: the rows, their copy when joined, the basis. Primal: the matrix, its eigenvectors, LAPACK's copy. The
+        # same of an example's Hessian by its outputs.
         memory = 8 * 3 * max((rows if self.dual else problem.numel) * problem.numel, outputs * outputs)
         if size > _LARGEST or memory > _MEMORY:
             raise ValueError(

@@ -98,8 +98,8 @@ def check_finite(values: Tensor, what: str, start: int = 0) -> Tensor:
     """
     if (row := first_not_finite(values)) is not None:
         raise FloatingPointError(
-            f"{what}: expected finite numbers, got NaN or infinity for example {start + row}; a loss can be finite where "
-            "its gradient is not (a square root at 0, an overflow)"
+            f"{what}: expected finite numbers, got NaN or infinity for example {start + row}; a loss can be finite "
+            "where its gradient is not (a square root at 0, an overflow)"
         )
     return values
 
