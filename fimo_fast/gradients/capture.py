@@ -21,7 +21,6 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ..data import Examples
 from ..problem import Problem
-from .functional import reader_of_output
 from .layout import CallLayout, leaves_of
 from .pieces import Dense, Outer, Piece
 from .rules import Call, Pieces
@@ -89,7 +88,7 @@ def capture(
         UnlikeTrial: A call unlike those of the trial; nothing was handed over yet.
         RuntimeError: An input changed in place after the call, or reentrant gradient checkpointing.
     """
-    read = reader_of_output(problem, of)
+    read = problem.quantity(of)
     captured = {full for site in sites for full in site.parameters.values()}
     with ExitStack() as stack:
         stack.enter_context(as_captured(problem, captured))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -31,11 +31,11 @@ def vectorised(problem: Problem, examples: Examples, of: str = "loss") -> dict[s
         ValueError: ``of`` is neither, or the loss is not one number an example.
         RuntimeError: torch.func cannot transform the model (its own message follows).
     """
-    read = reader(problem, of)
+    read = problem.quantity(of)
     parameters = problem.parameters()
 
     def one(values: dict[str, Tensor], x: Tree, y: Tree) -> Tensor:
-        return read(values, alone(x), alone(y))[0]
+        return read(problem.forward(values, alone(x)), alone(y))[0]
 
     size = problem.numel * torch.finfo(problem.dtype).bits // 8
     chunk = max(1, min(len(examples), _WORKSPACE // max(1, size)))
@@ -58,7 +58,7 @@ def each_alone(problem: Problem, examples: Examples, of: str = "loss") -> Iterat
     for i in range(len(examples)):
         one = examples[slice(i, i + 1)]
         with as_captured(problem, selected.keys()), torch.enable_grad():
-            value = reader_of_output(problem, of)(problem.call(one.inputs), one.targets).sum()
+            value = problem.quantity(of)(problem.call(one.inputs), one.targets).sum()
             grads = (
                 torch.autograd.grad(value, list(selected.values()), allow_unused=True)
                 if value.requires_grad
@@ -102,17 +102,3 @@ def check_finite(values: Tensor, what: str, start: int = 0) -> Tensor:
             "where its gradient is not (a square root at 0, an overflow)"
         )
     return values
-
-
-def reader_of_output(problem: Problem, of: str) -> Callable[[Tensor, Tree], Tensor]:
-    """``problem.loss`` or ``problem.attributed``, by name: [batch] from the model's output and the targets."""
-    if of not in ("loss", "output"):
-        raise ValueError(f'of: expected "loss" or "output", got {of!r}')
-    return problem.loss if of == "loss" else problem.attributed
-
-
-def reader(problem: Problem, of: str) -> Callable[[Mapping[str, Tensor], Tree, Tree], Tensor]:
-    """``problem.losses`` or ``problem.outputs``, by name."""
-    if of not in ("loss", "output"):
-        raise ValueError(f'of: expected "loss" or "output", got {of!r}')
-    return problem.losses if of == "loss" else problem.outputs

@@ -185,7 +185,7 @@ def paths(problem: Problem, data: Data, of: str = "loss") -> dict[str, str]:
 def prepare(problem: Problem, data: Data, name: str, of: str, batch_size: int | None) -> tuple[GradientStream, Stream]:
     """A verified stream of gradients and the batches to put through it."""
     size = None if batch_size is None else integer("batch_size", batch_size, 1)
-    batches = stream(problem, data, name, 3)
+    batches = stream(problem, data, name, 3, of)
     gradients = GradientStream(problem, next(iter(batches)), of)
     return gradients, replace(batches, batch_size=size or gradients.batch_size)
 
