@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from ._trees import Tree, from_data, index, named_leaves, rows
@@ -47,7 +48,12 @@ def source(data: Any, name: str) -> Source:
     Raises:
         TypeError: None of these.
         ValueError: A DataLoader that shuffles, samples or leaves out examples; batches without labels.
+        RuntimeError: Inside torch.inference_mode.
     """
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            f"{name}: expected a place where gradients exist, got torch.inference_mode; use torch.no_grad"
+        )
     if isinstance(data, DataLoader):
         _check_order(data, name)
         known = data.batch_sampler is not None and isinstance(data.dataset, Sized)

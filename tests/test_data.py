@@ -173,3 +173,14 @@ def test_only_what_is_asked_for_is_tried():
     torch.testing.assert_close(found, along.square().sum(1) * (x.square().sum(1) + 1))
     with pytest.raises(ValueError, match="data targets: the problem's loss cannot be computed"):
         ff.gradients.norm2(problem, (x, along[:, :1]))
+
+
+def test_inference_mode(problem):
+    expected = ff.gradients.norm2(problem, (X, Y))
+    with torch.inference_mode():
+        data = (X.clone(), Y.clone())
+        with pytest.raises(RuntimeError, match="queries: expected .* got torch.inference_mode; use torch.no_grad"):
+            ff.GradDot().attribute(problem, data, data)
+    torch.testing.assert_close(ff.gradients.norm2(problem, data), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(ff.gradients.norm2(problem, data), expected)
