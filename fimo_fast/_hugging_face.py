@@ -30,7 +30,8 @@ def is_hugging_face(model: nn.Module) -> bool:
 
 
 def base(model: nn.Module) -> nn.Module:
-    """The transformers model itself, below what peft wraps around it."""
+    """The transformers model itself, below what torch.compile and peft wrap around it."""
+    model = getattr(model, "_orig_mod", model)
     return model.get_base_model() if callable(getattr(model, "get_base_model", None)) else model  # type: ignore[operator]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _numpy_ops, _torch_ops
+from . import _numpy_ops, _torch_cpu, _torch_ops
 
 # What the compiled module raises. A direct call that fails is repeated by the checked way, which says what is wrong in
 # the caller's terms, copies strided inputs, and reaches other devices and torch's transforms.
@@ -20,7 +20,7 @@ def short_way(op: str, arrays: tuple[Any, ...], *rest: Any) -> Any:
             if _all_numpy(arrays):
                 return getattr(_numpy_ops, op)(*arrays, *rest)
         elif _torch_ops.direct(*arrays):
-            return _torch_ops.CPU[op](*arrays, *rest)
+            return _torch_cpu.CPU[op](*arrays, *rest)
     except _REFUSED:
         pass
     return None

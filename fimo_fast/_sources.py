@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from ._trees import Tree, from_data, index, named_leaves, rows
@@ -47,7 +48,12 @@ def source(data: Any, name: str) -> Source:
     Raises:
         TypeError: None of these.
         ValueError: A DataLoader that shuffles, samples or leaves out examples; batches without labels.
+        RuntimeError: Inside torch.inference_mode.
     """
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            f"{name}: expected a place where gradients exist, got torch.inference_mode; use torch.no_grad"
+        )
     if isinstance(data, DataLoader):
         _check_order(data, name)
         known = data.batch_sampler is not None and isinstance(data.dataset, Sized)
@@ -88,13 +94,18 @@ def _check_order(loader: DataLoader[Any], name: str) -> None:
         got = f"a {type(batches).__name__}"
     elif isinstance(batches, BatchSampler) and batches.drop_last:
         got = "drop_last=True"
-    elif not isinstance(sampler, SequentialSampler) and not isinstance(loader.dataset, IterableDataset):
+    elif isinstance(loader.dataset, IterableDataset):
+        if loader.num_workers < 2:
+            return
+        # Each worker iterates: over all examples again, or over a part, which changes their order.
+        got = f"an IterableDataset with {loader.num_workers} workers"
+    elif not isinstance(sampler, SequentialSampler):
         got = f"a {type(sampler).__name__}"
     else:
         return
     raise ValueError(
         f"{name}: expected a DataLoader of all its examples in the order of its data, got {got}: row i of the scores "
-        "would not be example i; use shuffle=False, drop_last=False"
+        "would not be example i; use shuffle=False, drop_last=False, and at most one worker for an IterableDataset"
     )
 
 

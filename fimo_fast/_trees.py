@@ -13,7 +13,7 @@ Tree = Any  # Tensor | tuple[Tree, ...] | dict[str, Tree]; what torch.func maps 
 
 
 def from_data(data: Any, name: str) -> Tree:
-    """``data`` of tensors in any mappings, lists and tuples, as a detached tree.
+    """``data`` of tensors in any mappings, lists and tuples, as a detached tree; those of inference mode are copied.
 
     Raises:
         TypeError: Names the first part that is no tensor.
@@ -22,7 +22,7 @@ def from_data(data: Any, name: str) -> Tree:
     if isinstance(data, Tensor):
         if data.dim() == 0:
             raise ValueError(f"{name}: expected a tensor with a first axis of examples, got a scalar")
-        return data.detach()
+        return data.clone() if data.is_inference() else data.detach()
     # A tokenizer's batch is a Mapping that torch does not map over; a plain dict is.
     if isinstance(data, Mapping) and data:
         return {key: from_data(part, f"{name}[{key!r}]") for key, part in data.items()}

@@ -16,6 +16,7 @@ from . import _hugging_face
 from ._integers import integer
 from ._sources import MapStyle, Source, source
 from ._trees import Tree, concatenate, index, named_leaves, rows, tree_map
+from .losses import TokenOutput
 from .problem import Problem
 
 _BATCH = 256
@@ -53,15 +54,16 @@ class Examples:
 Data = Examples | Dataset[Any] | DataLoader[Any] | MapStyle | Mapping[str, Any] | tuple[Any, Any]
 
 
-def load(problem: Problem, data: Data, name: str) -> Examples:
+def load(problem: Problem, data: Data, name: str, of: str = "loss") -> Examples:
     """All examples in memory, checked against the problem.
 
     Args:
-        problem: Whose device and floating-point type are expected, and whose loss is tried on every example.
+        problem: Whose device and floating-point type are expected, and whose loss or output is tried on every example.
         data: ``(inputs, targets)`` of tensors [n, ...] or nested tuples and dicts of them; a dict of tensors with
             ``labels``; a Dataset with a length, also a ``datasets.Dataset``, whose items are such pairs or dicts; a
             DataLoader in the order of its data. What comes from the last three is moved to the model's device.
-        name: What errors call it: ``train`` or ``queries``.
+        name: What errors call it, such as ``train`` or ``queries``.
+        of: What is tried: ``"loss"`` for training examples, ``"output"`` for queries.
 
     Raises:
         TypeError: None of these, or parts that are no tensors.
@@ -77,8 +79,8 @@ def load(problem: Problem, data: Data, name: str) -> Examples:
         raise ValueError(f"{name}: expected at least one example, got none")
     _check_one_length(parts, name)
     examples = Examples(concatenate([part.inputs for part in parts]), concatenate([part.targets for part in parts]))
-    _check_few(problem, examples[slice(0, 3)], name)
-    _check_losses(problem, examples, name)
+    _check_few(problem, examples[slice(0, 3)], name, of)
+    _check_values(problem, examples, name, of)
     return examples
 
 
@@ -100,7 +102,7 @@ class Stream:
         return _checked_batches(self.problem, self.source, self.name, self.batch_size)
 
 
-def stream(problem: Problem, data: Data, name: str, batch_size: int) -> Stream:
+def stream(problem: Problem, data: Data, name: str, batch_size: int, of: str = "loss") -> Stream:
     """Examples of ``load``'s kinds batch by batch, for data that need not fit into memory.
 
     Each batch is checked like ``load``'s, but the loss is tried on the first one only, and once for a problem and a
@@ -111,6 +113,7 @@ def stream(problem: Problem, data: Data, name: str, batch_size: int) -> Stream:
         data: As for ``load``.
         name: As for ``load``.
         batch_size: Examples a batch; a DataLoader keeps its own.
+        of: As for ``load``.
 
     Returns:
         Yields ``Examples`` in the order of the data; ``len`` is the number of examples, a TypeError where unknown.
@@ -126,9 +129,9 @@ def stream(problem: Problem, data: Data, name: str, batch_size: int) -> Stream:
         raise ValueError(f"{name}: expected at least one example, got none")
     kinds = [(label, leaf.dim(), leaf.dtype) for label, leaf in named_leaves((first.inputs, first.targets), "")]
     tried = _TRIED.setdefault(problem, set())
-    if (key := (name == "queries", *kinds)) not in tried:
-        _check_few(problem, first[slice(0, 3)], name)
-        _check_losses(problem, first, name)
+    if (key := (of, *kinds)) not in tried:
+        _check_few(problem, first[slice(0, 3)], name, of)
+        _check_values(problem, first, name, of)
         tried.add(key)
     return batches
 
@@ -208,56 +211,54 @@ def _shapes(examples: Examples, name: str) -> Iterator[tuple[str, torch.Size]]:
             yield label, tensor.shape[1:]
 
 
-def _quantity(problem: Problem, name: str) -> Any:
-    return problem.attributed if name == "queries" else problem.loss
-
-
 @torch.no_grad()
-def _check_losses(problem: Problem, examples: Examples, name: str) -> None:
-    """Tries the loss on all examples: one finite number each."""
-    parameters = problem.parameters()
-    first = problem.forward(parameters, examples[slice(0, 1)].inputs)
+def _check_values(problem: Problem, examples: Examples, name: str, of: str) -> None:
+    """Tries the loss or output on all examples: one finite number each."""
+    first = _forward(problem, examples[slice(0, 1)], name)
     # Inputs stand for the activations; outputs are counted with what a loss makes of them.
     per_input = sum(leaf[0].numel() * leaf.element_size() for _, leaf in named_leaves(examples.inputs, ""))
     size = _WORKSPACE // max(1, 16 * per_input + 4 * first.numel() * first.element_size())
     start = 0
     for batch in examples.batches(max(1, min(_BATCH, size))):
-        values = _quantity(problem, name)(_forward(problem, batch), batch.targets)
+        values = _read(problem, _forward(problem, batch, name), batch.targets, name, of)
         if (row := first_not_finite(values)) is not None:
-            raise ValueError(f"{name}: expected finite losses, got {values[row].item()} for example {start + row}")
+            what = "losses" if _function(problem, of) == "loss_fn" else "outputs"
+            raise ValueError(f"{name}: expected finite {what}, got {values[row].item()} for example {start + row}")
         start += len(batch)
 
 
 @torch.no_grad()
-def _check_few(problem: Problem, few: Examples, name: str) -> None:
+def _check_few(problem: Problem, few: Examples, name: str, of: str) -> None:
     """Tries whether the loss is the model's own, reads the output alone, and not the rest of the batch."""
-    read = _quantity(problem, name)
-    together = _forward(problem, few)
+    read = problem.quantity(of)
+    function = _function(problem, of)
+    together = _forward(problem, few, name)
     with torch.enable_grad():
-        if read(together.detach(), few.targets).requires_grad:
+        if _read(problem, together.detach(), few.targets, name, of).requires_grad:
             raise ValueError(
-                "loss_fn: expected a function of output and target alone, got one that reads parameters; use the "
+                f"{function}: expected a function of output and target alone, got one that reads parameters; use the "
                 "optimizer's weight_decay for a penalty"
             )
     singles = few.batches(1)
-    apart = torch.cat([_forward(problem, one) for one in singles])
+    apart = torch.cat([_forward(problem, one, name) for one in singles])
     each = torch.cat([read(together[i : i + 1], one.targets) for i, one in enumerate(singles)])
-    for what, joint, single in (("model", together, apart), ("loss_fn", read(together, few.targets), each)):
+    for what, joint, single in (("model", together, apart), (function, read(together, few.targets), each)):
         tolerance = 1e4 * torch.finfo(problem.dtype).eps * joint.abs().max()
         if ((joint - single).abs() > tolerance).any():
             raise ValueError(
                 f"{what}: expected values for an example that do not depend on the rest of the batch, got "
                 f"{joint.flatten()[:6].tolist()} for examples together and {single.flatten()[:6].tolist()} one by one"
             )
-    if problem.infers_loss:
-        _check_inferred(problem, singles)
+    # Targets of an output of the user's own need not be labels.
+    if problem.infers_loss and (function == "loss_fn" or isinstance(problem.output_fn, TokenOutput)):
+        _check_inferred(problem, singles, name)
 
 
-def _check_inferred(problem: Problem, singles: list[Examples]) -> None:
+def _check_inferred(problem: Problem, singles: list[Examples], name: str) -> None:
     digits = 5e-2 if torch.finfo(problem.dtype).bits == 16 else 1e-4
     for one in singles:
         reported = _hugging_face.own_loss(problem.model, one.inputs, one.targets)
-        mine = problem.loss(_forward(problem, one), one.targets)[0]
+        mine = problem.loss(_forward(problem, one, name), one.targets)[0]
         if reported is None or not torch.isfinite(reported):
             continue  # without a labelled token transformers divides 0 by 0
         if (mine - reported).abs() > digits * (1 + reported.abs()):
@@ -267,8 +268,29 @@ def _check_inferred(problem: Problem, singles: list[Examples]) -> None:
             )
 
 
-def _forward(problem: Problem, batch: Examples) -> Tensor:
-    output = problem.forward(problem.parameters(), batch.inputs)
+def _function(problem: Problem, of: str) -> str:
+    return "loss_fn" if of == "loss" or problem.output_fn is None else "output_fn"
+
+
+def _read(problem: Problem, output: Tensor, targets: Tree, name: str, of: str) -> Tensor:
+    try:
+        return problem.quantity(of)(output, targets)
+    except RuntimeError as error:
+        kinds = {label: (list(leaf.shape), leaf.dtype) for label, leaf in named_leaves(targets, f"{name} targets")}
+        raise ValueError(
+            f"{name} targets: the problem's {of} cannot be computed from an output of shape {list(output.shape)} and "
+            f"{kinds}; torch says: {error}"
+        ) from error
+
+
+def _forward(problem: Problem, batch: Examples, name: str) -> Tensor:
+    try:
+        output = problem.forward(problem.parameters(), batch.inputs)
+    except (IndexError, RuntimeError) as error:
+        kinds = {label: (list(leaf.shape), leaf.dtype) for label, leaf in named_leaves(batch.inputs, f"{name} inputs")}
+        raise ValueError(
+            f"{name} inputs: {type(problem.model).__name__} cannot be called with {kinds}; torch says: {error}"
+        ) from error
     if output.dim() == 0 or len(output) != len(batch):
         raise ValueError(
             f"model: expected a tensor with the {len(batch)} examples of the batch on its first axis, got a tensor of "

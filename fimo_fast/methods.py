@@ -181,7 +181,8 @@ def spectral_scores(problem: Problem, train: Data, queries: Data) -> SpectralSco
 
     ``spectral_scores(problem, train, queries).score(FiniteHorizon(0.03, 80).filter)``.
     """
-    train_examples, query_examples = load(problem, train, "train"), load(problem, queries, "queries")
+    train_examples = load(problem, train, "train")
+    query_examples = load(problem, queries, "queries", "output")
     return GaussNewton(problem, train_examples).pair(query_examples)
 
 

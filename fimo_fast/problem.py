@@ -48,9 +48,8 @@ class Problem:
 
     Raises:
         TypeError: The model is no module, loss_fn or output_fn no callables, or no loss_fn for a model that names none.
-        ValueError: An unknown name of an output, a transformers model without a loss of a known kind, no parameter
-            selected, parameters of several dtypes or devices, float16 on CPU, or a module whose output depends on the
-            batch or on chance.
+        ValueError: An unknown output, a transformers model without a loss of a known kind, no parameter selected,
+            parameters of several dtypes or devices, float16 on CPU, a module that depends on the batch or on chance.
     """
 
     def __init__(
@@ -172,6 +171,12 @@ class Problem:
             return self.loss(output, targets)
         return self._per_example("output_fn", self.output_fn, output, targets)
 
+    def quantity(self, of: str) -> PerExample:
+        """``loss`` or ``attributed``, as ``of`` is ``"loss"`` or ``"output"``; else a ValueError."""
+        if of not in ("loss", "output"):
+            raise ValueError(f'of: expected "loss" or "output", got {of!r}')
+        return self.loss if of == "loss" else self.attributed
+
     def to(self, dtype: torch.dtype) -> Problem:
         """The same problem in another floating-point type; itself, where nothing changes."""
         if dtype == self.dtype:
@@ -195,7 +200,12 @@ class Problem:
 
     @staticmethod
     def _per_example(name: str, function: PerExample, output: Tensor, targets: Tree) -> Tensor:
-        values = function(output, targets)
+        try:
+            values = function(output, targets)
+        except IndexError as error:
+            raise ValueError(
+                f"{name}: expected targets that fit {list(output.shape)} scores; torch: {error}"
+            ) from error
         expected = (rows(targets),)
         if not isinstance(values, Tensor) or tuple(values.shape) != expected:
             got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__

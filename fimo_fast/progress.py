@@ -50,10 +50,10 @@ def track(progress: bool | Plan, description: str, total: float | None) -> Itera
     Args:
         progress: False: nothing is shown; True: a bar of its own; a Plan: part of its current stage.
         description: What is being done.
-        total: In the unit that ``advance`` is called with; None if unknown.
+        total: In the unit that ``advance`` is called with; None where nobody knows: the bar then shows time only.
     """
     if isinstance(progress, Plan):
-        yield lambda amount: progress.advance(amount / total if total else 0)
+        yield lambda amount: progress.advance(amount / total if total else 0.0)
     elif progress:
         with _bars() as bars:
             task = bars.add_task(description, total=total)

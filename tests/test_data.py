@@ -142,3 +142,45 @@ def test_items_that_cannot_be_stacked(problem):
 
     with pytest.raises(TypeError, match="train: expected a Dataset whose items can be stacked"):
         load(problem, Ragged(), "train")
+
+
+@pytest.mark.parametrize("targets", [[0, 1, 2], [0, -1, 1], [0.0, 1.0, 1.0], [[0], [1], [1]]])
+def test_targets_that_the_loss_cannot_read_are_named(targets):
+    torch.manual_seed(0)
+    problem = ff.Problem(torch.nn.Linear(3, 2), ff.losses.cross_entropy)
+    data = (torch.randn(3, 3), torch.tensor(targets))
+    for read in (lambda: load(problem, data, "train"), lambda: ff.gradients.norm2(problem, data)):
+        with pytest.raises(ValueError, match="targets"):
+            read()
+    ff.gradients.norm2(problem, (data[0], torch.tensor([0, 1, 1])))
+    with pytest.raises(ValueError):  # also where such data were fine before
+        ff.gradients.norm2(problem, data)
+
+
+def test_inputs_that_the_model_cannot_read_are_named():
+    embedding = ff.Problem(torch.nn.Sequential(torch.nn.Embedding(5, 3), torch.nn.Flatten()), squared_error)
+    for inputs in (torch.tensor([[1], [5]]), torch.ones(2, 1)):
+        with pytest.raises(ValueError, match=r"train inputs: Sequential cannot be called with .*\[2, 1\]|\[1, 1\]"):
+            load(embedding, (inputs, torch.zeros(2, 3)), "train")
+
+
+def test_only_what_is_asked_for_is_tried():
+    """Targets of an output need not be targets of the loss."""
+    torch.manual_seed(0)
+    problem = ff.Problem(torch.nn.Linear(3, 2), ff.losses.cross_entropy, lambda output, along: (output * along).sum(1))
+    x, along = torch.randn(4, 3), torch.randn(4, 2)
+    found = ff.gradients.norm2(problem, (x, along), of="output")
+    torch.testing.assert_close(found, along.square().sum(1) * (x.square().sum(1) + 1))
+    with pytest.raises(ValueError, match="data targets: the problem's loss cannot be computed"):
+        ff.gradients.norm2(problem, (x, along[:, :1]))
+
+
+def test_inference_mode(problem):
+    expected = ff.gradients.norm2(problem, (X, Y))
+    with torch.inference_mode():
+        data = (X.clone(), Y.clone())
+        with pytest.raises(RuntimeError, match="queries: expected .* got torch.inference_mode; use torch.no_grad"):
+            ff.GradDot().attribute(problem, data, data)
+    torch.testing.assert_close(ff.gradients.norm2(problem, data), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(ff.gradients.norm2(problem, data), expected)

@@ -7,6 +7,7 @@ import torch
 
 import fimo_fast as ff
 from fimo_fast.data import load
+from fimo_fast.gradients.functional import one_by_one, vectorised
 from fimo_fast.losses import TokenCrossEntropy, cross_entropy, squared_error
 
 transformers = pytest.importorskip("transformers")
@@ -140,7 +141,7 @@ def test_torch_func_agrees_with_one_backward_an_example(name):
     model.set_attn_implementation("eager")
     problem = ff.Problem(model)
     examples = load(problem, inputs | {"labels": labels}, "train")
-    found = ff.per_example_gradients(problem, examples.inputs, examples.targets)
+    found = vectorised(problem, examples)
     for i, one in enumerate(examples.batches(1)):
         model.zero_grad()
         problem.loss(problem.forward(dict(model.named_parameters()), one.inputs), one.targets).sum().backward()
@@ -152,13 +153,45 @@ def test_torch_func_agrees_with_one_backward_an_example(name):
     "batches",
     [TEXT | {"labels": CLASSES}, {"input_ids": IDS, "attention_mask": torch.ones_like(IDS), "labels": CLASSES}],
 )
-def test_a_model_that_looks_into_its_mask_says_so_under_vmap(batches):
+def test_per_example_gradients_of_a_model_that_looks_into_its_mask(batches):
+    """torch.func cannot map over its examples; hooks need not."""
     problem = ff.Problem(bert("SequenceClassification", num_labels=3))
     examples = load(problem, batches, "train")
-    with pytest.raises(RuntimeError, match="transformers looks into the attention mask: leave it out where nothing"):
-        ff.per_example_gradients(problem, examples.inputs, examples.targets)
-    del examples.inputs["attention_mask"]
-    assert ff.per_example_gradients(problem, examples.inputs, examples.targets)["classifier.bias"].shape == (5, 3)
+    with pytest.raises(RuntimeError, match="torch.func could not transform BertForSequenceClassification"):
+        vectorised(problem, examples)
+    found = ff.per_example_gradients(problem, examples.inputs, examples.targets)
+    for name, expected in one_by_one(problem, examples).items():
+        torch.testing.assert_close(found[name], expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("of", ["loss", "margin"])
+@pytest.mark.parametrize("method", [ff.InfluenceFunction(damping=0.1), ff.FiniteHorizon(0.05, 20)])
+def test_functions_of_the_curvature_of_a_padded_transformer(method, of):
+    """The Gauss-Newton matrix of a softmax is Jᵀ (diag p − p pᵀ) J / n."""
+    problem = ff.Problem(bert("SequenceClassification", num_labels=3), output_fn=of, parameters="*layer.0*bias")
+    train = load(problem, TEXT | {"labels": CLASSES}, "train")
+    jacobians = []
+    for k in range(3):
+        one_class = problem.attributing(lambda output, _, k=k: output[:, k])
+        jacobians.append(problem.ravel(one_by_one(one_class, train, "output")))
+    jacobian = torch.stack(jacobians, dim=1)
+    with torch.no_grad():
+        p = problem.call(train.inputs).softmax(1)
+    inner = torch.diag_embed(p) - p[:, :, None] * p[:, None]
+    matrix = torch.einsum("nkp,nkl,nlq->pq", jacobian, inner, jacobian) / len(train)
+    values, basis = torch.linalg.eigh(matrix)
+    losses, outputs = (problem.ravel(one_by_one(problem, train, of)) for of in ("loss", "output"))
+    expected = losses @ basis * method.filter(values.clamp_min(0)) @ basis.T @ outputs.T / len(train)
+    found = method.attribute(problem, TEXT | {"labels": CLASSES}, TEXT | {"labels": CLASSES})
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9 * float(expected.abs().max()))
+
+
+def test_a_compiled_model_names_its_loss():
+    model = bert("SequenceClassification", num_labels=3)
+    data = TEXT | {"labels": CLASSES}
+    compiled = ff.Problem(torch.compile(model, backend="eager"))
+    assert compiled.loss_fn is cross_entropy
+    torch.testing.assert_close(ff.gradients.norm2(compiled, data), ff.gradients.norm2(ff.Problem(model), data))
 
 
 def test_adapters_of_peft_are_the_parameters_of_interest():

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import hessian, jacrev, vmap
+from torch.func import hessian, vmap
 
-from .._trees import Tree, alone
+from .._trees import Tree, alone, index
 from ..data import Examples
-from ..gradients import check_finite, per_example_gradients
+from ..gradients import GradientStream, check_finite
 from ..problem import Problem
 
 _LARGEST = 16384  # eigendecomposition of this size: 2 GiB and about a quarter of an hour on two cores
@@ -79,11 +79,12 @@ class GaussNewton:
         with torch.no_grad():
             outputs = problem.forward(problem.parameters(), train[slice(0, 1)].inputs)[0].numel()
         rows = len(train) * outputs
-        self._batch = max(1, _WORKSPACE // (8 * outputs * problem.numel))
+        self._batch = max(1, _WORKSPACE // (8 * outputs * max(outputs, problem.numel)))
         self.dual = rows < problem.numel
         size = min(rows, problem.numel)
-        # Dual: the rows, their copy when joined, the basis. Primal: the matrix, its eigenvectors, LAPACK's copy.
-        memory = 8 * 3 * (rows if self.dual else problem.numel) * problem.numel
+        # Dual: the rows, their copy when joined, the basis. Primal: the matrix, its eigenvectors, LAPACK's copy. The
+        # same of an example's Hessian by its outputs.
+        memory = 8 * 3 * max((rows if self.dual else problem.numel) * problem.numel, outputs * outputs)
         if size > _LARGEST or memory > _MEMORY:
             raise ValueError(
                 f"problem: the exact Gauss-Newton matrix needs an eigendecomposition of size {size:,} and "
@@ -107,8 +108,7 @@ class GaussNewton:
         return SpectralScores(self.eigenvalues, train, query_coordinates, rest)
 
     def _gradients(self, examples: Examples, of: str) -> Tensor:
-        gradients = per_example_gradients(self.problem, examples.inputs, examples.targets, of)
-        return check_finite(self.problem.ravel(gradients), "gradients")
+        return _vectors(GradientStream(self.problem, examples, of), examples)
 
     def _primal_spectrum(self) -> tuple[Tensor, Tensor]:
         matrix = torch.zeros(self.problem.numel, self.problem.numel, dtype=torch.float64, device=self.problem.device)
@@ -130,14 +130,9 @@ class GaussNewton:
 
     def _rows(self, batch: Examples) -> Tensor:
         """√A_i J_i of these examples, [batch · outputs, parameters]."""
-        problem, parameters = self.problem, self.problem.parameters()
-
-        def output(values: dict[str, Tensor], x: Tree) -> Tensor:
-            return problem.forward(values, alone(x))[0]
-
-        jacobian = vmap(jacrev(output), in_dims=(None, 0))(parameters, batch.inputs)
+        problem = self.problem
         with torch.no_grad():
-            outputs = problem.forward(parameters, batch.inputs)
+            outputs = problem.forward(problem.parameters(), batch.inputs)
 
         def loss(out: Tensor, y: Tree) -> Tensor:
             return problem.loss(out[None], alone(y))[0]
@@ -153,5 +148,20 @@ class GaussNewton:
                 f"{values.min().item():.3g}; its Gauss-Newton matrix is not positive semidefinite"
             )
         root = values.clamp_min(0).sqrt()[:, :, None] * vectors.mT
-        flat = problem.ravel(jacobian).reshape(len(batch), count, problem.numel)
-        return check_finite((root @ flat).flatten(0, 1), "output Jacobians")
+        # A row is the gradient of the output along a row of √A_i, so each example comes once for each of these.
+        which = torch.arange(len(batch), device=root.device).repeat_interleave(count)
+        directions = Examples(index(batch.inputs, which), root.flatten(0, 1))
+        along = problem.attributing(_along)
+        return _vectors(GradientStream(along, Examples(batch.inputs, root[:, 0]), "output"), directions)
+
+
+def _along(output: Tensor, direction: Tensor) -> Tensor:
+    """The output's component along a direction [batch, outputs], [batch]."""
+    return (output.reshape(direction.shape) * direction).sum(1)
+
+
+def _vectors(gradients: GradientStream, examples: Examples) -> Tensor:
+    """Gradients [examples, parameters]."""
+    batches = examples.batches(gradients.batch_size)
+    vectors = [gradients.problem.ravel(gradients.formed(batch)) for batch in batches]
+    return check_finite(torch.cat(vectors), "gradients")

@@ -21,7 +21,6 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ..data import Examples
 from ..problem import Problem
-from .functional import reader_of_output
 from .layout import CallLayout, leaves_of
 from .pieces import Dense, Outer, Piece
 from .placement import Placement
@@ -100,7 +99,7 @@ def capture(
         UnlikeTrial: A call unlike those of the trial; nothing was handed over yet.
         RuntimeError: An input changed in place after the call, or reentrant gradient checkpointing.
     """
-    read = reader_of_output(problem, of)
+    read = problem.quantity(of)
     verify = verify and len(batch) > 1
     held: list[tuple[str, Piece]] = []
     take: Receive = (lambda name, piece: held.append((name, piece))) if verify else receive
@@ -192,9 +191,12 @@ class _Recorder:
             if self.replaying:
                 return None
             self._restore(self._marks.pop())
-            # Without gradients nothing is learnt here; in a backward pass, checkpointing calls again what was recorded.
-            if not self.forward or output is None or not torch.is_grad_enabled():
+            # Without gradients nothing is learnt here.
+            if output is None or not torch.is_grad_enabled():
                 return None
+            # In a backward pass, checkpointing calls again what was recorded: it must save the same tensors again.
+            if not self.forward:
+                return self._tapped(site, 0, args, kwargs, output)
             number = self._numbers[site.name]
             self._numbers[site.name] += 1
             return self._tapped(site, number, args, kwargs, output)

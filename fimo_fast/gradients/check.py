@@ -67,7 +67,7 @@ def check(problem: Problem, batch: Data, of: str = "loss", examples: int = 3) ->
     Returns:
         The errors; ``print`` shows a table, the worst parameter first.
     """
-    whole = next(iter(stream(problem, batch, "batch", 32)))
+    whole = next(iter(stream(problem, batch, "batch", 32, of)))
     few = whole[slice(0, examples)]
     paths = GradientStream(problem, few, of).paths
     among = {name: g[: len(few)] for name, g in formed(problem, whole, of, batch_size=len(whole)).items()}

@@ -1,16 +1,15 @@
-"""Per-example gradients through torch.func: exact for any model it can handle, formed in full."""
+"""Per-example gradients by differentiation of the whole model, formed in full: through torch.func, or one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import cast
 
 import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from .._hugging_face import is_hugging_face
-from .._trees import Tree, alone, rows
+from .._trees import Tree, alone
 from ..data import Examples, first_not_finite
 from ..problem import Problem
 from .state import as_captured
@@ -20,34 +19,30 @@ from .state import as_captured
 _WORKSPACE = 256 * 2**20
 
 
-def per_example_gradients(problem: Problem, inputs: Tree, targets: Tree, of: str = "loss") -> dict[str, Tensor]:
-    """Gradient of each example's loss (or of the attributed output) by the selected parameters.
+def vectorised(problem: Problem, examples: Examples, of: str = "loss") -> dict[str, Tensor]:
+    """Gradients {parameter name: [batch, *shape]} of all examples at once, through torch.func.
 
     Args:
         problem: Model, loss and parameters.
-        inputs: [batch, ...], or a nested tuple or dict of such tensors.
-        targets: Likewise.
+        examples: The batch.
         of: ``"loss"`` for ``loss_fn``, ``"output"`` for ``output_fn``.
-
-    Returns:
-        {parameter name: [batch, *shape]}, in the type of the parameters.
 
     Raises:
         ValueError: ``of`` is neither, or the loss is not one number an example.
         RuntimeError: torch.func cannot transform the model (its own message follows).
     """
-    read = reader(problem, of)
+    read = problem.quantity(of)
     parameters = problem.parameters()
-    if rows(inputs) == 0:
-        return {name: p.new_empty(0, *p.shape) for name, p in parameters.items()}
 
     def one(values: dict[str, Tensor], x: Tree, y: Tree) -> Tensor:
-        return read(values, alone(x), alone(y))[0]
+        return read(problem.forward(values, alone(x)), alone(y))[0]
 
     size = problem.numel * torch.finfo(problem.dtype).bits // 8
-    chunk = max(1, min(rows(inputs), _WORKSPACE // max(1, size)))
+    chunk = max(1, min(len(examples), _WORKSPACE // max(1, size)))
     try:
-        gradients = vmap(grad(one), in_dims=(None, 0, 0), chunk_size=chunk)(parameters, inputs, targets)
+        gradients = vmap(grad(one), in_dims=(None, 0, 0), chunk_size=chunk)(
+            parameters, examples.inputs, examples.targets
+        )
     except RuntimeError as error:
         raise untransformable(problem, "per-example gradients", error) from error
     return cast(dict[str, Tensor], gradients)
@@ -63,7 +58,7 @@ def each_alone(problem: Problem, examples: Examples, of: str = "loss") -> Iterat
     for i in range(len(examples)):
         one = examples[slice(i, i + 1)]
         with as_captured(problem, selected.keys()), torch.enable_grad():
-            value = reader_of_output(problem, of)(problem.call(one.inputs), one.targets).sum()
+            value = problem.quantity(of)(problem.call(one.inputs), one.targets).sum()
             grads = (
                 torch.autograd.grad(value, list(selected.values()), allow_unused=True)
                 if value.requires_grad
@@ -93,42 +88,22 @@ def one_by_one(problem: Problem, examples: Examples, of: str = "loss") -> dict[s
 
 def untransformable(problem: Problem, what: str, error: Exception) -> RuntimeError:
     """The error to raise where torch.func does not know an operation of the model."""
-    remedy = ""
-    if is_hugging_face(problem.model) and "data-dependent" in str(error):
-        remedy = (
-            "transformers looks into the attention mask: leave it out where nothing is padded, or let a causal model "
-            'compute with model.set_attn_implementation("eager"). '
-        )
     return RuntimeError(
         f"{what}: torch.func could not transform {type(problem.model).__name__} (random operations, control flow that "
         f"depends on data, and operations without a vmap or forward-mode rule, such as nn.LSTM, are not supported). "
-        f"{remedy}torch says: {error}"
+        f"torch says: {error}"
     )
 
 
-def check_finite(values: Tensor, what: str) -> Tensor:
-    """``values`` [rows, ...], if all are finite.
+def check_finite(values: Tensor, what: str, start: int = 0) -> Tensor:
+    """``values`` [examples, ...], if all are finite; ``start`` examples came before.
 
     Raises:
-        FloatingPointError: Names what is not and the first such row.
+        FloatingPointError: Names what is not and the first such example.
     """
     if (row := first_not_finite(values)) is not None:
         raise FloatingPointError(
-            f"{what}: expected finite numbers, got NaN or infinity in row {row}; a loss can be finite where its "
-            "gradient is not (a square root at 0, an overflow)"
+            f"{what}: expected finite numbers, got NaN or infinity for example {start + row}; a loss can be finite "
+            "where its gradient is not (a square root at 0, an overflow)"
         )
     return values
-
-
-def reader_of_output(problem: Problem, of: str) -> Callable[[Tensor, Tree], Tensor]:
-    """``problem.loss`` or ``problem.attributed``, by name: [batch] from the model's output and the targets."""
-    if of not in ("loss", "output"):
-        raise ValueError(f'of: expected "loss" or "output", got {of!r}')
-    return problem.loss if of == "loss" else problem.attributed
-
-
-def reader(problem: Problem, of: str) -> Callable[[Mapping[str, Tensor], Tree, Tree], Tensor]:
-    """``problem.losses`` or ``problem.outputs``, by name."""
-    if of not in ("loss", "output"):
-        raise ValueError(f'of: expected "loss" or "output", got {of!r}')
-    return problem.losses if of == "loss" else problem.outputs

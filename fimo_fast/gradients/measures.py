@@ -8,6 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from .._integers import integer
+from .._trees import Tree
 from ..data import Data, Examples, Stream, stream
 from ..problem import Problem
 from ..progress import Plan, track
@@ -15,15 +17,10 @@ from ..sketch import Composition, VectorSketch
 from .functional import check_finite
 from .layer_sketch import LayerSketch
 from .pieces import Piece
-from .products import formed_together
 from .products import norm2 as norm2_of
 from .queries import Products, Queries
 from .sketched import Sketches
 from .stream import GradientStream
-
-# Bytes of a batch's activations and gradients, unless a batch size is given.
-_WORKSPACE = 512 * 2**20
-_MOST = 1024
 
 
 def sketch(
@@ -66,12 +63,10 @@ def sketch(
     elif count is not None:
         out = sketches.empty(count)
     rows: list[Tensor] = []
-    at = 0
-    for batch in _shown(batches, "sketches", progress):
-        part = sketches.empty(len(batch)) if out is None else out[at : at + len(batch)].zero_()
+    for start, batch in _shown(batches, "sketches", progress):
+        part = sketches.empty(len(batch)) if out is None else out[start : start + len(batch)].zero_()
         gradients(batch, lambda name, piece, part=part: sketches.add(name, piece, part))  # type: ignore[misc]
-        rows.append(check_finite(part, "gradients"))
-        at += len(batch)
+        rows.append(check_finite(part, f"{name} gradients", start))
     return torch.cat(rows) if out is None else out
 
 
@@ -81,10 +76,10 @@ def norm2(
     """Squared norms of the examples' gradients, [examples]; arguments as in `sketch`."""
     gradients, batches = prepare(problem, data, "data", of, batch_size)
     rows = []
-    for batch in _shown(batches, "norms", progress):
+    for start, batch in _shown(batches, "norms", progress):
         norms = Norms(gradients.repeated)
         gradients(batch, norms.add)
-        rows.append(check_finite(norms.total(gradients.zeros(len(batch))), "gradients"))
+        rows.append(check_finite(norms.total(gradients.zeros(len(batch))), "data gradients", start))
     return torch.cat(rows)
 
 
@@ -135,7 +130,7 @@ def dots_and_norms(
     gradients, batches = prepare(problem, train, "train", "loss", batch_size)
     rows: list[Tensor] = []
     train_norms = [gradients.zeros(0)]
-    for batch in _shown(batches, "inner products", progress):
+    for start, batch in _shown(batches, "inner products", progress):
         length = _length(batch, rows) if tokens else None
         products = Products(held, gradients, len(batch), length)
         own = Norms(gradients.repeated) if norms else None
@@ -146,23 +141,47 @@ def dots_and_norms(
                 own.add(name, piece)
 
         gradients(batch, receive, length)
-        rows.append(check_finite(products.total, "gradients"))
+        rows.append(check_finite(products.total, "train gradients", start))
         if own:
             train_norms.append(own.total(gradients.zeros(len(batch))))
     return _joined(rows), torch.cat(train_norms), held.norm2
 
 
 def formed(problem: Problem, data: Data, of: str = "loss", batch_size: int | None = None) -> dict[str, Tensor]:
-    """The gradients themselves, {parameter: [examples, *shape]}, put together from the layers' pieces."""
+    """The gradients themselves, {parameter: [examples, *shape]}, put together from the layers' pieces.
+
+    Arguments, errors and types as in `sketch`.
+    """
     gradients, batches = prepare(problem, data, "data", of, batch_size)
-    rows: dict[str, list[Tensor]] = {name: [] for name in problem.shapes}
-    for batch in batches:
-        for name, pieces in gradients.collect(batch).items():
-            values = gradients.zeros(len(batch), problem.shapes[name].numel())
-            for some, total in formed_together(pieces) if pieces else ():
-                values[some, : total.shape[1]] += total
-            rows[name].append(values.reshape(len(batch), *problem.shapes[name]))
-    return {name: torch.cat(parts) for name, parts in rows.items()}
+    parts = []
+    for start, batch in _shown(batches, "gradients", False):
+        formed = gradients.formed(batch)
+        for name, values in formed.items():
+            check_finite(values, f"data gradients of {name}", start)
+        parts.append(formed)
+    return {name: torch.cat([part[name] for part in parts]) for name in problem.shapes}
+
+
+def per_example_gradients(problem: Problem, inputs: Tree, targets: Tree, of: str = "loss") -> dict[str, Tensor]:
+    """`formed` of one batch of tensors, which may be empty.
+
+    Args:
+        problem: Model, loss and parameters.
+        inputs: [batch, ...], or a nested tuple or dict of such tensors.
+        targets: Likewise.
+        of: ``"loss"`` for ``loss_fn``, ``"output"`` for ``output_fn``.
+
+    Returns:
+        {parameter: [batch, *shape]}, float64 for float64 models, else float32.
+
+    Raises:
+        ValueError, FloatingPointError: As in `sketch`.
+    """
+    examples = Examples(inputs, targets)
+    if len(examples) == 0:
+        dtype = torch.promote_types(problem.dtype, torch.float32)
+        return {name: p.new_zeros(p.shape, dtype=dtype)[None][:0] for name, p in problem.parameters().items()}
+    return formed(problem, examples, of)
 
 
 def paths(problem: Problem, data: Data, of: str = "loss") -> dict[str, str]:
@@ -172,10 +191,10 @@ def paths(problem: Problem, data: Data, of: str = "loss") -> dict[str, str]:
 
 def prepare(problem: Problem, data: Data, name: str, of: str, batch_size: int | None) -> tuple[GradientStream, Stream]:
     """A verified stream of gradients and the batches to put through it."""
-    batches = stream(problem, data, name, 3)
+    size = None if batch_size is None else integer("batch_size", batch_size, 1)
+    batches = stream(problem, data, name, 3, of)
     gradients = GradientStream(problem, next(iter(batches)), of)
-    size = batch_size or max(1, min(_MOST, _WORKSPACE // max(1, gradients.bytes_per_example)))
-    return gradients, replace(batches, batch_size=size)
+    return gradients, replace(batches, batch_size=size or gradients.batch_size)
 
 
 class Norms:
@@ -227,8 +246,11 @@ def _joined(rows: list[Tensor]) -> Tensor:
     return rows[0] if len(rows) == 1 else torch.cat(rows)  # which would copy
 
 
-def _shown(batches: Stream, what: str, progress: bool | Plan) -> Iterator[Examples]:
+def _shown(batches: Stream, what: str, progress: bool | Plan) -> Iterator[tuple[int, Examples]]:
+    """Batches with the number of the examples before them, under a bar."""
+    start = 0
     with track(progress, what, batches.source.count) as advance:
         for batch in batches:
-            yield batch
+            yield start, batch
+            start += len(batch)
             advance(len(batch))

@@ -23,7 +23,7 @@ from ..data import Examples
 from ..problem import Problem
 from . import local, rules
 from .capture import Site, UnlikeTrial, as_captured, capture
-from .functional import each_alone, per_example_gradients
+from .functional import each_alone, vectorised
 from .layout import SIZES, CallLayout, Observer, by_example, layouts
 from .pieces import Dense, Piece
 from .probe import combination, distinct, equal
@@ -252,7 +252,7 @@ class _Trial:
         if not rest:
             return True
         try:
-            got = per_example_gradients(self.problem.restricted(rest), self.few.inputs, self.few.targets, "output")
+            got = vectorised(self.problem.restricted(rest), self.few, "output")
         except RuntimeError:
             return False
         return self._right(

@@ -43,5 +43,5 @@ def equal(exact: Tensor, pieces: Iterable[Piece], scale: float) -> bool:
     for piece in pieces:
         error[:, piece.start : piece.start + piece.width] += piece.formed()
     eps = torch.finfo(exact.dtype).eps
-    relative, floor = min(max(1e4 * eps, 1e-6), 0.1), max(100 * eps, 1e-8)
+    relative, floor = min(max(1e4 * eps, 1e-6), 0.1), min(max(100 * eps, 1e-8), 0.02)
     return not error.numel() or bool((error.abs().max() <= relative * exact.abs().max() + floor * scale).item())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data import Examples
+from .functional import check_finite
 from .pieces import Convolved, Dense, Outer, Piece, Rows
 from .products import dot
 from .products import norm2 as norm2_of
@@ -35,7 +37,11 @@ class Queries:
             if norms:
                 parts = [norm2_of(each) for each in pieces.values() if each]
                 squares.append(torch.stack(parts).sum(0) if parts else gradients.zeros(len(batch)))
-            self._hold(len(batch), {name: [_with_ones(piece) for piece in each] for name, each in pieces.items()})
+            held = {name: [_with_ones(piece) for piece in each] for name, each in pieces.items()}
+            for name, each in held.items():
+                for tensor in itertools.chain.from_iterable(map(_tensors, each)):
+                    check_finite(tensor, f"queries gradients of {name}", len(self))
+            self._hold(len(batch), held)
         self.norm2 = torch.cat(squares) if squares else gradients.zeros(0)
 
     def __len__(self) -> int:

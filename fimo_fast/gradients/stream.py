@@ -12,9 +12,14 @@ from torch import Tensor
 from ..data import Examples
 from ..problem import Problem
 from .capture import Receive, Site, UnlikeTrial, capture
-from .functional import one_by_one, per_example_gradients
+from .functional import one_by_one, vectorised
 from .pieces import Dense, Outer, Piece, Rows
 from .plan import make_plan
+from .products import formed_together
+
+# Bytes of a batch's activations.
+_WORKSPACE = 512 * 2**20
+_MOST = 1024
 
 
 class GradientStream:
@@ -29,7 +34,7 @@ class GradientStream:
         paths: {parameter: the name of the layer rule that gives its gradient, such as "linear"; "torch.func"; or
             "one by one"}.
         repeated: Parameters with several pieces, because several layers or calls use them.
-        bytes_per_example: Of the activations of a forward pass, about.
+        batch_size: Examples of a forward and backward pass, by the size of their activations.
     """
 
     def __init__(self, problem: Problem, examples: Examples, of: str = "loss") -> None:
@@ -38,11 +43,11 @@ class GradientStream:
         plan = make_plan(problem, examples)
         self.paths = plan.paths
         self.repeated = plan.repeated
-        self.bytes_per_example = plan.activations * problem.dtype.itemsize
+        self.batch_size = max(1, min(_MOST, _WORKSPACE // max(1, plan.activations * problem.dtype.itemsize)))
         self._sites = plan.sites
         self._verify = plan.verify
         self._rest = plan.rest
-        self._differentiate = _vectorised if plan.vectorised else one_by_one
+        self._differentiate = vectorised if plan.vectorised else one_by_one
 
     def __call__(self, batch: Examples, receive: Receive, tokens: int | None = None) -> None:
         """Calls ``receive(parameter, piece)`` for every piece of the batch's gradients: one forward, one backward pass.
@@ -99,6 +104,17 @@ class GradientStream:
         self(batch, lambda name, piece: pieces[name].append(piece))
         return pieces
 
+    def formed(self, batch: Examples) -> dict[str, Tensor]:
+        """The gradients themselves, {parameter: [batch, *shape]}."""
+        result = {}
+        for name, pieces in self.collect(batch).items():
+            shape = self.problem.shapes[name]
+            values = self.zeros(len(batch), shape.numel())
+            for some, total in formed_together(pieces) if pieces else ():
+                values[some, : total.shape[1]] += total
+            result[name] = values.reshape(len(batch), *shape)
+        return result
+
 
 def _without(sites: Sequence[Site], names: Set[str]) -> list[Site]:
     """The sites with these parameters left out."""
@@ -108,10 +124,6 @@ def _without(sites: Sequence[Site], names: Set[str]) -> list[Site]:
         if parameters:
             kept.append(replace(site, parameters=parameters))
     return kept
-
-
-def _vectorised(problem: Problem, batch: Examples, of: str) -> dict[str, Tensor]:
-    return per_example_gradients(problem, batch.inputs, batch.targets, of)
 
 
 def by_token(piece: Piece, tokens: int) -> Piece:

@@ -93,7 +93,8 @@ class FurtherTraining:
 
     def prepare(self, train: Data, queries: Data) -> tuple[Replicas, Examples, Examples]:
         """Checks the data and puts everything into the floating-point type of the training."""
-        train_examples, query_examples = load(self.problem, train, "train"), load(self.problem, queries, "queries")
+        train_examples = load(self.problem, train, "train")
+        query_examples = load(self.problem, queries, "queries", "output")
         if self.batch_size > len(train_examples):
             raise ValueError(
                 f"batch_size: expected at most the {len(train_examples)} training examples, got {self.batch_size}"

@@ -254,6 +254,25 @@ def test_gradient_checkpointing(reentrant):
     torch.testing.assert_close(ff.gradients.norm2(problem, data), exact(problem, data).square().sum(1))
 
 
+def test_gradient_checkpointing_of_a_block_whose_inputs_need_no_gradient():
+    """Nothing but the taps makes its outputs depend on anything; both runs of it must keep the same tensors."""
+
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3), nn.Tanh())
+            self.last = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.last(checkpoint(self.block, x, use_reentrant=False))
+
+    torch.manual_seed(0)
+    problem = ff.Problem(Checkpointed().double(), last_mean)
+    data = (torch.randn(5, 4).double(), torch.randn(5).double())
+    assert set(ff.gradients.paths(problem, data).values()) == {"linear"}
+    torch.testing.assert_close(ff.gradients.norm2(problem, data), exact(problem, data).square().sum(1))
+
+
 def test_a_compiled_model_is_captured():
     problem, data = problem_and_data("mlp")
     expected = exact(problem, data)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import fimo_fast as ff
+from fimo_fast.data import Examples
 from fimo_fast.gradients import functional
 
 
@@ -44,7 +45,7 @@ def test_equals_one_backward_pass_an_example(name, of):
     model, shape = MODELS[name]
     x, y = torch.randn(5, *shape, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
     problem = ff.Problem(model, squared_error, output_fn=lambda output, target: output.exp())
-    gradients = ff.per_example_gradients(problem, x, y, of)
+    gradients = functional.vectorised(problem, Examples(x, y), of)
     for i in range(5):
         out = model(x[i : i + 1])
         value = squared_error(out, y[i : i + 1]) if of == "loss" else out.exp()
@@ -56,7 +57,9 @@ def test_equals_one_backward_pass_an_example(name, of):
 def test_only_the_selected_parameters():
     model, shape = MODELS["mlp"]
     problem = ff.Problem(model, squared_error, parameters="2.*")
-    gradients = ff.per_example_gradients(problem, torch.randn(2, 3, dtype=torch.float64), torch.zeros(2).double())
+    gradients = functional.vectorised(
+        problem, Examples(torch.randn(2, 3, dtype=torch.float64), torch.zeros(2).double())
+    )
     assert {name: tuple(g.shape) for name, g in gradients.items()} == {"2.weight": (2, 1, 4), "2.bias": (2, 1)}
 
 
@@ -64,22 +67,24 @@ def test_chunks_and_the_empty_batch(monkeypatch):
     model, shape = MODELS["cnn"]
     problem = ff.Problem(model, squared_error)
     x, y = torch.randn(7, *shape, dtype=torch.float64), torch.randn(7, dtype=torch.float64)
-    whole = ff.per_example_gradients(problem, x, y)
+    whole = functional.vectorised(problem, Examples(x, y))
     monkeypatch.setattr(functional, "_WORKSPACE", 1)
-    for name, chunked in ff.per_example_gradients(problem, x, y).items():
+    for name, chunked in functional.vectorised(problem, Examples(x, y)).items():
         torch.testing.assert_close(chunked, whole[name])
     assert ff.per_example_gradients(problem, x[:0], y[:0])["0.weight"].shape == (0, 2, 1, 3, 3)
+    for name, captured in ff.per_example_gradients(problem, x, y).items():
+        torch.testing.assert_close(captured, whole[name])
 
 
 def test_refused():
     model, shape = MODELS["mlp"]
     problem = ff.Problem(model, squared_error)
     with pytest.raises(ValueError, match='of: expected "loss" or "output", got "grad"|got \'grad\''):
-        ff.per_example_gradients(problem, torch.zeros(2, 3).double(), torch.zeros(2).double(), "grad")
+        functional.vectorised(problem, Examples(torch.zeros(2, 3).double(), torch.zeros(2).double()), "grad")
 
     class Branching(nn.Linear):
         def forward(self, x):
             return super().forward(x)[:, 0] if x.sum() > 0 else 2 * super().forward(x)[:, 0]
 
     with pytest.raises(RuntimeError, match="torch.func could not transform Branching"):
-        ff.per_example_gradients(ff.Problem(Branching(3, 1), squared_error), torch.zeros(2, 3), torch.zeros(2))
+        functional.vectorised(ff.Problem(Branching(3, 1), squared_error), Examples(torch.zeros(2, 3), torch.zeros(2)))

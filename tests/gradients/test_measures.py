@@ -4,6 +4,7 @@ import pytest
 import torch
 from small_models import MODELS, exact, problem_and_data
 from torch import nn
+from torch.utils.data import DataLoader, IterableDataset
 
 import fimo_fast as ff
 from fimo_fast.testing import count_kernel_calls
@@ -143,19 +144,6 @@ def test_gradients_that_are_not_finite_are_refused():
         ff.gradients.norm2(root, data)
 
 
-def test_progress_of_known_and_unknown_length(capsys):
-    problem, data = problem_and_data("mlp")
-
-    class Endless(torch.utils.data.IterableDataset):
-        def __iter__(self):
-            return iter(zip(*data, strict=True))
-
-    expected = ff.gradients.norm2(problem, data, progress=True)
-    got = ff.gradients.norm2(problem, torch.utils.data.DataLoader(Endless(), batch_size=4), progress=True)
-    torch.testing.assert_close(got, expected)
-    assert "norms" in capsys.readouterr().out
-
-
 def test_sketches_into_given_memory():
     problem, data = problem_and_data("mlp")
     sketch = ff.SRHT(problem.numel, 8)
@@ -167,3 +155,47 @@ def test_sketches_into_given_memory():
         ff.gradients.sketch(problem, data, sketch, out=out[:5])
     with pytest.raises(TypeError, match="out: expected a tensor of torch.float64 on cpu, got torch.float32 on cpu"):
         ff.gradients.sketch(problem, data, sketch, out=out.float())
+
+
+def test_the_example_whose_gradient_is_not_finite_is_named():
+    """In whatever batch it comes, also where its loss is finite: |x| ** 0.5 at 0."""
+    model = torch.nn.Linear(1, 1, bias=False).double()
+    problem = ff.Problem(model, lambda output, target: output[:, 0].abs().sqrt())
+    x = torch.arange(1.0, 9.0, dtype=torch.float64)[:, None]
+    zeros = torch.zeros(8, dtype=torch.float64)
+    model.weight.data.fill_(1)
+    fine, broken = (x, zeros), (x.where(x != 6, 0), zeros)
+    sketch = ff.SJLT(1, 4)
+    measures = {
+        "train": lambda: ff.gradients.dots(problem, broken, fine, batch_size=3),
+        "queries": lambda: ff.gradients.dots(problem, fine, broken, batch_size=3),
+        "data": lambda: ff.gradients.norm2(problem, broken, batch_size=3),
+        "others": lambda: ff.gradients.sketch(problem, broken, sketch, batch_size=3, name="others"),
+        "data gradients of weight": lambda: ff.gradients.formed(problem, broken, batch_size=3),
+    }
+    for name, measure in measures.items():
+        with pytest.raises(FloatingPointError, match=f"{name}.*: expected finite numbers, got .* for example 5;"):
+            measure()
+
+
+class Numbers(IterableDataset):
+    def __iter__(self):
+        x, y = problem_and_data("mlp")[1]
+        return iter(zip(x, y, strict=True))
+
+
+def test_a_stream_of_unknown_length():
+    problem, data = problem_and_data("mlp")
+    loader = DataLoader(Numbers(), batch_size=4)
+    close(ff.gradients.norm2(problem, loader, progress=True), ff.gradients.norm2(problem, data))
+    close(ff.GradDot().attribute(problem, loader, loader), ff.GradDot().attribute(problem, data, data))
+    with pytest.raises(ValueError, match="got an IterableDataset with 2 workers: row i of the scores"):
+        ff.gradients.norm2(problem, DataLoader(Numbers(), num_workers=2))
+
+
+def test_batch_sizes_that_are_none_are_refused():
+    problem, data = problem_and_data("mlp")
+    with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
+        ff.gradients.norm2(problem, data, batch_size=0)
+    with pytest.raises(TypeError, match=r"batch_size: expected an integer, got 2\.5"):
+        ff.gradients.dots(problem, data, data, batch_size=2.5)

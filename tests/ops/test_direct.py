@@ -6,7 +6,7 @@ from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fimo_fast import _torch_ops
+from fimo_fast import _torch_cpu, _torch_ops
 from fimo_fast.ops import outer_dot, outer_norm2, outer_project, project, rows_project, scores, topk
 from fimo_fast.sketch import SRHT
 from fimo_fast.testing import assert_same_bits, count_kernel_calls
@@ -40,7 +40,7 @@ def test_plain_tensors_skip_the_dispatcher(name, monkeypatch):
 
     x = torch.randn(3, 20)
     expected = CALLS[name](x)
-    monkeypatch.setitem(_torch_ops.CPU, name, refuse)  # the dispatcher holds the function itself
+    monkeypatch.setitem(_torch_cpu.CPU, name, refuse)  # the dispatcher holds the function itself
     with pytest.raises(AssertionError, match="dispatched"):
         CALLS[name](x)
     monkeypatch.setattr(_torch_ops, "direct", lambda *tensors: False)

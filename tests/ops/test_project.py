@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fimo_fast import _torch_ops, reference
+from fimo_fast import _torch_cuda, reference
 from fimo_fast.ops import project
 from fimo_fast.sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch
 from fimo_fast.testing import (
@@ -434,16 +434,16 @@ def test_fake_tensors_have_the_right_shape_and_never_reach_the_kernel():
 
 
 def test_cuda_implementation_is_the_reference_with_one_warning(monkeypatch):
-    monkeypatch.setattr(_torch_ops, "_warned", set())
+    monkeypatch.setattr(_torch_cuda, "_warned", set())
     grads = torch.randn(2, 10)
     args = ("rademacher", 10, 4, 0, 0, 0)
     with pytest.warns(UserWarning, match="project: no CUDA kernel"):
-        result = _torch_ops._project_cuda(grads, *args)
+        result = _torch_cuda.project(grads, *args)
     torch.testing.assert_close(result, project(grads, SKETCH))
     out = torch.zeros(2, 4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _torch_ops._project_into_cuda(grads, out, *args)
+        _torch_cuda.project_into(grads, out, *args)
     assert_same_bits(out, result)
 
 
