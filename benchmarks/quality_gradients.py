@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from quality_kinds import Kind
 from quality_problems import Examples, Trained
-from torch import Tensor
+from torch import Tensor, nn
 
-from fimo_fast import Problem, ops
-from fimo_fast.gradients import Factors, check_finite, per_example_gradients
-from fimo_fast.gradients.capture import capture, factored_layers
+from fimo_fast import ops
+from fimo_fast.data import Examples as Data
+from fimo_fast.gradients import GradientStream, Outer, check_finite, per_example_gradients
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,14 @@ class Rows:
 class Layers:
     """Gradients of linear layers as factors; each layer gets an equal part of a sketch."""
 
-    factors: list[Factors]
+    factors: list[Outer]
 
     def __len__(self) -> int:
         return len(self.factors[0].a)
 
     def first(self, n: int) -> Layers:
         """The first n."""
-        return Layers([Factors(f.a[:n].contiguous(), f.delta[:n].contiguous(), f.bias) for f in self.factors])
+        return Layers([Outer(f.a[:n].contiguous(), f.delta[:n].contiguous()) for f in self.factors])
 
     def read(self) -> list[Tensor]:
         """Sums of the factors: what reading them costs."""
@@ -110,11 +111,17 @@ def rows(trained: Trained, advance: Callable[[float], None]) -> Gradients:
 
 def layers(trained: Trained, pattern: str) -> Gradients:
     """Gradients of the linear layers whose names begin so, as factors."""
-    problem: Problem = trained.problem
-    chosen = {name: layer for name, layer in factored_layers(problem).items() if name.startswith(pattern)}
+    linear = {name for name, module in trained.problem.model.named_modules() if isinstance(module, nn.Linear)}
+    chosen = [name for name in sorted(linear) if name.startswith(pattern)]
+    names = [name for name in trained.problem.shapes if name.rpartition(".")[0] in chosen]
+    problem = trained.problem.restricted(names)
 
     def captured(examples: Examples) -> Layers:
-        return Layers(list(capture(problem, chosen, *examples).values()))
+        data = Data(*examples)
+        pieces = GradientStream(problem, data).collect(data)
+        factors = [piece for each in pieces.values() for piece in each if isinstance(piece, Outer)]
+        # The bias is a last column of the weight, its input always 1.
+        return Layers([Outer(F.pad(f.a, (0, 1), value=1.0) if f.partner else f.a, f.delta) for f in factors])
 
     train = captured(trained.train)
     entries = sum(f.a.shape[2] * f.delta.shape[2] for f in train.factors)

@@ -63,6 +63,21 @@ def concatenate(trees: Sequence[Tree]) -> Tree:
     return trees[0] if len(trees) == 1 else tree_map(lambda *leaves: torch.cat(leaves), *trees)
 
 
+def first_not_finite(values: Tensor) -> int | None:
+    """The first row of ``values`` [rows, ...] with NaN or infinity in it, if any."""
+    # One pass instead of several: what is not finite spoils a sum, and a sum that only overflowed is looked at again.
+    if torch.isfinite(values.sum()):
+        return None
+    bad = ~torch.isfinite(values[:, None]).flatten(1).all(1)
+    return int(bad.nonzero()[0]) if bad.any() else None
+
+
+def equal(one: Tree, other: Tree) -> bool:
+    """Whether two trees have the same tensors in the same places."""
+    leaves, others = _pytree.tree_leaves(one), _pytree.tree_leaves(other)
+    return len(leaves) == len(others) and all(map(torch.equal, leaves, others))
+
+
 def shapes(tree: Tree) -> str:
     """For errors: ``[4, 7]`` or ``{'input_ids': [4, 7]}``."""
     return str(tree_map(lambda leaf: list(leaf.shape), tree))

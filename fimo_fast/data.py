@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from . import _hugging_face
 from ._integers import integer
 from ._sources import MapStyle, Source, source
-from ._trees import Tree, concatenate, index, named_leaves, rows, tree_map
+from ._trees import Tree, concatenate, equal, first_not_finite, index, named_leaves, rows, tree_map
 from .losses import TokenOutput
 from .problem import Problem
 
@@ -92,6 +92,7 @@ class Stream:
     name: str
     batch_size: int
     source: Source
+    first: Examples | None = None  # of an earlier pass
 
     def __len__(self) -> int:
         if self.source.count is None:
@@ -99,7 +100,10 @@ class Stream:
         return self.source.count
 
     def __iter__(self) -> Iterator[Examples]:
-        return _checked_batches(self.problem, self.source, self.name, self.batch_size)
+        for number, batch in enumerate(_checked_batches(self.problem, self.source, self.name, self.batch_size)):
+            if number == 0 and self.first is not None:
+                _check_same(batch, self.first, self.name)
+            yield batch
 
 
 def stream(problem: Problem, data: Data, name: str, batch_size: int, of: str = "loss") -> Stream:
@@ -120,7 +124,7 @@ def stream(problem: Problem, data: Data, name: str, batch_size: int, of: str = "
 
     Raises:
         TypeError: As for ``load``.
-        ValueError: As for ``load``, here about the first batch and later about each.
+        ValueError: As for ``load``, here about the first batch and later about each; others when read again.
     """
     problem.check_model()
     batches = Stream(problem, name, integer("batch_size", batch_size, 1), _source(data, name))
@@ -133,16 +137,8 @@ def stream(problem: Problem, data: Data, name: str, batch_size: int, of: str = "
         _check_few(problem, first[slice(0, 3)], name, of)
         _check_values(problem, first, name, of)
         tried.add(key)
-    return batches
-
-
-def first_not_finite(values: Tensor) -> int | None:
-    """The first row of ``values`` [rows, ...] with NaN or infinity in it, if any."""
-    # One pass instead of several: what is not finite spoils a sum, and a sum that only overflowed is looked at again.
-    if torch.isfinite(values.sum()):
-        return None
-    bad = ~torch.isfinite(values[:, None]).flatten(1).all(1)
-    return int(bad.nonzero()[0]) if bad.any() else None
+    few = index((first.inputs, first.targets), torch.arange(min(3, len(first)), device=problem.device))
+    return replace(batches, first=Examples(*few))
 
 
 def _source(data: Any, name: str) -> Source:
@@ -189,6 +185,14 @@ def _checked(problem: Problem, inputs: Tree, targets: Tree, in_memory: bool, nam
     return Examples(inputs, targets)
 
 
+def _check_same(batch: Examples, first: Examples, name: str) -> None:
+    again, before = batch[slice(0, len(first))], first[slice(0, len(batch))]
+    if not equal((again.inputs, again.targets), (before.inputs, before.targets)):
+        raise ValueError(
+            f"{name}: expected the same examples each time they are read, got others; leave out random augmentation"
+        )
+
+
 def _check_one_length(parts: list[Examples], name: str) -> None:
     first = dict(_shapes(parts[0], name))
     for number, part in enumerate(parts):
@@ -213,7 +217,7 @@ def _shapes(examples: Examples, name: str) -> Iterator[tuple[str, torch.Size]]:
 
 @torch.no_grad()
 def _check_values(problem: Problem, examples: Examples, name: str, of: str) -> None:
-    """Tries the loss or output on all examples: one finite number each."""
+    """Tries the loss or output on all examples."""
     first = _forward(problem, examples[slice(0, 1)], name)
     # Inputs stand for the activations; outputs are counted with what a loss makes of them.
     per_input = sum(leaf[0].numel() * leaf.element_size() for _, leaf in named_leaves(examples.inputs, ""))
@@ -277,10 +281,8 @@ def _read(problem: Problem, output: Tensor, targets: Tree, name: str, of: str) -
         return problem.quantity(of)(output, targets)
     except RuntimeError as error:
         kinds = {label: (list(leaf.shape), leaf.dtype) for label, leaf in named_leaves(targets, f"{name} targets")}
-        raise ValueError(
-            f"{name} targets: the problem's {of} cannot be computed from an output of shape {list(output.shape)} and "
-            f"{kinds}; torch says: {error}"
-        ) from error
+        scores = list(output.shape)
+        raise ValueError(f"{name} targets: no {of} of scores {scores} and {kinds}; torch says: {error}") from error
 
 
 def _forward(problem: Problem, batch: Examples, name: str) -> Tensor:
@@ -288,9 +290,8 @@ def _forward(problem: Problem, batch: Examples, name: str) -> Tensor:
         output = problem.forward(problem.parameters(), batch.inputs)
     except (IndexError, RuntimeError) as error:
         kinds = {label: (list(leaf.shape), leaf.dtype) for label, leaf in named_leaves(batch.inputs, f"{name} inputs")}
-        raise ValueError(
-            f"{name} inputs: {type(problem.model).__name__} cannot be called with {kinds}; torch says: {error}"
-        ) from error
+        called = type(problem.model).__name__
+        raise ValueError(f"{name} inputs: {called} cannot be called with {kinds}; torch says: {error}") from error
     if output.dim() == 0 or len(output) != len(batch):
         raise ValueError(
             f"model: expected a tensor with the {len(batch)} examples of the batch on its first axis, got a tensor of "

@@ -265,3 +265,19 @@ def test_a_later_batch_of_a_stream_is_checked_too(problem):
     logarithmic = ff.Problem(TwoInputs(), lambda output, target: target.log() + 0 * output[:, 0])
     with pytest.raises(ValueError, match="train: expected finite losses, got nan for example 1"):
         stream(logarithmic, ((X, Z), Y.abs().index_fill(0, torch.tensor([1]), -1.0)), "train", 4)
+
+
+def test_examples_that_change_from_pass_to_pass_are_refused():
+    torch.manual_seed(0)
+    problem = ff.Problem(torch.nn.Linear(3, 1), ff.losses.squared_error)
+
+    class Augmented(torch.utils.data.Dataset):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, i):
+            return torch.randn(3), torch.zeros(1)
+
+    for data in (Augmented(), torch.utils.data.DataLoader(Augmented(), batch_size=2)):
+        with pytest.raises(ValueError, match="data: expected the same examples each time they are read, got others"):
+            ff.gradients.norm2(problem, data)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from .._trees import Tree, alone
-from ..data import Examples, first_not_finite
+from .._trees import Tree, alone, first_not_finite
+from ..data import Examples
 from ..problem import Problem
 from .state import as_captured
 
