@@ -26,8 +26,16 @@ def rms_norm(call: Call) -> Pieces:
     """
     weight = call.module.weight.detach()
     unit = _output(call, torch.ones_like(weight)) - _output(call, torch.zeros_like(weight))
-    value = call.delta * unit.to(call.delta.dtype)
-    yield "weight", Dense(value.reshape(len(value), -1, weight.numel()).sum(1))
+    dtype = call.delta.dtype
+    if dtype == torch.float64 and _rounds(_output(call, torch.full_like(weight, 1 / 3))):
+        dtype = torch.float32  # in which its gradients are then added up, too
+    value = (call.delta.to(dtype) * unit.to(dtype)).reshape(len(unit), -1, weight.numel())
+    yield "weight", Dense(value.sum(1).to(call.delta.dtype))
+
+
+def _rounds(value: Tensor) -> bool:
+    """Whether float64 numbers were computed in float32."""
+    return torch.equal(value, value.float().double())
 
 
 def _output(call: Call, weight: Tensor) -> Tensor:
