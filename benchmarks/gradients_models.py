@@ -133,7 +133,7 @@ def gpt(vocabulary: int, batch: int, name: str) -> Subject:
 
 
 SUBJECTS: dict[str, Callable[[], Subject]] = {
-    "mlp": lambda: mlp((100, 256, 256, 10), 256),
+    "mlp": lambda: mlp((100, 256, 256, 10), 1024),
     "resnet9": lambda: resnet9(32),
     "gpt": lambda: gpt(50257, 8, "gpt"),
     "gpt-small": lambda: gpt(4096, 8, "gpt-small"),
