@@ -108,10 +108,10 @@ def test_the_command(tmp_path):
     command += ["--json", tmp_path / "found.json", "--markdown", tmp_path / "found.md"]
     subprocess.run([str(part) for part in command], check=True, capture_output=True, timeout=120)
     found = json.loads((tmp_path / "found.json").read_text())["models"]["mlp"]
-    assert found["parameters"] == 94218 and found["batch"] == 256
+    assert found["parameters"] == 94218 and found["batch"] == 1024
     assert [each["name"] for each in found["contenders"]] == ["forward + backward", "vmap(grad)"]
     for each in found["contenders"]:
-        assert each["examples_per_second"] == pytest.approx(256 / min(each["rounds"]))
+        assert each["examples_per_second"] == pytest.approx(1024 / min(each["rounds"]))
     lines = (tmp_path / "found.md").read_text().splitlines()
     assert any(line.startswith("| forward + backward |") and "| 1.00× |" in line for line in lines)
 
@@ -120,5 +120,5 @@ def test_memory_of_one_way():
     command = [sys.executable, FOLDER / "gradients_memory.py", "--measure", "formed mlp"]
     done = subprocess.run([str(part) for part in command], check=True, capture_output=True, timeout=120, text=True)
     # Formed gradients, at least, and not many copies of them.
-    formed = 256 * 94218 * 4
+    formed = 1024 * 94218 * 4
     assert formed < json.loads(done.stdout.splitlines()[-1]) < 5 * formed
