@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,31 +15,38 @@ from ..sketch import SJLT, SRHT, Factored, TensorSketch
 
 MatrixSketch = Factored | TensorSketch
 
+_LEAST = 1024  # numbers of a part: fewer say too little of a layer
+
 
 @dataclass(frozen=True)
 class LayerSketch:
-    """A sketch that sketches each parameter by itself and adds the results.
+    """A sketch that sketches each parameter by itself and adds the result to its part of the whole.
 
-    As the sketches are independent, E⟨Sx, Sy⟩ = ⟨x, y⟩ holds for their sum, as for one sketch of the whole vector. It
-    is for sketches of matrices by their factors, which cost less than forming a layer's gradient wherever a layer sees
-    few tokens. Build one with `for_problem`.
+    As the sketches are independent, E⟨Sx, Sy⟩ = ⟨x, y⟩ holds whether parts overlap or not, as for one sketch of the
+    whole vector. It is for sketches of matrices by their factors, which cost less than forming a layer's gradient
+    wherever a layer sees few tokens. Build one with `for_problem`.
 
     Attributes:
-        sketches: {parameter: its sketch}, all with the same sketch_dim.
+        sketch_dim: Length of the sketches.
+        sketches: {parameter: its sketch}.
+        starts: {parameter: first number of its part}; 0 unless given.
         biases: {bias: weight} where the bias is sketched as one more column of the weight.
 
     Raises:
-        ValueError: Sketches of several lengths, or a bias of a weight without a matrix sketch.
+        ValueError: A part beyond sketch_dim, or a bias of a weight without a matrix sketch.
     """
 
+    sketch_dim: int
     sketches: Mapping[str, SRHT | SJLT | MatrixSketch]
+    starts: Mapping[str, int] = field(default_factory=dict)
     biases: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Checks that the results can be added."""
-        dims = {sketch.sketch_dim for sketch in self.sketches.values()}
-        if len(dims) != 1:
-            raise ValueError(f"sketches: expected one sketch_dim for all parameters, got {sorted(dims)}")
+        """Checks that the parts lie inside the whole."""
+        for name in self.sketches:
+            part = self.part(name)
+            if not 0 <= part.start < part.stop <= self.sketch_dim:
+                raise ValueError(f"sketches: expected parts of {self.sketch_dim} numbers, got {part} for {name}")
         for bias, weight in self.biases.items():
             if not isinstance(self.sketches.get(weight), MatrixSketch) or bias in self.sketches:
                 raise ValueError(
@@ -53,29 +61,32 @@ class LayerSketch:
 
         Args:
             problem: The model and its parameters of interest.
-            sketch_dim: Length of the sketches: a power of two, for ``"factored"`` a power of four.
+            sketch_dim: Length of the sketches. Matrices get a part each, of 1,024 numbers at least; beyond as many, and
+                where sketch_dim is less, some share one.
             seed: 0 to 2^31 − 1; each parameter's sketch has a seed of its own, made of it.
             matrices: ``"tensor"`` for a `TensorSketch`, about as accurate as a sketch of the formed gradient;
                 ``"factored"`` for a `Factored` one (LoGra), faster and much less accurate.
 
         Raises:
-            ValueError: ``matrices`` is neither, or sketch_dim or seed is out of range.
+            ValueError: ``matrices`` is neither, or seed is out of range.
         """
         if matrices not in ("tensor", "factored"):
             raise ValueError(f'matrices: expected "tensor" or "factored", got {matrices!r}')
         integer("sketch_dim", sketch_dim, 1)
         integer("seed", seed, 0, 2**31 - 1, "2^31 - 1")
-        side = 1 << (sketch_dim.bit_length() - 1) // 2
-        if matrices == "factored" and side * side != sketch_dim:
-            raise ValueError(f"sketch_dim: expected a power of four for factored sketches, got {sketch_dim}")
         shapes, biases = _matrices(problem)
+        parts = max(1, min(len(shapes), sketch_dim // _LEAST))
+        width = sketch_dim // parts
+        side, power = math.isqrt(width), 1 << (width.bit_length() - 1)
         sketches: dict[str, SRHT | SJLT | MatrixSketch] = {}
+        starts: dict[str, int] = {}
         for number, (name, shape) in enumerate(problem.shapes.items()):
             own = (seed << 32) + 2 * number
             if name in shapes:
                 m, n = shapes[name]
+                starts[name] = len(starts) % parts * width
                 sketches[name] = (
-                    TensorSketch(n, m, sketch_dim, own)
+                    TensorSketch(n, m, power, own)
                     if matrices == "tensor"
                     else Factored(SRHT(n, side, own), SRHT(m, side, own + 1))
                 )
@@ -85,18 +96,19 @@ class LayerSketch:
                 sketches[name] = SRHT(shape.numel(), sketch_dim, own)
             else:  # an SRHT of few numbers costs as much as one of sketch_dim
                 sketches[name] = SJLT(max(1, shape.numel()), sketch_dim, own, nonzeros=1)
-        return cls(sketches, biases)
+        return cls(sketch_dim, sketches, starts, biases)
 
-    @property
-    def sketch_dim(self) -> int:
-        """Length of the sketches."""
-        return next(iter(self.sketches.values())).sketch_dim
+    def part(self, name: str) -> slice:
+        """The numbers that a parameter's sketch is added to."""
+        start = self.starts.get(name, 0)
+        return slice(start, start + self.sketches[name].sketch_dim)
 
     @property
     def spec(self) -> dict[str, Any]:
         """A JSON-able description."""
         sketches = {name: sketch.spec for name, sketch in self.sketches.items()}
-        return {"kind": "layers", "sketches": sketches, "biases": dict(self.biases)}
+        places = {"starts": dict(self.starts), "biases": dict(self.biases)}
+        return {"kind": "layers", "sketch_dim": self.sketch_dim, "sketches": sketches, **places}
 
     def check(self, problem: Problem) -> None:
         """Refuses a problem with other parameters.

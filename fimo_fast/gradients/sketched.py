@@ -61,7 +61,7 @@ class Sketches:
             return _add_vector(piece, self.sketch, self._offsets[name] + piece.start, out)
         if name in self.sketch.biases:
             return self._add_bias(self.sketch, name, piece, out)
-        own = self.sketch.sketches[name]
+        own, out = self.sketch.sketches[name], out[:, self.sketch.part(name)]
         if isinstance(own, VectorSketch):
             return _add_vector(piece, own, piece.start, out)
         bias = next((bias for bias, weight in self.sketch.biases.items() if weight == name), None)
@@ -72,7 +72,8 @@ class Sketches:
         assert isinstance(piece, Dense)
         if piece.partner == sketch.biases[name]:
             return
-        own = sketch.sketches[sketch.biases[name]]
+        weight = sketch.biases[name]
+        own, out = sketch.sketches[weight], out[:, sketch.part(weight)]
         assert isinstance(own, MatrixSketch)
         m, n = _sides(own)
         value = F.pad(piece.value, (piece.start, m - piece.start - piece.width))
