@@ -112,9 +112,9 @@ def layered_linear(subject: Subject) -> Contender:
     """The same for the weights that LogIX and bergson take: those of linear and convolutional layers."""
     names = linear_weights(subject.model)
     run = _run(subject)
-    call = layers_call(subject, "factored", names, run)
+    call = layers_call(subject, "factored", names, run, apart=True)
     covers = sum(subject.model.get_parameter(name).numel() for name in names) / subject.numel
-    name = "fimo_fast, LayerSketch factored, linear weights"
+    name = "fimo_fast, LayerSketch factored apart, linear weights"
     return Contender(name, len(subject.inputs), [Part(call, run)], covers, call().shape[1])
 
 
@@ -130,12 +130,15 @@ def srht_call(subject: Subject, batches: int = 1) -> Callable[[], Tensor]:
 
 
 def layers_call(
-    subject: Subject, matrices: str, parameters: list[str] | None = None, batches: int = 1
+    subject: Subject, matrices: str, parameters: list[str] | None = None, batches: int = 1, apart: bool = False
 ) -> Callable[[], Tensor]:
     """A function that gives sketches by layer of the gradients by these parameters, all unless given."""
     problem = ff.Problem(subject.model, subject.loss, parameters=parameters)
     return _sketch(
-        problem, subject, ff.gradients.LayerSketch.for_problem(problem, SKETCH_DIM, matrices=matrices), batches
+        problem,
+        subject,
+        ff.gradients.LayerSketch.for_problem(problem, SKETCH_DIM, matrices=matrices, apart=apart),
+        batches,
     )
 
 
@@ -166,7 +169,7 @@ CONTENDERS: dict[str, Callable[[Subject], Contender]] = {
     "fimo_fast, SRHT": sketched,
     "fimo_fast, LayerSketch tensor": layered,
     "fimo_fast, LayerSketch factored": factored,
-    "fimo_fast, LayerSketch factored, linear weights": layered_linear,
+    "fimo_fast, LayerSketch factored apart, linear weights": layered_linear,
     "vmap(grad)": formed,
     "vmap(grad) @ dense matrix": dense,
 }

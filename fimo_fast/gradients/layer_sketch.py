@@ -54,18 +54,22 @@ class LayerSketch:
                 )
 
     @classmethod
-    def for_problem(cls, problem: Problem, sketch_dim: int, seed: int = 0, matrices: str = "tensor") -> LayerSketch:
+    def for_problem(
+        cls, problem: Problem, sketch_dim: int, seed: int = 0, matrices: str = "tensor", apart: bool = False
+    ) -> LayerSketch:
         """Sketches by factors for the weights of linear layers, an SRHT or SJLT for every other parameter.
 
         A convolution sees so many positions that forming its gradient costs less than sketching its factors.
 
         Args:
             problem: The model and its parameters of interest.
-            sketch_dim: Length of the sketches. Matrices get a part each, of 1,024 numbers at least; beyond as many, and
-                where sketch_dim is less, some share one.
+            sketch_dim: Length of the sketches.
             seed: 0 to 2^31 − 1; each parameter's sketch has a seed of its own, made of it.
             matrices: ``"tensor"`` for a `TensorSketch`, about as accurate as a sketch of the formed gradient;
                 ``"factored"`` for a `Factored` one (LoGra), faster and much less accurate.
+            apart: Whether each matrix has a part of the sketch for itself (of at least 1,024 numbers; beyond as many,
+                some share one), as LoGra stores them. Each number is then written once, which is faster for small
+                networks, and less accurate where one layer has most of the norm.
 
         Raises:
             ValueError: ``matrices`` is neither, or seed is out of range.
@@ -75,7 +79,7 @@ class LayerSketch:
         integer("sketch_dim", sketch_dim, 1)
         integer("seed", seed, 0, 2**31 - 1, "2^31 - 1")
         shapes, biases = _matrices(problem)
-        parts = max(1, min(len(shapes), sketch_dim // _LEAST))
+        parts = max(1, min(len(shapes), sketch_dim // _LEAST)) if apart else 1
         width = sketch_dim // parts
         side, power = math.isqrt(width), 1 << (width.bit_length() - 1)
         sketches: dict[str, SRHT | SJLT | MatrixSketch] = {}
