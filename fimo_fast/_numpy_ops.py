@@ -40,6 +40,15 @@ def native_layout(x: Any) -> Any:
     return np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")) if strided or broken else x
 
 
+def _result(out: Any, columns: int, like: np.ndarray, name: str) -> Any:
+    """Zeros to add to, a row for each of ``like``; or ``out``, checked."""
+    shape, dtype = (like.shape[0], columns), _accumulator(like)
+    if out is None:
+        return np.zeros(shape, dtype=dtype)
+    check_out(out, np.ndarray, shape, dtype, name)
+    return out
+
+
 def project(
     grads: np.ndarray,
     kind: str,
@@ -51,9 +60,7 @@ def project(
     out: Any = None,
 ) -> np.ndarray:
     """A new array [batch, sketch_dim], or ``out``."""
-    result = np.zeros((grads.shape[0], sketch_dim), dtype=_accumulator(grads)) if out is None else out
-    if out is not None:
-        check_out(out, np.ndarray, (grads.shape[0], sketch_dim), _accumulator(grads))
+    result = _result(out, sketch_dim, grads, "grads")
     threads = torch.get_num_threads()
     _C.project(grads, kind, input_dim, sketch_dim, seed, nonzeros, offset, result, threads)
     return result
@@ -63,10 +70,7 @@ def outer_project(
     a: np.ndarray, delta: np.ndarray, kinds: str, numbers: list[int], offset: int | None = None, out: Any = None
 ) -> np.ndarray:
     """Factors [batch, tokens, dim] or [batch, dim]; the sketch as in `_sketch_args`."""
-    shape = (a.shape[0], sketch_dim(kinds, numbers))
-    result = np.zeros(shape, dtype=_accumulator(a)) if out is None else out
-    if out is not None:
-        check_out(out, np.ndarray, shape, _accumulator(a), "a")
+    result = _result(out, sketch_dim(kinds, numbers), a, "a")
     _C.outer_project(a, delta, kinds, numbers, offset, result, torch.get_num_threads())
     return result
 
@@ -83,9 +87,7 @@ def rows_project(
     out: Any = None,
 ) -> np.ndarray:
     """A new array [batch, sketch_dim], or ``out``."""
-    result = np.zeros((delta.shape[0], sketch_dim), dtype=_accumulator(delta)) if out is None else out
-    if out is not None:
-        check_out(out, np.ndarray, (delta.shape[0], sketch_dim), _accumulator(delta), "delta")
+    result = _result(out, sketch_dim, delta, "delta")
     rows = index.astype(np.int64) if index.dtype == np.int32 else index
     _C.rows_project(rows, delta, kind, input_dim, sketch_dim, seed, nonzeros, offset, result, torch.get_num_threads())
     return result

@@ -29,20 +29,9 @@ def _written(out: Tensor) -> None:
         torch.autograd.graph.increment_version(out)
 
 
-def project_into(
-    grads: Tensor,
-    out: Tensor,
-    kind: str,
-    input_dim: int,
-    sketch_dim: int,
-    seed: int,
-    nonzeros: int,
-    offset: int,
-) -> None:
+def project_into(grads: Tensor, out: Tensor, kind: str, *numbers: int) -> None:
     """Adds into ``out``."""
-    seed &= _UNSIGNED  # the schema's integers are signed
-    threads = torch.get_num_threads()
-    _C.project(_unit_stride(grads), kind, input_dim, sketch_dim, seed, nonzeros, offset, out, threads)
+    _C.project(_unit_stride(grads), kind, *_unsigned(*numbers), out, torch.get_num_threads())
     _written(out)
 
 
@@ -71,38 +60,23 @@ def outer_project(a: Tensor, delta: Tensor, kinds: str, numbers: list[int], offs
     return out
 
 
-def rows_project_into(
-    index: Tensor,
-    delta: Tensor,
-    out: Tensor,
-    kind: str,
-    input_dim: int,
-    sketch_dim: int,
-    seed: int,
-    nonzeros: int,
-    offset: int,
-) -> None:
+def rows_project_into(index: Tensor, delta: Tensor, out: Tensor, kind: str, *numbers: int) -> None:
     """Adds into ``out``."""
-    sketch = (kind, input_dim, sketch_dim, seed & _UNSIGNED, nonzeros)
-    _C.rows_project(_int64(index), _unit_stride(delta), *sketch, offset, out, torch.get_num_threads())
+    _C.rows_project(_int64(index), _unit_stride(delta), kind, *_unsigned(*numbers), out, torch.get_num_threads())
     _written(out)
 
 
-def rows_project(
-    index: Tensor,
-    delta: Tensor,
-    kind: str,
-    input_dim: int,
-    sketch_dim: int,
-    seed: int,
-    nonzeros: int,
-    offset: int,
-) -> Tensor:
+def rows_project(index: Tensor, delta: Tensor, kind: str, *numbers: int) -> Tensor:
     """A new tensor [batch, sketch_dim]."""
+    _, sketch_dim, *_ = numbers
     out = delta.new_zeros(delta.shape[0], sketch_dim, dtype=_ACCUMULATOR[delta.dtype])
-    sketch = (kind, input_dim, sketch_dim, seed & _UNSIGNED, nonzeros)
-    _C.rows_project(_int64(index), _unit_stride(delta), *sketch, offset, out, torch.get_num_threads())
+    _C.rows_project(_int64(index), _unit_stride(delta), kind, *_unsigned(*numbers), out, torch.get_num_threads())
     return out
+
+
+def _unsigned(input_dim: int, sketch_dim: int, seed: int, nonzeros: int, offset: int) -> tuple[int, int, int, int, int]:
+    """What the compiled module takes: the schemas' integers are signed."""
+    return input_dim, sketch_dim, seed & _UNSIGNED, nonzeros, offset
 
 
 def _int64(index: Tensor) -> Tensor:

@@ -77,9 +77,7 @@ def dense(gradient: Tensor) -> Tensor:
 
 def one_by_one(problem: Problem, examples: Examples, of: str = "loss") -> dict[str, Tensor]:
     """Gradients {parameter name: [batch, *shape]} by plain differentiation, one example after the other."""
-    result = {
-        name: problem.parameters()[name].new_empty(len(examples), *shape) for name, shape in problem.shapes.items()
-    }
+    result = {name: p.new_empty(len(examples), *p.shape) for name, p in problem.parameters().items()}
     for i, gradients in enumerate(each_alone(problem, examples, of)):
         for name, gradient in gradients.items():
             result[name][i] = gradient

@@ -12,6 +12,7 @@ from torch import nn
 from .._integers import integer
 from ..problem import Problem
 from ..sketch import SJLT, SRHT, Factored, TensorSketch
+from .owners import owners
 
 MatrixSketch = Factored | TensorSketch
 
@@ -135,19 +136,16 @@ def _matrices(problem: Problem) -> tuple[dict[str, tuple[int, int]], dict[str, s
     """(rows, columns) of weights whose gradients are outer products in every layer that owns them; {bias: weight}."""
     model = problem.model
     names = {id(p): name for name, p in model.named_parameters()}
-    owners: dict[str, list[nn.Module]] = {}
-    for module in model.modules():
-        for p in module.parameters(recurse=False):
-            owners.setdefault(names[id(p)], []).append(module)
+    held = owners(problem)
     found, biases = {}, {}
     for name, shape in problem.shapes.items():
-        if len(shape) < 2 or not shape.numel() or not all(map(_of_matrices, owners[name])):
+        modules = [model.get_submodule(owner) for owner in held[name]]
+        if len(shape) < 2 or not shape.numel() or not all(map(_of_matrices, modules)):
             continue
         found[name] = (shape[0], shape[1:].numel())
-        owner = owners[name][0]
-        bias = names.get(id(getattr(owner, "bias", None)))
-        single = isinstance(owner, nn.Linear) and len(owners[name]) == 1 and names.get(id(owner.weight)) == name
-        if single and bias in problem.shapes and len(owners[bias]) == 1:
+        bias = names.get(id(getattr(modules[0], "bias", None)))
+        single = isinstance(modules[0], nn.Linear) and list(held[name].values()) == ["weight"]
+        if single and bias in problem.shapes and len(held[bias]) == 1:
             biases[bias] = name
             found[name] = (shape[0], shape[1] + 1)
     return found, biases

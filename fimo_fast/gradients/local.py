@@ -40,7 +40,7 @@ def _give(call: Call, differentiate: Any) -> Pieces:
     with torch.autocast(device, dtype, enabled), transformable():
         gradients = differentiate(_Replay(call))
     for leaf, gradient in gradients.items():
-        yield leaf, Dense(gradient.reshape(len(gradient), gradient[0].numel()))
+        yield leaf, Dense.of(gradient)
 
 
 class _Replay:

@@ -13,6 +13,7 @@ from .._trees import Tree
 from ..data import Data, Examples, Stream, stream
 from ..problem import Problem
 from ..progress import Plan, track
+from ..reference import accumulator
 from ..sketch import Composition, VectorSketch
 from .functional import check_finite
 from .layer_sketch import LayerSketch
@@ -179,7 +180,7 @@ def per_example_gradients(problem: Problem, inputs: Tree, targets: Tree, of: str
     """
     examples = Examples(inputs, targets)
     if len(examples) == 0:
-        dtype = torch.promote_types(problem.dtype, torch.float32)
+        dtype = accumulator(problem.dtype)
         return {name: p.new_zeros(p.shape, dtype=dtype)[None][:0] for name, p in problem.parameters().items()}
     return formed(problem, examples, of)
 

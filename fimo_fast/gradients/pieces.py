@@ -11,10 +11,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv1d_weight, conv2d_weight, conv3d_weight
+
+from ..reference import accumulator
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Outer:
 
     def formed(self) -> Tensor:
         """The entries, [batch, m n]."""
-        dtype = torch.promote_types(self.a.dtype, torch.float32)
+        dtype = accumulator(self.a.dtype)
         return (self.delta.to(dtype).mT @ self.a.to(dtype)).flatten(1)
 
 
@@ -79,7 +80,7 @@ class Rows:
     def formed(self) -> Tensor:
         """The entries, [batch, rows d]."""
         batch, _, d = self.delta.shape
-        dtype = torch.promote_types(self.delta.dtype, torch.float32)
+        dtype = accumulator(self.delta.dtype)
         table = self.delta.new_zeros(batch, self.rows, d, dtype=dtype)
         return table.scatter_add_(1, self.index[..., None].expand_as(self.delta), self.delta.to(dtype)).flatten(1)
 
@@ -102,6 +103,11 @@ class Dense:
     def width(self) -> int:
         """How many entries."""
         return self.value.shape[-1]
+
+    @classmethod
+    def of(cls, gradient: Tensor) -> Dense:
+        """Of a formed gradient [batch, *shape]."""
+        return cls(gradient.reshape(len(gradient), gradient[0].numel()))
 
     def __len__(self) -> int:
         return len(self.value)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..reference import accumulator
 from .layout import Layout
 
 _TOLERANCE = 1 / 8  # of a step between weights
@@ -32,7 +33,7 @@ class Placement:
     def __init__(self, batch: int, like: Tensor) -> None:
         self.batch = batch
         self._steps = -(-batch // _EXPONENTS)
-        number = torch.arange(batch, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))
+        number = torch.arange(batch, device=like.device, dtype=accumulator(like.dtype))
         self.weights = (number * 7 % _EXPONENTS - _EXPONENTS // 2).exp2() * (1 + (number // _EXPONENTS) / self._steps)
         self.weighing = True
         self._weighed: dict[tuple[str, int], list[Tensor | None]] = {}
@@ -59,7 +60,7 @@ def _by_row(place: Layout | None, delta: Tensor | None, batch: int) -> Tensor | 
     if place is None or delta is None or not delta.numel() or (place.axis is None and not place.single):
         return None
     delta = place.batch_first(delta, batch)
-    delta = delta.to(torch.promote_types(delta.dtype, torch.float32))
+    delta = delta.to(accumulator(delta.dtype))
     if delta.dim() < 3:
         return delta.reshape(batch, -1)
     mixture = torch.arange(1, delta.shape[-1] + 1, device=delta.device, dtype=delta.dtype).cos()

@@ -25,6 +25,7 @@ from . import local, rules
 from .capture import Site, UnlikeTrial, as_captured, capture
 from .functional import each_alone, vectorised
 from .layout import SIZES, CallLayout, Observer, by_example, layouts
+from .owners import owners
 from .pieces import Dense, Piece
 from .probe import combination, distinct, equal
 from .rules import Call, Pieces
@@ -128,13 +129,7 @@ class _Trial:
         self.exact = list(each_alone(problem, few, "output")) if keep else None
         self.calls = self._observe()
         self.modules = dict(problem.model.named_modules())
-        names = {id(p): name for name, p in problem.model.named_parameters()}
-        # {parameter: {owner: name in the owner}}; tied parameters have several owners.
-        self.owners: dict[str, dict[str, str]] = defaultdict(dict)
-        for module_name, module in self.modules.items():
-            for leaf, p in module._parameters.items():
-                if p is not None and names[id(p)] in problem.shapes:
-                    self.owners[names[id(p)]][module_name] = leaf
+        self.owners = owners(problem)
 
     def plan(self) -> Plan:
         """The cheapest way of each parameter that reproduces its gradient."""
@@ -255,9 +250,7 @@ class _Trial:
             got = vectorised(self.problem.restricted(rest), self.few, "output")
         except RuntimeError:
             return False
-        return self._right(
-            {name: [Dense(got[name].reshape(len(self.few), got[name][0].numel()))] for name in rest}
-        ) == set(rest)
+        return self._right({name: [Dense.of(got[name])] for name in rest}) == set(rest)
 
 
 def _guarded(site: Site, failed: set[str]) -> Callable[[Call], Pieces]:
@@ -266,7 +259,7 @@ def _guarded(site: Site, failed: set[str]) -> Callable[[Call], Pieces]:
     def give(call: Call) -> Pieces:
         try:
             pieces = list(site.give(call))
-        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError, NotImplementedError):
+        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError):
             failed.update(site.parameters.values())
             return
         yield from pieces

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from ..reference import accumulator
 from .pieces import Convolved, Dense, Outer, Piece, Rows
 
 # Bytes of what is formed at a time.
@@ -147,7 +148,7 @@ def _each(count: int) -> Iterator[slice]:
 
 
 def _wide(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    return tensor.to(accumulator(tensor.dtype))
 
 
 def _of_one_type(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import ops
 from ..problem import Problem
+from ..reference import accumulator
 from ..sketch import Composition, Factored, VectorSketch
 from .layer_sketch import LayerSketch, MatrixSketch
 from .pieces import Convolved, Dense, Outer, Piece, Rows
@@ -42,12 +43,14 @@ class Sketches:
                 f"sketch: expected input_dim {problem.numel} like the problem's parameters, got {sketch.input_dim}"
             )
         self.sketch = sketch
+        biases = sketch.biases if isinstance(sketch, LayerSketch) else {}
+        self._biases = {weight: bias for bias, weight in biases.items()}
         self._offsets: dict[str, int] = {}
         at = 0
         for name, shape in problem.shapes.items():
             self._offsets[name] = at
             at += shape.numel()
-        self._dtype = torch.promote_types(problem.dtype, torch.float32)
+        self._dtype = accumulator(problem.dtype)
         self._device = problem.device
 
     def empty(self, batch: int) -> Tensor:
@@ -64,8 +67,7 @@ class Sketches:
         own, out = self.sketch.sketches[name], out[:, self.sketch.part(name)]
         if isinstance(own, VectorSketch):
             return _add_vector(piece, own, piece.start, out)
-        bias = next((bias for bias, weight in self.sketch.biases.items() if weight == name), None)
-        return _add_matrix(piece, own, bias, out)
+        return _add_matrix(piece, own, self._biases.get(name), out)
 
     def _add_bias(self, sketch: LayerSketch, name: str, piece: Piece, out: Tensor) -> None:
         """The last column of the weight with it, unless the weight's piece had it already."""
@@ -129,7 +131,7 @@ def _sides(sketch: MatrixSketch) -> tuple[int, int]:
 def _in_type_of(out: Tensor, piece: Piece) -> Piece:
     """A piece whose sketches are of out's type: modules may compute in another than the model's."""
     part = piece.value if isinstance(piece, Dense) else piece.delta
-    if torch.promote_types(part.dtype, torch.float32) == out.dtype:
+    if accumulator(part.dtype) == out.dtype:
         return piece
     if isinstance(piece, Outer):
         return Outer(piece.a.to(out.dtype), piece.delta.to(out.dtype), piece.start, piece.partner)

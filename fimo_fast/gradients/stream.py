@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data import Examples
 from ..problem import Problem
+from ..reference import accumulator
 from .capture import Receive, Site, UnlikeTrial, capture
 from .functional import one_by_one, vectorised
 from .pieces import Dense, Outer, Piece, Rows
@@ -46,7 +47,7 @@ class GradientStream:
         self.batch_size = max(1, min(_MOST, _WORKSPACE // max(1, plan.activations * problem.dtype.itemsize)))
         self._sites = plan.sites
         self._verify = plan.verify
-        self._rest = plan.rest
+        self._rest = problem.restricted(plan.rest) if plan.rest else None
         self._differentiate = vectorised if plan.vectorised else one_by_one
 
     def __call__(self, batch: Examples, receive: Receive, tokens: int | None = None) -> None:
@@ -67,11 +68,11 @@ class GradientStream:
         if len(batch) == 0:
             return
         unlike = self._captured(batch, receive, tokens)
-        for names, differentiate in ((self._rest, self._differentiate), (unlike, one_by_one)):
-            if names:
-                gradients = differentiate(self.problem.restricted(names), batch, self.of)
-                for name, gradient in gradients.items():
-                    receive(name, Dense(gradient.reshape(len(batch), gradient[0].numel())))
+        others = self.problem.restricted(unlike) if unlike else None
+        for problem, differentiate in ((self._rest, self._differentiate), (others, one_by_one)):
+            if problem:
+                for name, gradient in differentiate(problem, batch, self.of).items():
+                    receive(name, Dense.of(gradient))
 
     def _captured(self, batch: Examples, receive: Receive, tokens: int | None) -> list[str]:
         """Captures what it can; returns the parameters of modules that this batch uses unlike the first examples."""
@@ -95,7 +96,7 @@ class GradientStream:
 
     def zeros(self, *shape: int) -> Tensor:
         """Zeros of the type and on the device of results."""
-        dtype = torch.promote_types(self.problem.dtype, torch.float32)
+        dtype = accumulator(self.problem.dtype)
         return torch.zeros(shape, dtype=dtype, device=self.problem.device)
 
     def collect(self, batch: Examples) -> dict[str, list[Piece]]:
