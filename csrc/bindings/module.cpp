@@ -3,7 +3,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -11,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "bindings/sketch_args.h"
 #include "bindings/tensor_view.h"
 #include "fimo_fast/build_info.h"
 #include "fimo_fast/outer.h"
@@ -36,15 +36,6 @@ int checked_threads(int num_threads) {
   return num_threads;
 }
 
-SketchKind sketch_kind(const std::string& kind) {
-  if (kind == "rademacher") return SketchKind::kRademacher;
-  if (kind == "gaussian") return SketchKind::kGaussian;
-  if (kind == "sjlt") return SketchKind::kSjlt;
-  if (kind == "srht") return SketchKind::kSrht;
-  if (kind == "mask") return SketchKind::kMask;
-  throw py::value_error("kind: expected rademacher, gaussian, sjlt, srht or mask, got '" + kind + "'");
-}
-
 void project(py::handle grads, const std::string& kind, std::int64_t input_dim, std::int64_t sketch_dim, std::uint64_t seed,
              std::int64_t nonzeros, std::int64_t offset, py::handle out, int num_threads) {
   const TensorArg grads_arg(grads, "grads", 2), out_arg(out, "out", 2, TensorArg::kWrite);
@@ -60,54 +51,6 @@ void project(py::handle grads, const std::string& kind, std::int64_t input_dim, 
   count_call(kProject);
 }
 
-/// Reads the flat form of a sketch, see fimo_fast/_sketch_args.py.
-class SketchArgs {
- public:
-  SketchArgs(const std::string& kinds, const std::vector<std::int64_t>& numbers) : kinds_(kinds), numbers_(numbers) { next(); }
-
-  bool done() const { return kind_.empty(); }
-
-  OuterSketch outer() {
-    if (kind_ == "factored") {
-      next();
-      const Sketch of_a = vector();
-      return FactoredSketch{of_a, vector()};
-    }
-    if (kind_ == "tensorsketch") {
-      next();
-      const std::int64_t* number = four();
-      return TensorSketch{number[0], number[1], number[2], static_cast<std::uint64_t>(number[3])};
-    }
-    return vector();
-  }
-
-  Sketch vector() {
-    if (done()) throw py::value_error("kinds: expected another sketch at the end of '" + kinds_ + "'");
-    const SketchKind kind = sketch_kind(kind_);
-    next();
-    const std::int64_t* number = four();
-    return {kind, number[0], number[1], static_cast<std::uint64_t>(number[2]), number[3]};
-  }
-
- private:
-  void next() {
-    const std::size_t end = std::min(kinds_.find(' ', at_), kinds_.size());
-    kind_ = kinds_.substr(at_, end - at_);
-    at_ = std::min(end + 1, kinds_.size());
-  }
-  const std::int64_t* four() {
-    if (numbers_.size() - used_ < 4) throw py::value_error("numbers: expected four for each sketch of '" + kinds_ + "'");
-    used_ += 4;
-    return numbers_.data() + used_ - 4;
-  }
-
-  const std::string& kinds_;
-  std::string kind_;    // the next one; empty at the end
-  std::size_t at_ = 0;  // of the one after it
-  const std::vector<std::int64_t>& numbers_;
-  std::size_t used_ = 0;
-};
-
 void outer_project(py::handle a, py::handle delta, const std::string& kinds, const std::vector<std::int64_t>& numbers,
                    std::optional<std::int64_t> offset, py::handle out, int num_threads) {
   const TensorArg a_arg(a, "a", {2, 3}), delta_arg(delta, "delta", a_arg.ndim()), out_arg(out, "out", 2, TensorArg::kWrite);
@@ -115,8 +58,7 @@ void outer_project(py::handle a, py::handle delta, const std::string& kinds, con
   out_arg.must_not_overlap(delta_arg);
   SketchArgs args(kinds, numbers);
   const OuterSketch sketch = args.outer();
-  std::vector<Sketch> then;
-  while (!args.done()) then.push_back(args.vector());
+  const std::vector<Sketch> then = args.rest();
   const ConstTensor3View a_view = a_arg.tensor3(), delta_view = delta_arg.tensor3();
   const MatrixView out_view = out_arg.output();
   checked_threads(num_threads);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "checks.h"
 #include "dispatch.h"
 #include "fimo_fast/parallel.h"
 #include "outer_tile.h"
@@ -159,12 +160,7 @@ bool outer_dot_materialises(std::int64_t batch, std::int64_t tokens, std::int64_
 
 void outer_dot(const ConstTensor3View& a, const ConstTensor3View& delta, const ConstTensor3View& a2,
                const ConstTensor3View& delta2, const MatrixView& out, int num_threads) {
-  check_factors(a, delta, "a", "delta");
-  check_factors(a2, delta2, "a2", "delta2");
-  require(a2.dtype == a.dtype, "a2: expected ", dtype_name(a.dtype), " like a, got ", dtype_name(a2.dtype));
-  require(a2.dim == a.dim, "a2: expected last dimension ", a.dim, " like a, got ", a2.dim);
-  require(delta2.dim == delta.dim, "delta2: expected last dimension ", delta.dim, " like delta, got ", delta2.dim);
-  check_out(out, a.batch, a2.batch, a.dtype);
+  check_outer_dot(a, delta, a2, delta2, out);
   if (a.batch == 0 || a2.batch == 0) return;
   if (a.tokens == 0 || a2.tokens == 0 || a.dim == 0 || delta.dim == 0) {  // empty sums
     for (std::int64_t i = 0; i < out.rows; ++i) {
@@ -185,8 +181,7 @@ void outer_dot(const ConstTensor3View& a, const ConstTensor3View& delta, const C
 }
 
 void outer_norm2(const ConstTensor3View& a, const ConstTensor3View& delta, const MatrixView& out, int num_threads) {
-  check_factors(a, delta, "a", "delta");
-  check_out(out, a.batch, 1, a.dtype);
+  check_outer_norm2(a, delta, out);
   if (a.batch == 0) return;
   const Kernels& table = kernels();
   Workspace copies[2];

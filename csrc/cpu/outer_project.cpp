@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "checks.h"
 #include "dispatch.h"
 #include "fimo_fast/parallel.h"
 #include "mask.h"
@@ -20,53 +21,10 @@ namespace {
 constexpr std::int64_t kTileBytes = std::int64_t{8} << 20;     // of gradients, formed at a time
 constexpr std::int64_t kBetweenBytes = std::int64_t{4} << 20;  // of a sketch that another one follows
 constexpr std::int64_t kMaxTileBytes = std::int64_t{64} << 20;
-constexpr std::int64_t kMaxMaskDim = std::int64_t{1} << 32;  // positions are held in 32 bits
 
 /// Rows that fit `bytes`, or a few lanes full of them, or one.
 std::int64_t rows_at_once(std::int64_t row_bytes, std::int64_t bytes) {
   return larger(larger(1, smaller(16, kMaxTileBytes / row_bytes)), bytes / row_bytes);
-}
-
-std::int64_t sketch_dim(const OuterSketch& sketch) {
-  if (const auto* factored = std::get_if<FactoredSketch>(&sketch)) return factored->a.sketch_dim * factored->delta.sketch_dim;
-  if (const auto* tensor = std::get_if<TensorSketch>(&sketch)) return tensor->sketch_dim;
-  return std::get<Sketch>(sketch).sketch_dim;
-}
-
-void check_dim(const char* name, std::int64_t expected, const char* like, std::int64_t got) {
-  require(got == expected, "sketch: expected ", name, " ", expected, " (", like, "), got ", got);
-}
-
-void check(const OuterSketch& sketch, std::int64_t n, std::int64_t m, std::optional<std::int64_t> offset) {
-  require(!offset || std::holds_alternative<Sketch>(sketch),
-          "offset: expected none for a sketch of the factors, which has no columns for a slice of a longer vector");
-  if (const auto* factored = std::get_if<FactoredSketch>(&sketch)) {
-    validate(factored->a);
-    validate(factored->delta);
-    check_dim("a.input_dim", n, "the last dimension of a", factored->a.input_dim);
-    check_dim("delta.input_dim", m, "the last dimension of delta", factored->delta.input_dim);
-    require(sketch_dim(sketch) <= kMaxSketchDim, "sketch: expected a.sketch_dim * delta.sketch_dim up to 2^30, got ",
-            factored->a.sketch_dim, " * ", factored->delta.sketch_dim);
-  } else if (const auto* tensor = std::get_if<TensorSketch>(&sketch)) {
-    const std::int64_t k = tensor->sketch_dim;
-    require(k >= 1 && k <= kMaxSketchDim && (k & (k - 1)) == 0, "sketch_dim: expected a power of two up to 2^30, got ", k);
-    check_dim("a_dim", n, "the last dimension of a", tensor->a_dim);
-    check_dim("delta_dim", m, "the last dimension of delta", tensor->delta_dim);
-  } else {
-    const Sketch& vector = std::get<Sketch>(sketch);
-    validate(vector);
-    // Not n * m, which may overflow.
-    if (offset) {
-      check_offset(*offset, vector.input_dim);
-      require(n == 0 || m <= (vector.input_dim - *offset) / n, "sketch: expected input_dim of at least offset + ", m, " * ", n,
-              " (the last dimensions of delta and a), got ", vector.input_dim, " and offset ", *offset);
-    } else {
-      require(n > 0 && vector.input_dim % n == 0 && vector.input_dim / n == m, "sketch: expected input_dim ", m, " * ", n,
-              " (the last dimensions of delta and a), got ", vector.input_dim);
-    }
-    require(vector.kind != SketchKind::kMask || (n <= kMaxMaskDim && m <= kMaxMaskDim),
-            "sketch: expected last dimensions up to 2^32 for a mask, got ", n, " and ", m);
-  }
 }
 
 /// The outputs of a mask whose coordinates lie in [begin, end); consecutive, since strata are.
@@ -222,16 +180,12 @@ ConstTensor3View some_examples(const ConstTensor3View& x, Range examples) {
 
 void outer_project(const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch,
                    const std::vector<Sketch>& then, std::optional<std::int64_t> slice, const MatrixView& out, int num_threads) {
-  check_factors(a, delta, "a", "delta");
-  check(sketch, a.dim, delta.dim, slice);
+  check_outer_project(a, delta, sketch, then, slice, out);
   std::int64_t k = sketch_dim(sketch), widest = 0;
   for (const Sketch& next : then) {
-    validate(next);
-    require(next.input_dim == k, "then: expected input_dim ", k, " like the sketch before it, got ", next.input_dim);
     widest = larger(widest, k);
     k = next.sketch_dim;
   }
-  check_out(out, a.batch, k, a.dtype);
   const DType acc = out.dtype;
   if (a.batch == 0 || a.tokens == 0 || a.dim == 0 || delta.dim == 0) return;
   const std::int64_t offset = slice.value_or(0);

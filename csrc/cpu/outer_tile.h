@@ -14,14 +14,6 @@ constexpr std::int64_t kTileRows = 144;  // tokens; a multiple of every kGramRow
 constexpr std::int64_t kTileCols = 128;
 constexpr std::int64_t kMaxPackedBytes = std::int64_t{4} << 20;
 
-inline void check_factors(const ConstTensor3View& a, const ConstTensor3View& delta, const char* a_name,
-                          const char* delta_name) {
-  require(delta.dtype == a.dtype, delta_name, ": expected ", dtype_name(a.dtype), " like ", a_name, ", got ",
-          dtype_name(delta.dtype));
-  require(delta.batch == a.batch && delta.tokens == a.tokens, delta_name, ": expected shape [", a.batch, ", ", a.tokens,
-          ", *] like ", a_name, ", got [", delta.batch, ", ", delta.tokens, ", ", delta.dim, "]");
-}
-
 /// One factor of all examples as a matrix [batch * tokens, dim] with one row stride.
 struct Factor {
   const void* data;

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <vector>
 
+#include "checks.h"
 #include "dispatch.h"
 #include "fimo_fast/parallel.h"
 #include "fimo_fast/sketch.h"
@@ -210,30 +211,8 @@ void project_srht(const ConstMatrixView& grads, const Sketch& sketch, std::int64
 
 }  // namespace
 
-void validate(const Sketch& sketch) {
-  require(sketch.input_dim >= 1 && sketch.input_dim <= kMaxInputDim, "input_dim: expected 1 to 2^48, got ", sketch.input_dim);
-  require(sketch.sketch_dim >= 1 && sketch.sketch_dim <= kMaxSketchDim, "sketch_dim: expected 1 to 2^30, got ",
-          sketch.sketch_dim);
-  require(sketch.kind != SketchKind::kMask || sketch.sketch_dim <= sketch.input_dim,
-          "sketch_dim: expected at most input_dim = ", sketch.input_dim, " for a mask, got ", sketch.sketch_dim);
-  if (sketch.kind == SketchKind::kSjlt) {
-    const std::int64_t most = smaller(sketch.sketch_dim, kMaxNonzeros);
-    require(sketch.nonzeros >= 1 && sketch.nonzeros <= most, "nonzeros: expected 1 to ", most, " (at most sketch_dim), got ",
-            sketch.nonzeros);
-  } else {
-    require(sketch.nonzeros == 0, "nonzeros: expected 0 for a sketch that is not an SJLT, got ", sketch.nonzeros);
-  }
-}
-
 void project(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out, int num_threads) {
-  validate(sketch);
-  check_offset(offset, sketch.input_dim);
-  require(grads.cols <= sketch.input_dim - offset, "grads: expected at most input_dim - offset = ", sketch.input_dim - offset,
-          " columns, got ", grads.cols);
-  require(out.rows == grads.rows && out.cols == sketch.sketch_dim, "out: expected shape [", grads.rows, ", ", sketch.sketch_dim,
-          "], got [", out.rows, ", ", out.cols, "]");
-  require(out.dtype == accumulator_dtype(grads.dtype), "out: expected ", dtype_name(accumulator_dtype(grads.dtype)), " for ",
-          dtype_name(grads.dtype), " grads, got ", dtype_name(out.dtype));
+  check_project(grads, sketch, offset, out);
   if (grads.rows == 0 || grads.cols == 0) return;
   const bool dense = sketch.kind == SketchKind::kRademacher || sketch.kind == SketchKind::kGaussian;
   const double each = dense ? static_cast<double>(sketch.sketch_dim) / 16 : sketch.kind == SketchKind::kMask ? 0.1 : 1.0;

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "checks.h"
 #include "dispatch.h"
 #include "fimo_fast/parallel.h"
 #include "mask.h"
@@ -19,12 +20,7 @@ namespace {
 
 void check(const ConstIndexView& index, const ConstTensor3View& delta, const Sketch& sketch, std::int64_t offset,
            const MatrixView& out) {
-  validate(sketch);
-  check_offset(offset, sketch.input_dim);
-  require(delta.dtype != DType::kInt8, "delta: expected float32, float64, bfloat16 or float16, got int8");
-  require(index.batch == delta.batch && index.tokens == delta.tokens, "index: expected shape [", delta.batch, ", ",
-          delta.tokens, "] like delta, got [", index.batch, ", ", index.tokens, "]");
-  check_out(out, delta.batch, sketch.sketch_dim, delta.dtype);
+  check_rows_project(index, delta, sketch, offset, out);
   // Any number of rows that have no numbers.
   const std::int64_t rows = delta.dim ? (sketch.input_dim - offset) / delta.dim : INT64_MAX;
   for (std::int64_t b = 0; b < index.batch; ++b) {

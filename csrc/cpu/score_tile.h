@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "checks.h"
 #include "dispatch.h"
 #include "fimo_fast/parallel.h"
 #include "fimo_fast/score.h"
@@ -31,17 +32,6 @@ struct ScoreSide {
     return result;
   }
 };
-
-inline void check_score_inputs(const ConstMatrixView& queries, const ConstMatrixView& features, const RowScales& scales) {
-  require(features.dtype == queries.dtype, "features: expected ", dtype_name(queries.dtype), " like queries, got ",
-          dtype_name(features.dtype));
-  require(features.cols == queries.cols, "features: expected ", queries.cols, " columns like queries, got ", features.cols);
-  const bool scaled = queries.dtype == DType::kInt8;
-  require((scales.queries != nullptr) == scaled || queries.rows == 0, "query_scales: expected ", scaled ? "one a row" : "none",
-          " for ", dtype_name(queries.dtype), ", got ", scaled ? "none" : "some");
-  require((scales.features != nullptr) == scaled || features.rows == 0, "feature_scales: expected ",
-          scaled ? "one a row" : "none", " for ", dtype_name(queries.dtype), ", got ", scaled ? "none" : "some");
-}
 
 /// out[j, i] = x[i, j], for i < rows, j < cols.
 template <class T>

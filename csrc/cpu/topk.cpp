@@ -80,12 +80,8 @@ void merge(const std::vector<const Lists*>& parts, std::int64_t query, std::int6
 
 void topk(const ConstMatrixView& queries, const ConstMatrixView& features, std::int64_t k, const MatrixView& values,
           std::int64_t* indices, int num_threads, const RowScales& scales) {
-  check_score_inputs(queries, features, scales);
-  require(k >= 1 && k <= features.rows, "k: expected 1 to the number of features = ", features.rows, ", got ", k);
+  check_topk(queries, features, k, values, scales);
   const DType acc = accumulator_dtype(queries.dtype);
-  require(values.rows == queries.rows && values.cols == k, "values: expected shape [", queries.rows, ", ", k, "], got [",
-          values.rows, ", ", values.cols, "]");
-  require(values.dtype == acc, "values: expected ", dtype_name(acc), ", got ", dtype_name(values.dtype));
   if (queries.rows == 0) return;
 
   num_threads = score_threads(queries, features, num_threads);

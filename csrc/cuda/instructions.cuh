@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The few instructions that need inline PTX, each with a host twin for the emulator.
+///
+/// Fragments are those of the PTX ISA, "Matrix Fragments for mma": with g = lane / 4 and t = lane % 4, of an m16nNkK product,
+/// register i of A holds rows g + 8 (i % 2) and columns from (i / 2) K / 2 + t w, register i of B column g of the n and rows
+/// from i K / 2 + t w, w = the elements of a register; register i of D is row g + 8 (i / 2), column 2 t + i % 2. (8-bit types:
+/// the same with w = 4.)
+#pragma once
+
+#include "cuda/gpu.cuh"
+
+namespace fimo::cuda {
+
+#if defined(FIMO_EMULATE)
+
+/// The product from the fragments of all lanes. Unpack(register, i) is element i of a register.
+template <class Sum, int K, int Width, class Unpack>
+void emulate_mma(const char* name, Sum (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], Unpack) {
+  static_assert(K == 8 * Width, "the shapes with four registers of A and two of B");
+  struct Arguments {
+    Sum* d;
+    const std::uint32_t *a, *b;
+  } arguments{d, a, b};
+  emulator::warp_collective(kAllLanes, name, &arguments, [](void* const lanes[32], unsigned live) {
+    if (live != kAllLanes) emulator::fail("mma with lanes that have exited");
+    Sum A[16][K], B[K][8];
+    for (int lane = 0; lane < 32; ++lane) {
+      const auto& x = *static_cast<const Arguments*>(lanes[lane]);
+      const int g = lane >> 2, t = lane & 3;
+      for (int i = 0; i < 4; ++i) {
+        for (int e = 0; e < Width; ++e) A[g + 8 * (i & 1)][(i >> 1) * (K / 2) + t * Width + e] = Unpack::get(x.a[i], e);
+      }
+      for (int i = 0; i < 2; ++i) {
+        for (int e = 0; e < Width; ++e) B[i * (K / 2) + t * Width + e][g] = Unpack::get(x.b[i], e);
+      }
+    }
+    for (int lane = 0; lane < 32; ++lane) {
+      auto& x = *static_cast<Arguments*>(lanes[lane]);
+      const int g = lane >> 2, t = lane & 3;
+      for (int i = 0; i < 4; ++i) {
+        Sum sum = 0;
+        for (int k = 0; k < K; ++k) sum += A[g + 8 * (i >> 1)][k] * B[k][t * 2 + (i & 1)];
+        x.d[i] += sum;
+      }
+    }
+  });
+}
+
+struct UnpackBf16 {
+  static float get(std::uint32_t r, int i) { return __uint_as_float((r >> (16 * i)) << 16); }
+};
+struct UnpackHalf {
+  static float get(std::uint32_t r, int i) {
+    return __half2float(__ushort_as_half(static_cast<unsigned short>(r >> (16 * i))));
+  }
+};
+/// What the tensor core sees of a float: the low 13 bits do not count.
+struct UnpackTf32 {
+  static float get(std::uint32_t r, int) { return __uint_as_float(r & 0xFFFFE000u); }
+};
+struct UnpackInt8 {
+  static int get(std::uint32_t r, int i) { return static_cast<std::int8_t>(r >> (8 * i)); }
+};
+
+#define FIMO_MMA(Name, Text, Sum, K, Width, Unpack, Constraint)                                 \
+  FIMO_DEVICE void Name(Sum(&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) { \
+    emulate_mma<Sum, K, Width>(Text, d, a, b, Unpack{});                                        \
+  }
+#else
+#define FIMO_MMA(Name, Text, Sum, K, Width, Unpack, Constraint)                                           \
+  FIMO_DEVICE void Name(Sum(&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {           \
+    asm volatile("mma.sync.aligned." Text " {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};\n"         \
+                 : "+" Constraint(d[0]), "+" Constraint(d[1]), "+" Constraint(d[2]), "+" Constraint(d[3]) \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                     \
+  }
+#endif
+
+/// d += a b, 16 x 8 x 16, bfloat16 with float32 sums.
+FIMO_MMA(mma_bf16, "m16n8k16.row.col.f32.bf16.bf16.f32", float, 16, 2, UnpackBf16, "f")
+/// d += a b, 16 x 8 x 16, float16 with float32 sums.
+FIMO_MMA(mma_half, "m16n8k16.row.col.f32.f16.f16.f32", float, 16, 2, UnpackHalf, "f")
+/// d += a b, 16 x 8 x 8, TF32 (floats of which the top 19 bits count) with float32 sums.
+FIMO_MMA(mma_tf32, "m16n8k8.row.col.f32.tf32.tf32.f32", float, 8, 1, UnpackTf32, "f")
+/// d += a b, 16 x 8 x 32, int8 with int32 sums.
+FIMO_MMA(mma_int8, "m16n8k32.row.col.s32.s8.s8.s32", int, 32, 4, UnpackInt8, "r")
+#undef FIMO_MMA
+
+/// sum + the inner product of four int8.
+FIMO_DEVICE int dot_int8(std::uint32_t a, std::uint32_t b, int sum) {
+#if defined(FIMO_EMULATE)
+  for (int i = 0; i < 4; ++i) sum += UnpackInt8::get(a, i) * UnpackInt8::get(b, i);
+  return sum;
+#else
+  return __dp4a(static_cast<int>(a), static_cast<int>(b), sum);
+#endif
+}
+
+/// Starts copying Bytes (4, 8 or 16) from global to shared memory; zeros where `inside` is false. Both sides are aligned to
+/// Bytes.
+template <int Bytes>
+FIMO_DEVICE void copy_async(void* to_shared, const void* from_global, bool inside) {
+  static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16, "cp.async copies 4, 8 or 16 bytes");
+#if defined(FIMO_EMULATE)
+  if (reinterpret_cast<std::uintptr_t>(to_shared) % Bytes ||
+      (inside && reinterpret_cast<std::uintptr_t>(from_global) % Bytes)) {
+    emulator::fail("cp.async: misaligned");
+  }
+  emulator::copy_async(to_shared, from_global, Bytes, inside ? Bytes : 0);
+#else
+  const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(to_shared));
+  if constexpr (Bytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from_global), "r"(inside ? 16 : 0)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;\n" ::"r"(to), "l"(from_global), "n"(Bytes),
+                 "r"(inside ? Bytes : 0)
+                 : "memory");
+  }
+#endif
+}
+
+/// Ends a group of copies of this thread.
+FIMO_DEVICE void copy_async_commit() {
+#if defined(FIMO_EMULATE)
+  emulator::copy_async_commit();
+#else
+  asm volatile("cp.async.commit_group;\n" ::: "memory");
+#endif
+}
+
+/// Waits until at most `Pending` of this thread's groups are under way. Other threads' copies need a barrier after it.
+template <int Pending>
+FIMO_DEVICE void copy_async_wait() {
+#if defined(FIMO_EMULATE)
+  emulator::copy_async_wait(Pending);
+#else
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(Pending) : "memory");
+#endif
+}
+
+}  // namespace fimo::cuda

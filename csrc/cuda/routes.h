@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The ways to run an operation that its entry point (<op>.cu) chooses from, after its checks. Sizes are at least 1, types
+/// float32, bfloat16 or float16, results float32.
+#pragma once
+
+#include "cuda/context.h"
+#include "fimo_fast/outer_project.h"
+#include "fimo_fast/score.h"
+#include "fimo_fast/sketch.h"
+
+namespace fimo::cuda {
+
+// out += the sketches of the rows of grads, by the kind of sketch.
+void project_dense(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset,
+                   const MatrixView& out);
+void project_sjlt(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset,
+                  const MatrixView& out);
+void project_srht(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset,
+                  const MatrixView& out);
+void project_mask(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset,
+                  const MatrixView& out);
+
+/// The one of them that `sketch` asks for (project.cu).
+void project_vectors(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset,
+                     const MatrixView& out);
+
+/// out[b, c] += parts[0][b][c] + parts[1][b][c] + ..., added in this order; parts: [count, out.rows, out.cols] (parts.cu).
+void add_parts(Context& context, const float* parts, std::int64_t count, const MatrixView& out);
+
+/// out[q, n] (+)= <queries[q], features[n]>: the matrix product behind scores and formed gradients (scores.cu).
+void inner_products(Context& context, const ConstMatrixView& queries, const ConstMatrixView& features, const RowScales& scales,
+                    bool accumulate, const MatrixView& out);
+
+/// gradients[b, i * n + j - entries.begin] = sum_t delta[b, t, i] a[b, t, j] for the entries i * n + j in [begin, end) of the
+/// given examples, in rows `stride` apart (form.cu).
+void form_gradients(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, Range examples, Range entries,
+                    float* gradients, std::int64_t stride);
+
+}  // namespace fimo::cuda

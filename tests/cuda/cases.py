@@ -1,0 +1,237 @@
+"""Cases for tests/cuda/runner.cpp: an op's arguments and what reference.py makes of them, as a file.
+
+One file serves every way to run the kernels: the emulator in several schedules, its sanitizer builds,
+translated PTX, and a GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fimo_fast import reference
+from fimo_fast._sketch_args import to_args
+
+POISON = float("nan")  # what storage outside a tensor holds: reading it shows
+_DTYPES = {
+    torch.float32: "float32",
+    torch.bfloat16: "bfloat16",
+    torch.float16: "float16",
+    torch.int8: "int8",
+    torch.int64: "int64",
+}
+
+
+@dataclass
+class Case:
+    """One call.
+
+    Attributes:
+        name: "family/what is special", unique.
+        kernels: prefixes of kernels ("srht_kernel<") that must have run: fast paths are taken, or it fails.
+        not_kernels: prefixes of those that must not.
+    """
+
+    name: str
+    op: str
+    tensors: dict[str, Tensor]
+    expected: dict[str, tuple[Tensor, float]]  # contiguous float64 (or int64), absolute tolerance
+    kinds: str = ""
+    numbers: dict[str, list[int]] = field(default_factory=dict)
+    kernels: tuple[str, ...] = ()
+    not_kernels: tuple[str, ...] = ()
+
+
+def padded(x: Tensor, row_padding: int = 0, lead: int = 0) -> Tensor:
+    """A copy of ``x`` whose rows lie ``row_padding`` elements apart, ``lead`` elements into its storage."""
+    *outer, cols = x.shape
+    stride = cols + row_padding
+    rows = x[..., 0].numel() if cols else 0
+    size = lead + (rows - 1) * stride + cols if rows else lead
+    fill = POISON if x.is_floating_point() else -1
+    storage = torch.full((size,), fill).to(x.dtype)
+    strides = [stride] * (x.ndim - 1) + [1]
+    for d in range(x.ndim - 3, -1, -1):
+        strides[d] = strides[d + 1] * x.shape[d + 1]
+    view = storage.as_strided(x.shape, strides, lead)
+    view.copy_(x)
+    return view
+
+
+def normal(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+    """Normal numbers of ``dtype``."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def _tolerance(exact: Tensor, scale: Tensor | float, relative: float) -> float:
+    return float(relative * max(float(torch.as_tensor(scale).max()), 1e-30)) if exact.numel() else 1.0
+
+
+def project(name: str, grads: Tensor, sketch: Any, offset: int = 0, *, out: Tensor | None = None,
+            relative: float = 2e-6, **more: Any) -> Case:  # fmt: skip
+    """The sketch of ``grads``, added to ``out`` (NaN-free; zeros by default). Tolerance is relative to the rows' norms."""
+    if out is None:
+        out = torch.zeros(len(grads), sketch.sketch_dim)
+    exact = reference.project(grads.double(), sketch, offset, out.double().clone())
+    scale = grads.double().norm(dim=1).max() + out.abs().max() if grads.numel() else 1.0
+    kinds, numbers = to_args(sketch)
+    return Case(name, "project", {"grads": grads, "out": out}, {"out": (exact, _tolerance(exact, scale, relative))}, kinds,
+                {"sketch": numbers, "offset": [offset]}, **more)  # fmt: skip
+
+
+def outer_project(name: str, a: Tensor, delta: Tensor, sketch: Any, offset: int | None = None, *,
+                  out: Tensor | None = None, relative: float = 4e-6, **more: Any) -> Case:  # fmt: skip
+    """a [B, T, n], delta [B, T, m]. Tolerance is relative to sum_t |a_t| |delta_t|."""
+    if out is None:
+        out = torch.zeros(len(a), sketch.sketch_dim)
+    exact = out.double() + reference.outer_project(a.double(), delta.double(), sketch, offset or 0)
+    scale = (a.double().norm(dim=2) * delta.double().norm(dim=2)).sum(1).max() + out.abs().max() if a.numel() else 1.0
+    kinds, numbers = to_args(sketch)
+    given = {"sketch": numbers} | ({} if offset is None else {"offset": [offset]})
+    return Case(name, "outer_project", {"a": a, "delta": delta, "out": out},
+                {"out": (exact, _tolerance(exact, scale, relative))}, kinds, given, **more)  # fmt: skip
+
+
+def rows_project(name: str, index: Tensor, delta: Tensor, sketch: Any, offset: int = 0, *, out: Tensor | None = None,
+                 relative: float = 2e-6, exact: Tensor | None = None, **more: Any) -> Case:  # fmt: skip
+    """index int64 [B, T], delta [B, T, d]. ``exact``: the expected result where reference.py raises."""
+    if out is None:
+        out = torch.zeros(len(delta), sketch.sketch_dim)
+    if exact is None:
+        exact = reference.rows_project(index, delta.double(), sketch, offset, out.double().clone())
+    scale = delta.double().norm(dim=2).sum(1).max() + out.abs().max() if delta.numel() else 1.0
+    kinds, numbers = to_args(sketch)
+    return Case(name, "rows_project", {"index": index, "delta": delta, "out": out},
+                {"out": (exact, _tolerance(exact, scale, relative))}, kinds,
+                {"sketch": numbers, "offset": [offset]}, **more)  # fmt: skip
+
+
+def _sizes(a: Tensor, delta: Tensor) -> Tensor:
+    return (a.double().norm(dim=2) * delta.double().norm(dim=2)).sum(1)
+
+
+def outer_dot(name: str, a: Tensor, delta: Tensor, a2: Tensor, delta2: Tensor, *, relative: float = 4e-6,
+              out: Tensor | None = None, **more: Any) -> Case:  # fmt: skip
+    """a [B, T, n], delta [B, T, m], a2 [B2, T2, n], delta2 [B2, T2, m]; ``out`` only lends its layout."""
+    exact = reference.outer_dot(a.double(), delta.double(), a2.double(), delta2.double())
+    scale = _sizes(a, delta).max() * _sizes(a2, delta2).max() if exact.numel() else 1.0
+    out = torch.full(exact.shape, POISON) if out is None else out
+    return Case(name, "outer_dot", {"a": a, "delta": delta, "a2": a2, "delta2": delta2, "out": out},
+                {"out": (exact, _tolerance(exact, scale, relative))}, **more)  # fmt: skip
+
+
+def outer_norm2(name: str, a: Tensor, delta: Tensor, *, relative: float = 4e-6, **more: Any) -> Case:
+    """a [B, T, n], delta [B, T, m]."""
+    exact = reference.outer_norm2(a.double(), delta.double())
+    scale = _sizes(a, delta).square().max() if exact.numel() else 1.0
+    return Case(name, "outer_norm2", {"a": a, "delta": delta, "out": torch.full(exact.shape, POISON)},
+                {"out": (exact, _tolerance(exact, scale, relative))}, **more)  # fmt: skip
+
+
+def _score_tensors(queries: Tensor, features: Tensor, scales: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
+    tensors = {"queries": queries, "features": features}
+    return tensors if scales is None else tensors | {"query_scales": scales[0], "feature_scales": scales[1]}
+
+
+def _exact_scores(queries: Tensor, features: Tensor, scales: tuple[Tensor, Tensor] | None) -> tuple[Tensor, float]:
+    exact = queries.double() @ features.double().T
+    scale = queries.double().norm(dim=1).max() * features.double().norm(dim=1).max() if exact.numel() else 1.0
+    if scales is not None:
+        exact = exact * scales[0].double()[:, None] * scales[1].double()
+        scale = scale * float(scales[0].max()) * float(scales[1].max())
+    return exact, float(scale)
+
+
+def scores(name: str, queries: Tensor, features: Tensor, scales: tuple[Tensor, Tensor] | None = None, *,
+           relative: float = 2e-6, out: Tensor | None = None, **more: Any) -> Case:  # fmt: skip
+    """queries [M, d], features [N, d]; scales [M], [N] for int8. ``out`` only lends its layout."""
+    exact, scale = _exact_scores(queries, features, scales)
+    out = torch.full(exact.shape, POISON) if out is None else out
+    return Case(name, "scores", _score_tensors(queries, features, scales) | {"out": out},
+                {"out": (exact, _tolerance(exact, scale, relative))}, **more)  # fmt: skip
+
+
+def topk(name: str, queries: Tensor, features: Tensor, k: int, scales: tuple[Tensor, Tensor] | None = None, *,
+         relative: float = 2e-6, **more: Any) -> Case:  # fmt: skip
+    """The indices must be right: give queries and features whose scores differ by more than rounding, or are equal."""
+    exact, scale = _exact_scores(queries, features, scales)
+    values, indices = exact.sort(dim=1, descending=True, stable=True)
+    values, indices = values[:, :k].contiguous(), indices[:, :k].contiguous()
+    shape = (len(queries), k)
+    tensors = _score_tensors(queries, features, scales)
+    return Case(name, "topk", tensors | {"values": torch.full(shape, POISON), "indices": torch.full(shape, -1)},
+                {"values": (values, _tolerance(exact, scale, relative)), "indices": (indices, 0.0)}, "", {"k": [k]},
+                **more)  # fmt: skip
+
+
+# --- Files --------------------------------------------------------------------------------------------
+
+
+def _storage(x: Tensor) -> Tensor:
+    """The elements from the start of the storage to the last one of ``x``."""
+    last = x.storage_offset() + sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True)) if x.numel() else -1
+    return x.as_strided((last + 1,), (1,), 0)
+
+
+def write(cases: Iterable[Case], path: Path) -> None:
+    """Writes what `case.h` reads."""
+    with open(path, "wb") as file:
+        for case in cases:
+            file.write(f"case {case.name} {case.op}\n".encode())
+            if case.kinds:
+                file.write(f"kinds {case.kinds}\n".encode())
+            for key, numbers in case.numbers.items():
+                file.write(f"numbers {key} {' '.join(map(str, numbers))}\n".encode())
+            for key, x in case.tensors.items():
+                storage = _storage(x)
+                words = [key, _DTYPES[x.dtype], x.ndim, *x.shape, *x.stride(), storage.numel(), x.storage_offset()]
+                file.write(f"tensor {' '.join(map(str, words))}\n".encode())
+                file.write(storage.view(torch.uint8).numpy().tobytes() + b"\n")
+            for key, (exact, tolerance) in case.expected.items():
+                file.write(f"expect {key} {tolerance!r}\n".encode())
+                file.write(exact.double().contiguous().numpy().tobytes() + b"\n")
+            file.write(b"end\n")
+
+
+def run(program: Path, file: Path, name: str = "", **environment: str) -> dict[str, dict[str, Any]]:
+    """What the runner says of each case, by name.
+
+    Raises:
+        AssertionError: it ended other than by saying what failed (a sanitizer's report, a crash).
+    """
+    command = [str(program), str(file), *([name] if name else [])]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env={**os.environ, **environment})
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    results = {line.pop("name"): line for line in lines}
+    failed = [f"{name}: {result['problem']}" for name, result in results.items() if result["problem"]]
+    assert done.returncode == (1 if failed else 0), f"{command}\n{failed}\n{done.stdout[-500:]}\n{done.stderr[-6000:]}"
+    return results
+
+
+def problems(cases: Iterable[Case], results: dict[str, dict[str, Any]], kernels: bool = True) -> list[str]:
+    """What is wrong: results, cases that did not run, and (where the runner knows) paths not taken."""
+    found = []
+    for case in cases:
+        result = results.get(case.name)
+        if result is None:
+            found.append(f"{case.name}: did not run")
+            continue
+        if result["problem"]:
+            found.append(f"{case.name}: {result['problem']}")
+        if not kernels:
+            continue
+        for prefix in case.kernels:
+            if not any(kernel.startswith(prefix) for kernel in result["kernels"]):
+                found.append(f"{case.name}: expected a kernel {prefix}..., ran {result['kernels']}")
+        for prefix in case.not_kernels:
+            if any(kernel.startswith(prefix) for kernel in result["kernels"]):
+                found.append(f"{case.name}: expected no kernel {prefix}..., ran {result['kernels']}")
+    return found

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory of the device, as large as asked to the byte: sanitizers see the first access behind it.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+
+#include "cuda/context.h"
+
+namespace fimo::cuda {
+
+class DeviceMemory {
+ public:
+  explicit DeviceMemory(std::size_t bytes) : bytes_(bytes) {
+#if defined(FIMO_EMULATE)
+    data_ = std::malloc(bytes ? bytes : 1);
+#else
+    check(cudaMalloc(&data_, bytes ? bytes : 1), "cudaMalloc");
+#endif
+  }
+  ~DeviceMemory() {
+#if defined(FIMO_EMULATE)
+    std::free(data_);
+#else
+    cudaFree(data_);
+#endif
+  }
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+
+  void* get() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
+
+  void put(const void* from) {
+#if defined(FIMO_EMULATE)
+    std::memcpy(data_, from, bytes_);
+#else
+    check(cudaMemcpy(data_, from, bytes_, cudaMemcpyHostToDevice), "cudaMemcpy");
+#endif
+  }
+  /// Waits for everything that runs.
+  void copy_to(void* to) const {
+#if defined(FIMO_EMULATE)
+    std::memcpy(to, data_, bytes_);
+#else
+    check(cudaMemcpy(to, data_, bytes_, cudaMemcpyDeviceToHost), "cudaMemcpy");
+#endif
+  }
+  /// NaN in every floating-point type, -1 in every integer.
+  void poison() {
+#if defined(FIMO_EMULATE)
+    std::memset(data_, 0xFF, bytes_);
+#else
+    check(cudaMemset(data_, 0xFF, bytes_), "cudaMemset");
+#endif
+  }
+
+ private:
+  std::size_t bytes_;
+  void* data_ = nullptr;
+};
+
+}  // namespace fimo::cuda
