@@ -77,13 +77,14 @@ def _tolerance(exact: Tensor, scale: Tensor | float, relative: float) -> float:
 
 def project(name: str, grads: Tensor, sketch: Any, offset: int = 0, *, out: Tensor | None = None,
             relative: float = 2e-6, **more: Any) -> Case:  # fmt: skip
-    """The sketch of ``grads``, added to ``out`` (NaN-free; zeros by default). Tolerance is relative to the rows' norms."""
+    """The sketch of ``grads``, added to ``out`` (zeros by default). Tolerance is relative to the norms of rows."""
     if out is None:
         out = torch.zeros(len(grads), sketch.sketch_dim)
     exact = reference.project(grads.double(), sketch, offset, out.double().clone())
     scale = grads.double().norm(dim=1).max() + out.abs().max() if grads.numel() else 1.0
     kinds, numbers = to_args(sketch)
-    return Case(name, "project", {"grads": grads, "out": out}, {"out": (exact, _tolerance(exact, scale, relative))}, kinds,
+    return Case(name, "project", {"grads": grads, "out": out},
+                {"out": (exact, _tolerance(exact, scale, relative))}, kinds,
                 {"sketch": numbers, "offset": [offset]}, **more)  # fmt: skip
 
 
