@@ -35,7 +35,7 @@ class CudaKernels(Kernels):
         self.max_topk: int = module.cuda_max_topk
 
     def topk(self, queries: Tensor, features: Tensor, k: int, *scales: Tensor | None) -> tuple[Tensor, Tensor]:
-        """As `Kernels.topk`; scores are sorted by torch, of some queries at a time, where a list fits no multiprocessor."""
+        """As `Kernels.topk`; where lists fit no multiprocessor, torch sorts the scores of some queries at a time."""
         if k <= self.max_topk:
             return super().topk(queries, features, k, *scales)
         query_scales, feature_scales = scales or (None, None)
