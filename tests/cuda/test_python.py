@@ -4,9 +4,10 @@ import importlib.util
 import sys
 import warnings
 
+import pybind11
 import pytest
 import torch
-from emulated import build_module
+from runners import build, missing
 
 import fimo_fast as ff
 from fimo_fast import _torch_cpu, _torch_cuda, ops, reference
@@ -32,7 +33,15 @@ def kind(sketch):
 
 @pytest.fixture(scope="session")
 def module(request):
-    path = build_module(request.config)
+    if reason := missing("plain"):
+        pytest.skip(reason)
+    options = (
+        "-DFIMO_MODULE=ON",
+        f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+        f"-DPython_EXECUTABLE={sys.executable}",
+    )
+    folder = build(request.config.cache.mkdir("cuda-plain"), "plain", *options)
+    (path,) = folder.glob("_emulated*.so")
     spec = importlib.util.spec_from_file_location("_emulated", path)
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
@@ -224,7 +233,3 @@ def test_gradients_and_methods(problem, calls, request):
             measure(), expected[name], rtol=1e-4, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}"
         )
     assert calls().keys() >= {"project", "outer_project", "outer_dot", "outer_norm2"}
-
-
-if not sys.platform.startswith("linux"):
-    pytest.skip("the emulator switches stacks as Linux does", allow_module_level=True)
