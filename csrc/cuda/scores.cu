@@ -8,6 +8,8 @@
 namespace fimo::cuda {
 namespace {
 
+/// Of the parts of a product that is cut for speed. Exactness cuts int8 too: that takes 4 bytes a product for every
+/// kMaxInt8Depth of the depth.
 constexpr std::int64_t kMaxPartBytes = std::int64_t{64} << 20;
 constexpr std::int64_t kMultiprocessors = 132;  // of an H100: only speed depends on it
 
@@ -37,27 +39,12 @@ void run_products(Context& context, const TileRows& a, const TileRows& b, std::i
   const std::int64_t part_slices = larger(1, ceil_div(slices, parts));
   parts = larger(1, ceil_div(slices, part_slices));
 
-  // Pieces whose parts fit the workspace.
-  std::int64_t rows = a.rows, cols = b.rows;
-  if (parts > 1 && parts * rows * cols * 4 > kMaxPartBytes) {
-    const std::int64_t fit = kMaxPartBytes / 4 / parts;
-    rows = smaller(rows, larger(1, fit / Tile::kCols / Tile::kRows) * Tile::kRows);
-    cols = smaller(cols, larger(1, fit / rows / Tile::kCols) * Tile::kCols);
-  }
-  Sum* sums = parts > 1 ? context.take<Sum>(parts * rows * cols) : nullptr;
-  for (std::int64_t row = 0; row < a.rows; row += rows) {
-    for (std::int64_t col = 0; col < b.rows; col += cols) {
-      const ProductRange range{row, smaller(row + rows, a.rows), col, smaller(col + cols, b.rows)};
-      const std::int64_t count = range.last_row - range.first_row, count2 = range.last_col - range.first_col;
-      const std::int64_t blocks = ceil_div(count, Tile::kRows) * ceil_div(count2, Tile::kCols) * parts;
-      context.launch(product_kernel<Tile>, {static_cast<unsigned>(blocks), Tile::kThreads, sizeof(typename Tile::Shared)}, a, b,
-                     range, depth_bytes, part_slices * kSliceBytes, parts, sums, out);
-      if (parts == 1) continue;
-      context.launch(finish_product_kernel<Sum>,
-                     {static_cast<unsigned>(ceil_div(count * count2, kFinishThreads)), kFinishThreads}, sums, parts, range,
-                     out);
-    }
-  }
+  Sum* sums = parts > 1 ? context.take<Sum>(parts * a.rows * b.rows) : nullptr;
+  context.launch(product_kernel<Tile>, {static_cast<unsigned>(tiles * parts), Tile::kThreads, sizeof(typename Tile::Shared)}, a,
+                 b, depth_bytes, part_slices * kSliceBytes, parts, sums, out);
+  if (parts == 1) return;
+  context.launch(finish_product_kernel<Sum>, {static_cast<unsigned>(ceil_div(a.rows * b.rows, kFinishThreads)), kFinishThreads},
+                 sums, parts, a.rows, b.rows, out);
 }
 
 template <class Element>
