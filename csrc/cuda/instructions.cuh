@@ -96,6 +96,17 @@ FIMO_DEVICE int dot_int8(std::uint32_t a, std::uint32_t b, int sum) {
 #endif
 }
 
+/// 1 / sqrt(x) of a normal number, within 2 units in the last place.
+FIMO_DEVICE float reciprocal_root(float x) {
+#if defined(FIMO_EMULATE)
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(x)));
+#else
+  float y;
+  asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
+
 /// Starts copying Bytes (4, 8 or 16) from global to shared memory; zeros where `inside` is false. Both sides are aligned to
 /// Bytes.
 template <int Bytes>
