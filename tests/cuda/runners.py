@@ -73,7 +73,7 @@ def _cuda_include() -> Path | None:
     compiler = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
     folders = [Path(compiler).resolve().parents[1], Path("/usr/local/cuda")]
     folders += sorted(Path("/usr/local").glob("cuda-*"), reverse=True)
-    named = os.environ.get("CUDAToolkit_ROOT") or os.environ.get("CUDA_HOME")
+    named = os.environ.get("CUDA_HOME")
     folders = [*([Path(named)] if named else []), *folders]
     inner = ("include", "targets/x86_64-linux/include")
     return next((f / i for f in folders for i in inner if (f / i / "cuda_runtime_api.h").exists()), None)
