@@ -73,7 +73,7 @@ def _cuda_include() -> Path | None:
     compiler = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
     folders = [Path(compiler).resolve().parents[1], Path("/usr/local/cuda")]
     folders += sorted(Path("/usr/local").glob("cuda-*"), reverse=True)
-    named = os.environ.get("CUDA_HOME")
+    named = os.environ.get("CUDAToolkit_ROOT") or os.environ.get("CUDA_HOME")  # noqa: SIM112  (CMake writes it so)
     folders = [*([Path(named)] if named else []), *folders]
     inner = ("include", "targets/x86_64-linux/include")
     return next((f / i for f in folders for i in inner if (f / i / "cuda_runtime_api.h").exists()), None)
@@ -103,13 +103,14 @@ def missing(mode: str) -> str:
     return ""
 
 
-def build(folder: Path, mode: str, root: Path = ROOT, target: str = "all") -> Path:
+def build(folder: Path, mode: str, *options: str, root: Path = ROOT, target: str = "all") -> Path:
     """Configures and builds tests/cuda with the kernels of ``root`` in ``folder``, which it returns.
 
     Raises:
         RuntimeError: something does not compile.
     """
     configure = ["cmake", "-S", FOLDER, "-B", folder, "-G", "Ninja", f"-DFIMO_MODE={mode}", f"-DFIMO_ROOT={root}"]
+    configure += options
     jobs = str(os.cpu_count() or 1)
     for command in (configure, ["cmake", "--build", folder, "-j", jobs, "--target", target]):
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, errors="replace")
