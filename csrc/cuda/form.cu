@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cuda/form.cuh"
+#include "cuda/form_tile.cuh"
 
 #include "cuda/form.h"
 #include "cuda/routes.h"
