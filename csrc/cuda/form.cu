@@ -94,6 +94,7 @@ void form_tiles(Context& context, std::int64_t batch, FormTask<Element> task, bo
   const std::int64_t wanted = smaller(smaller(ceil_div(kWantedBlocks, tiles * batch), task.tokens / kMinPartTokens), fit);
   const std::int64_t part = round_up(ceil_div(task.tokens, larger(1, wanted)), kFormDepth);
   const std::int64_t parts = ceil_div(task.tokens, part);
+  const Context::Scope scope(context);
   float* others = parts > 1 ? context.take<float>((parts - 1) * batch * size) : nullptr;
   if (parts > 1) task.vector_out = task.vector_out && size % 4 == 0;
   for_examples(batch, tiles, [&](std::int64_t b, std::int64_t count) {

@@ -6,7 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from cases import POISON, Case, form_gradients, normal, padded
+from cases import POISON, Case, form_gradients, normal, outer_project, padded
+
+from fimo_fast.sketch import Mask, TensorSketch
 
 FLOAT, BF16, HALF = torch.float32, torch.bfloat16, torch.float16
 DTYPES = {"float32": FLOAT, "bfloat16": BF16, "float16": HALF}
@@ -76,5 +78,47 @@ def _form_cases() -> list[Case]:
     return found
 
 
+def _outer(found: list[Case], what: str, factors: tuple[torch.Tensor, torch.Tensor], sketch: Any, *kernels: str,
+           offset: int | None = None, **more: Any) -> None:  # fmt: skip
+    """A case that adds to numbers, in rows that lie apart."""
+    batch, k = len(factors[0]), sketch.sketch_dim
+    out = padded(normal(batch, k, seed=len(found) + 99), 3, 1)
+    found.append(outer_project(f"outer_project/{what}", *factors, sketch, offset, out=out, kernels=kernels, **more))
+
+
+def _mask_cases() -> list[Case]:
+    found: list[Case] = []
+    for name, dtype in DTYPES.items():
+        _outer(found, f"mask_{name}", _factors(3, 5, 19, 23, dtype, 2, 1), Mask(19 * 23, 60, 7), "outer_mask_kernel<")
+    _outer(found, "mask_one_entry", _factors(2, 1, 1, 1), Mask(1, 1, 7))
+    _outer(found, "mask_one_output", _factors(2, 3, 30, 20), Mask(600, 1, 8))
+    _outer(found, "mask_all_outputs", _factors(2, 2, 18, 16), Mask(288, 288, 9))  # a second block of threads
+    _outer(found, "mask_seed", _factors(1, 1, 40, 30), Mask(1200, 257, 2**64 - 1))
+    _outer(found, "mask_parts", _factors(2, 101, 12, 10), Mask(120, 30, 3), "outer_mask_kernel<", "add_parts_kernel")
+    _outer(found, "mask_parts64", _factors(1, 64, 12, 10), Mask(120, 30, 3), "add_parts_kernel")
+    for offset in (0, 1, 500, 2**33 + 5, 2**47 + 1):
+        sketch = Mask(offset + 900, max(300, min(offset // 7, 4000)), 4)
+        _outer(found, f"mask_offset_{offset}", _factors(2, 2, 30, 20, seed=1), sketch, offset=offset)
+    _outer(found, "mask_slice", _factors(2, 2, 30, 20, seed=1), Mask(5000, 4000, 4), offset=2000)
+    _outer(found, "mask_slice_between", _factors(2, 1, 3, 2, seed=1), Mask(10**6, 50, 4), offset=1000)  # no output
+    return found
+
+
+def _tensor_cases() -> list[Case]:
+    found: list[Case] = []
+    for name, dtype in DTYPES.items():
+        _outer(found, f"tensor_{name}", _factors(3, 3, 37, 50, dtype, 2, 1), TensorSketch(37, 50, 64, 5), "tensor_kernel<")
+        _outer(found, f"tensor_wide_{name}", _factors(2, 2, 21, 30, dtype, 2, 1), TensorSketch(21, 30, 16384, 5),
+               "tensor_rows_kernel<", "tensor_pass_kernel<16>", "tensor_pass_kernel<2>", "tensor_product_kernel")  # fmt: skip
+    for k in (1, 2, 4, 8, 16, 32, 128, 256, 512, 1024, 2048, 4096):
+        _outer(found, f"tensor_k{k}", _factors(2, 2, 20, 33, seed=k), TensorSketch(20, 33, k, 6))
+    for n, m in ((1, 1), (3, 1), (1, 4), (5, 4097), (1030, 2)):
+        _outer(found, f"tensor_{n}x{m}", _factors(1, 1, n, m), TensorSketch(n, m, 256, 2**63 + 7))
+    for tokens in (4, 7, 8, 9, 40):
+        _outer(found, f"tensor_tokens{tokens}", _factors(2, tokens, 10, 12), TensorSketch(10, 12, 32, 1))
+    _outer(found, "tensor_crowded", _factors(1, 2, 900, 700), TensorSketch(900, 700, 4, 1))
+    return found
+
+
 def cases() -> list[Case]:
-    return _form_cases()
+    return _form_cases() + _mask_cases() + _tensor_cases()
