@@ -45,7 +45,7 @@ class Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  /// Uninitialised memory for `count` elements, aligned to 256 bytes; null while measuring. It is given back at the end, or
+  /// Uninitialised memory for `count` elements, aligned to 256 bytes; null while measuring. It is given back at the end, or at
   /// that of a Scope.
   template <class T>
   T* take(std::int64_t count) {

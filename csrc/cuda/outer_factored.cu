@@ -9,8 +9,6 @@
 namespace fimo::cuda {
 namespace {
 
-constexpr std::int64_t kChunkBytes = std::int64_t{64} << 20;
-
 bool evenly_spaced(const ConstTensor3View& x) {
   return x.batch == 1 || x.tokens == 1 || x.batch_stride == x.tokens * x.token_stride;
 }
@@ -50,7 +48,7 @@ void project_factored(Context& context, const ConstTensor3View& a, const ConstTe
   const std::int64_t cols = sketch.a.sketch_dim, rows = sketch.delta.sketch_dim, element = dtype_size(a.dtype);
   const std::int64_t copied = larger(evenly_spaced(a) ? 0 : a.dim, evenly_spaced(delta) ? 0 : delta.dim) * element;
   const std::int64_t token_bytes = 4 * (cols + rows) + copied;
-  const std::int64_t chunk = larger(1, kChunkBytes / token_bytes);
+  const std::int64_t chunk = larger(1, 2 * piece_bytes / token_bytes);
   const std::int64_t at_once = smaller(a.tokens, chunk > 512 ? chunk / 512 * 512 : chunk);
   const std::int64_t group = smaller(a.batch, larger(1, at_once == a.tokens ? chunk / a.tokens : 1));
   for (std::int64_t b = 0; b < a.batch; b += group) {

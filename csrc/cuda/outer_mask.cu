@@ -7,7 +7,6 @@
 namespace fimo::cuda {
 namespace {
 
-constexpr std::int64_t kOutputsAtOnce = std::int64_t{1} << 20;
 constexpr std::int64_t kMaxGrid = (std::int64_t{1} << 31) - 1;
 constexpr std::int64_t kWantedBlocks = 1056;  // eight for each of 132 multiprocessors
 constexpr std::int64_t kMinPartTokens = 32;
@@ -16,34 +15,30 @@ constexpr std::int64_t kMaxPartsBytes = std::int64_t{16} << 20;
 template <class Element>
 void gather(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const MaskPositions& positions,
             const MatrixView& out) {
-  const std::int64_t blocks = ceil_div(out.cols, kOuterMaskThreads), group = smaller(a.batch, kMaxGrid / blocks);
-  const std::int64_t fit = 1 + kMaxPartsBytes / (4 * out.cols * group);
-  const std::int64_t wanted = smaller(smaller(ceil_div(kWantedBlocks, blocks * group), a.tokens / kMinPartTokens), fit);
+  const std::int64_t blocks = ceil_div(out.cols, kOuterMaskThreads);
+  require(blocks <= kMaxGrid / a.batch, "a: expected at most 2^31 blocks of outputs, got ", a.batch, " examples of ", blocks);
+  const std::int64_t fit = 1 + kMaxPartsBytes / (4 * out.cols * a.batch);
+  const std::int64_t wanted = smaller(smaller(ceil_div(kWantedBlocks, blocks * a.batch), a.tokens / kMinPartTokens), fit);
   const std::int64_t part = ceil_div(a.tokens, larger(1, wanted)), parts = ceil_div(a.tokens, part);
   const Context::Scope scope(context);
-  float* others = parts > 1 ? context.take<float>((parts - 1) * group * out.cols) : nullptr;
-  for (std::int64_t b = 0; b < a.batch; b += group) {
-    const Range examples{b, smaller(b + group, a.batch)};
-    const ConstTensor3View some_a = some_examples(a, examples), some_delta = some_examples(delta, examples);
-    const MatrixView target = some_rows(out, examples);
-    const OuterMaskTask<Element> task{static_cast<const Element*>(some_a.data),
-                                      static_cast<const Element*>(some_delta.data),
-                                      a.batch_stride,
-                                      a.token_stride,
-                                      delta.batch_stride,
-                                      delta.token_stride,
-                                      a.tokens,
-                                      part,
-                                      positions,
-                                      out.cols,
-                                      target.rows,
-                                      static_cast<float*>(target.data),
-                                      out.row_stride,
-                                      others};
-    context.launch(outer_mask_kernel<Element>,
-                   {dim3(static_cast<unsigned>(target.rows * blocks), static_cast<unsigned>(parts)), kOuterMaskThreads}, task);
-    if (parts > 1) add_parts(context, others, parts - 1, target);
-  }
+  float* others = parts > 1 ? context.take<float>((parts - 1) * a.batch * out.cols) : nullptr;
+  const OuterMaskTask<Element> task{static_cast<const Element*>(a.data),
+                                    static_cast<const Element*>(delta.data),
+                                    a.batch_stride,
+                                    a.token_stride,
+                                    delta.batch_stride,
+                                    delta.token_stride,
+                                    a.tokens,
+                                    part,
+                                    positions,
+                                    out.cols,
+                                    a.batch,
+                                    static_cast<float*>(out.data),
+                                    out.row_stride,
+                                    others};
+  context.launch(outer_mask_kernel<Element>,
+                 {dim3(static_cast<unsigned>(a.batch * blocks), static_cast<unsigned>(parts)), kOuterMaskThreads}, task);
+  if (parts > 1) add_parts(context, others, parts - 1, out);
 }
 
 }  // namespace
@@ -61,7 +56,7 @@ Range kept_outputs(const Sketch& sketch, std::int64_t begin, std::int64_t end) {
 
 void project_outer_mask(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
                         std::int64_t offset, Range kept, const MatrixView& out) {
-  const std::int64_t most = smaller(kOutputsAtOnce, kept.end - kept.begin);
+  const std::int64_t most = smaller(larger(1, piece_bytes / 12), kept.end - kept.begin);
   const Context::Scope scope(context);
   const MaskPositions positions{context.take<std::uint32_t>(most), context.take<std::uint32_t>(most),
                                 context.take<float>(most)};

@@ -9,9 +9,6 @@
 namespace fimo::cuda {
 namespace {
 
-constexpr std::int64_t kTileBytes = std::int64_t{32} << 20;     // of gradients, formed at a time
-constexpr std::int64_t kBetweenBytes = std::int64_t{32} << 20;  // of a sketch that another one follows
-
 /// L, the length of an SRHT's block.
 std::int64_t block_of(const Sketch& sketch) {
   std::int64_t block = 1;
@@ -27,9 +24,9 @@ void project_formed(Context& context, const ConstTensor3View& a, const ConstTens
   const std::int64_t unit = sketch.kind == SketchKind::kSrht ? larger(32, block_of(sketch)) : 32;
   const std::int64_t lead = offset % unit, most = round_up(lead + size, unit);
   // All examples at once if their tiles can be long: sketching a tile reads and writes its rows of out.
-  const std::int64_t shortest = smaller(most, round_up(larger(16384, 8 * sketch.sketch_dim), unit)), floats = kTileBytes / 4;
-  const std::int64_t group = smaller(a.batch, larger(1, floats / shortest));
-  const std::int64_t longest = larger(unit, larger(floats / group, shortest) / unit * unit);
+  const std::int64_t floats = piece_bytes / 4, wanted = smaller(larger(16384, 8 * sketch.sketch_dim), floats);
+  const std::int64_t group = smaller(a.batch, larger(1, floats / smaller(most, round_up(wanted, unit))));
+  const std::int64_t longest = larger(unit, floats / group / unit * unit);
   const std::int64_t tile = round_up(ceil_div(most, ceil_div(most, longest)), unit);  // of one length, but for the ends
   const std::int64_t stride = round_up(smaller(tile, size), 4);
   const Context::Scope scope(context);
@@ -65,7 +62,7 @@ void project_chain(Context& context, const ConstTensor3View& a, const ConstTenso
                    const std::vector<Sketch>& then, std::int64_t offset, Range reached, const MatrixView& out) {
   std::int64_t widest = 0;
   for (const Sketch& next : then) widest = larger(widest, next.input_dim);
-  const std::int64_t group = smaller(a.batch, larger(1, kBetweenBytes / (4 * widest)));
+  const std::int64_t group = smaller(a.batch, larger(1, piece_bytes / (4 * widest)));
   const Context::Scope scope(context);
   float* between[2] = {context.take<float>(group * widest), then.size() > 1 ? context.take<float>(group * widest) : nullptr};
   for (std::int64_t b = 0; b < a.batch; b += group) {

@@ -8,12 +8,16 @@
 
 namespace fimo::cuda {
 
-/// Workspace: up to 64 MiB, or what one token takes, and what project_vectors needs for it (outer_factored.cu).
+/// Bytes of workspace for a piece of what is too large to keep at once: tiles of formed gradients, sketches of some tokens or
+/// examples. Only tests change it, so that loops over pieces show in small cases.
+inline std::int64_t piece_bytes = std::int64_t{32} << 20;
+
+/// Workspace: up to 2 piece_bytes, or what one token takes, and what project_vectors needs for it (outer_factored.cu).
 void project_factored(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const FactoredSketch& sketch,
                       const MatrixView& out);
 
-/// Workspace: the factors' tables, 4 (k + n + m) bytes or so, and up to 16 MiB; for k beyond what fits shared memory 64 MiB, or
-/// what one token takes (outer_tensor.cu).
+/// Workspace: the factors' tables, 4 (k + n + m) bytes or so, and up to 16 MiB; for k beyond what fits shared memory twice
+/// piece_bytes, or what one token takes (outer_tensor.cu).
 void project_tensor(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const TensorSketch& sketch,
                     const MatrixView& out);
 
@@ -21,7 +25,7 @@ void project_tensor(Context& context, const ConstTensor3View& a, const ConstTens
 Range kept_outputs(const Sketch& sketch, std::int64_t begin, std::int64_t end);
 
 /// `kept` are the outputs that keep an entry of the slice at `offset`, and the columns of `out`. Workspace: 12 bytes an output,
-/// at most 12 MiB, and up to 16 MiB (outer_mask.cu).
+/// at most piece_bytes, and up to 16 MiB (outer_mask.cu).
 void project_outer_mask(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
                         std::int64_t offset, Range kept, const MatrixView& out);
 

@@ -11,7 +11,6 @@ constexpr std::int64_t kMaxDim = (std::int64_t{1} << 31) - 1;  // the sign is a 
 constexpr std::int64_t kWantedBlocks = 528;                    // four for each of 132 multiprocessors
 constexpr std::int64_t kMinPartTokens = 4;
 constexpr std::int64_t kMaxPartsBytes = std::int64_t{16} << 20;
-constexpr std::int64_t kRowsBytes = std::int64_t{48} << 20;
 
 struct Tables {
   TensorTable a, delta;
@@ -71,7 +70,7 @@ void transform(Context& context, float* x, std::int64_t count, int log2_k) {
 template <class Element>
 void in_workspace(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Tables& tables, int log2_k,
                   const MatrixView& out) {
-  const std::int64_t k = out.cols, chunk = larger(1, kRowsBytes / (8 * k)), at_once = smaller(a.tokens, chunk);
+  const std::int64_t k = out.cols, chunk = larger(1, piece_bytes / (8 * k)), at_once = smaller(a.tokens, chunk);
   const std::int64_t group = smaller(a.batch, larger(1, chunk / a.tokens)), row_blocks = ceil_div(k, kTensorThreads);
   const Context::Scope scope(context);
   float *rows_a = context.take<float>(group * at_once * k), *rows_delta = context.take<float>(group * at_once * k);
