@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from cases import Case, normal, padded, project
 
+from fimo_fast import reference
 from fimo_fast.sketch import Mask
 
 
 def cases() -> list[Case]:
     found = []
+    far = int(reference.mask_coordinates(Mask(2**47 + 11, 50, 9))[0][49])
     for dtype, t, cpp in (
         (torch.float32, "f32", "float"),
         (torch.bfloat16, "bf16", "__nv_bfloat16"),
@@ -21,7 +23,7 @@ def cases() -> list[Case]:
             x = padded(normal(rows, cols, dtype=dtype, seed=seed), pad, lead)
             out = padded(normal(rows, k, seed=seed + 1), pad, lead)
             sketch = Mask(input_dim or offset + cols, k, seed)
-            return project(f"mask/{what}-{t}", x, sketch, offset, out=out, relative=3e-6 * (cols / k) ** 0.5,
+            return project(f"mask/{what}-{t}", x, sketch, offset, out=out, relative=1e-6 * sketch.input_dim**0.5 * k**-0.5,
                            kernels=kernels)  # fmt: skip
 
         found += [
@@ -33,7 +35,7 @@ def cases() -> list[Case]:
             case("rows-17", 17, 700, 259, pad=3, lead=1),
             case("slice", 5, 400, 300, offset=301, input_dim=1000, pad=1),
             case("slice-end", 2, 333, 100, offset=667, input_dim=1000),
-            case("far", 2, 3000, 999, offset=2**47 - 1001, input_dim=2**47 + 1999) if False else
-            case("strata", 2, 3000, 7, offset=2**20, input_dim=2**20 + 3000),
+            case("long-strata", 2, 3000, 7, offset=2**20, input_dim=2**20 + 3000),
+            case("far", 3, 1000, 50, offset=far - 300, input_dim=2**47 + 11, seed=9),
         ]
     return found
