@@ -68,6 +68,7 @@ void run_tiles(Context& context, SrhtTask task, const MatrixView& out) {
   const std::int64_t size = static_cast<std::int64_t>(sizeof(Element));
   const auto address = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(task.x));
   task.aligned = (address - task.begin % 16 * size) % 16 == 0 && task.row_stride * size % 16 == 0;
+  require(task.rows < std::int64_t{1} << 31, "grads: expected fewer than 2^31 rows, got ", task.rows);
   const std::int64_t groups = smaller(kMostGroups, task.tiles);
   const std::int64_t most = larger(1, kWorkspace / (4 * task.rows * task.sketch_dim));
   task.parts = parts_of(task.rows, task.tiles, groups, kMultiprocessors * Tile::kBlocksPerSm, most);

@@ -247,8 +247,7 @@ __global__ void __launch_bounds__((SrhtTile<Element, kBits, packed>::kBlockThrea
     }
   }
 
-  // Sums of the groups, and of the blocks that shared a tile.
-  srht_barrier<Tile::kThreads>();
+  // Sums of the groups, and of the blocks that shared a tile. A thread writes where it alone has read.
   srht_write<Phases, typename Phases::Last>(srht_exchange(mine, 0) + srht_slot<Phases>(Phases::Last::base(thread)), sums);
   __syncthreads();
   const int size = 1 << task.log2_block;
