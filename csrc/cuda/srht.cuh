@@ -3,14 +3,15 @@
 /// SRHT with blocks of 32 to 16384 coordinates: out[row] += scale * sum over blocks of ± WHT(± x[row, block]).
 ///
 /// Floor: every element read once from memory, sizeof(Element) bytes; log2(L) additions. Instructions for an element of
-/// float32, L = 2048: 11 additions, 2 for the sign in (shift, flip), 3 for the sign out (shift, factor, multiply-add), 1.3 for
-/// the exchange (vectors of 4 in and out, of 2 behind it), 0.6 to bring it in, 1.3 for its two random bits: about 20, which an
-/// H100 issues in half the time that the memory takes for it. Of 16 bits: four of the stages are 0.25 instructions (a product
-/// with the 16 x 16 Hadamard matrix in tensor cores, exact), the sign in flips two at once: about 16 for half the bytes.
+/// float32, L = 2048: 11 additions, 2 for the sign in (shift, flip), 3 for the sign out (shift, flip, multiply-add), 1.3 for
+/// the exchange (vectors of 4 in and out, of 2 behind it), 0.6 to bring it in, 1.3 for its two random bits: about 21, which an
+/// H100 issues in 60 % of the time that the memory takes for it. Of 16 bits: four of the stages are 0.25 instructions (a
+/// product with the 16 x 16 Hadamard matrix in tensor cores, exact), the sign in flips two at once: about 16 for half the
+/// bytes.
 ///
 /// A group of 2^Bits / 64 threads transforms a tile of 2^Bits coordinates, 64 in the registers of each thread, with one
 /// exchange through shared memory (two for float32 and L > 4096); its sums over tiles stay in registers. One warp is enough for
-/// L <= 2048: no barrier of the block then. The next tile comes by cp.async meanwhile, and its signs are generated: 24 to 96
+/// L <= 2048: no barrier of the block then. The next tile comes by cp.async meanwhile, and its signs are generated: 32 to 96
 /// KiB are on their way to each multiprocessor. Shorter blocks share a tile: stages across them are left out, and their sums
 /// are added at the end. A block of threads has one row and a run of tiles, which its groups take in turn; their sums are added
 /// in shared memory, those of the runs by add_parts.
