@@ -25,7 +25,8 @@ def cases() -> list[Case]:
             x = padded(normal(rows, cols, dtype=dtype, seed=seed), pad, lead)
             out = padded(normal(rows, k, seed=seed + 1), pad, lead)
             sketch = Mask(input_dim or offset + cols, k, seed)
-            return project(f"mask/{what}-{t}", x, sketch, offset, out=out, relative=1e-6 * (sketch.input_dim / k) ** 0.5,
+            name = f"mask/{what}-{t}"
+            return project(name, x, sketch, offset, out=out, relative=1e-6 * (sketch.input_dim / k) ** 0.5,
                            kernels=kernels)  # fmt: skip
 
         found += [
