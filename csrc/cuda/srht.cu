@@ -56,9 +56,9 @@ std::int64_t parts_of(std::int64_t rows, std::int64_t tiles, std::int64_t groups
   return best;
 }
 
-template <class Element, int kBits>
+template <class Element, int kBits, bool kPacked = false>
 void run_tiles(Context& context, SrhtTask task, const MatrixView& out) {
-  using Tile = SrhtTile<Element, kBits>;
+  using Tile = SrhtTile<Element, kBits, kPacked>;
   constexpr std::int64_t kMostGroups = Tile::kBlockThreads / Tile::kThreads;
   constexpr std::int64_t kMultiprocessors = 132;  // any number gives right results
   const std::int64_t last = (task.end - 1) >> kBits;
@@ -68,15 +68,16 @@ void run_tiles(Context& context, SrhtTask task, const MatrixView& out) {
   const std::int64_t size = static_cast<std::int64_t>(sizeof(Element));
   const auto address = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(task.x));
   task.aligned = (address - task.begin % 16 * size) % 16 == 0 && task.row_stride * size % 16 == 0;
+  require(task.rows < std::int64_t{1} << 31, "grads: expected fewer than 2^31 rows, got ", task.rows);
   const std::int64_t groups = smaller(kMostGroups, task.tiles);
   const std::int64_t most = larger(1, kWorkspace / (4 * task.rows * task.sketch_dim));
   task.parts = parts_of(task.rows, task.tiles, groups, kMultiprocessors * Tile::kBlocksPerSm, most);
   float* parts = task.parts > 1 ? context.take<float>(task.parts * task.rows * task.sketch_dim) : nullptr;
   task.out = task.parts > 1 ? parts : static_cast<float*>(out.data);
   task.out_stride = task.parts > 1 ? task.sketch_dim : out.row_stride;
-  context.launch(srht_kernel<Element, kBits>,
+  context.launch(srht_kernel<Element, kBits, kPacked>,
                  {static_cast<unsigned>(task.rows * task.parts), static_cast<unsigned>(groups * Tile::kThreads),
-                  static_cast<std::size_t>(groups) * sizeof(SrhtShared<Element, kBits>)},
+                  static_cast<std::size_t>(groups) * sizeof(SrhtShared<Element, Tile>)},
                  task);
   if (task.parts > 1) add_parts(context, parts, task.parts, out);
 }
@@ -136,10 +137,11 @@ void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, s
   task.scale = scale;
   task.kept = {kept.kept, kept.first, kept.moved};
   switch (log2_block) {
+    case 11: return run_tiles<Element, 11>(context, task, out);
     case 12: return run_tiles<Element, 12>(context, task, out);
     case 13: return run_tiles<Element, 13>(context, task, out);
     case 14: return run_tiles<Element, 14>(context, task, out);
-    default: return run_tiles<Element, kSmallestTile>(context, task, out);
+    default: return run_tiles<Element, kSmallestTile, true>(context, task, out);
   }
 }
 

@@ -19,11 +19,14 @@ def cases() -> list[Case]:
     ):
         kernels = (f"mask_kernel<{cpp}>",)
 
-        def case(what, rows, cols, k, offset=0, input_dim=None, seed=1, pad=0, lead=0, dtype=dtype, t=t, kernels=kernels):
+        def case(
+            what, rows, cols, k, offset=0, input_dim=None, seed=1, pad=0, lead=0, dtype=dtype, t=t, kernels=kernels
+        ):
             x = padded(normal(rows, cols, dtype=dtype, seed=seed), pad, lead)
             out = padded(normal(rows, k, seed=seed + 1), pad, lead)
             sketch = Mask(input_dim or offset + cols, k, seed)
-            return project(f"mask/{what}-{t}", x, sketch, offset, out=out, relative=1e-6 * sketch.input_dim**0.5 * k**-0.5,
+            name = f"mask/{what}-{t}"
+            return project(name, x, sketch, offset, out=out, relative=1e-6 * (sketch.input_dim / k) ** 0.5,
                            kernels=kernels)  # fmt: skip
 
         found += [

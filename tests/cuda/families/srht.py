@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cases
 import torch
 from cases import Case, normal, padded
 from torch import Tensor
@@ -35,7 +34,7 @@ def _signs(start: int, count: int, stream: int, seed: int) -> Tensor:
 
 
 def exact(grads: Tensor, sketch: SRHT, offset: int) -> Tensor:
-    """The sketch in float64, by fast transforms: the matrix of `reference.sketch_matrix` is too large for long blocks."""
+    """The sketch in float64, by fast transforms: a matrix would be too large for long blocks."""
     block, k = sketch.block, sketch.sketch_dim
     rows = torch.tensor(reference.srht_rows(sketch))
     first, last = offset // block, (offset + grads.shape[1] - 1) // block + 1
@@ -57,10 +56,11 @@ def _case(what: str, grads: Tensor, k: int, *, seed: int = 1, offset: int = 0, i
         out = normal(len(grads), k, seed=seed + 77)
     expected = out.double() + exact(grads, sketch, offset)
     kinds, numbers = to_args(sketch)
-    scale = float(grads.double().norm(dim=1).max() + out.abs().max())
+    finite = torch.where(grads.isfinite(), grads, 0).double()
+    scale = float(finite.norm(dim=1).max() + out.abs().max()) or 1.0
     bits = min(max(11, (sketch.block - 1).bit_length()), 14)
     if "kernels" not in more:
-        tile = f"srht_kernel<{_CPP[grads.dtype]}, {bits}>"
+        tile = f"srht_kernel<{_CPP[grads.dtype]}, {bits}, {'true' if sketch.block < 2048 else 'false'}>"
         more["kernels"] = (tile,) if 32 <= sketch.block <= 16384 else (f"srht_copy_kernel<{_CPP[grads.dtype]}>",)
     return Case(f"srht/{what}", "project", {"grads": grads, "out": out}, {"out": (expected, 2e-6 * scale)}, kinds,
                 {"sketch": numbers, "offset": [offset]}, **more)  # type: ignore[arg-type]  # fmt: skip
@@ -82,9 +82,8 @@ def cases() -> list[Case]:
             _case(f"tile-14-steps-{t}", some(1, 2 * 16384 + 32, 5), 16384 if dtype != F16 else 9000, seed=8),
         ]
         # Blocks that share a tile: of every length, kept rows at the edges of words and of random blocks.
-        found += [
-            _case(f"packed-{k}-{t}", some(1, 5000 + k, k), k, seed=k) for k in (17, 32, 33, 64, 100, 128, 129, 500, 1023)
-        ]
+        for k in (17, 32, 33, 64, 100, 128, 129, 500, 1023):
+            found.append(_case(f"packed-{k}-{t}", some(1, 5000 + k, k), k, seed=k))
         # Slices: offsets that begin inside a tile or not, aligned to 16 bytes or not, far out.
         found += [
             _case(f"offset-aligned-{t}", some(2, 3 * 2048, 6), 2000, offset=2048 * 3 + 16, input_dim=2048 * 9),
@@ -93,13 +92,13 @@ def cases() -> list[Case]:
             _case(f"offset-2^32-{t}", some(1, 2 * 4096, 9), 4096, offset=2**32 - 4096, input_dim=2**33),
             _case(f"padded-{t}", padded(some(3, 4500, 10), 3, 1), 1024, out=padded(normal(3, 1024), 5, 3)),
             _case(f"padded-aligned-{t}", padded(some(3, 4096, 11), 16, 8), 600, out=padded(normal(3, 600), 1, 1)),
+            _case(f"stride-8-{t}", padded(some(2, 4096, 13), 2 if dtype == F32 else 4), 2048),
             _case(f"one-{t}", some(1, 1, 12), 64),
         ]
         # Other lengths.
-        found += [
-            _case(f"passes-{k}-{t}", some(2, cols, k), k, offset=offset, seed=k + 100)
-            for k, cols, offset in ((1, 130, 0), (2, 65, 3), (3, 300, 1), (7, 300, 250), (16, 500, 2**33 + 5), (13, 4500, 9))
-        ]
+        few = ((1, 130, 0), (2, 65, 3), (3, 300, 1), (7, 300, 250), (16, 500, 2**33 + 5), (13, 4500, 9))
+        for k, cols, offset in few:
+            found.append(_case(f"passes-{k}-{t}", some(2, cols, k), k, offset=offset, seed=k + 100))
     found += [
         _case("rows-many", normal(401, 300), 40),
         _case("passes-parts", normal(1, 5000), 5, seed=3),
@@ -110,6 +109,10 @@ def cases() -> list[Case]:
     sketch = SRHT(5000, 100, 9)
     x = normal(2, 3000, seed=4)
     assert torch.allclose(exact(x, sketch, 77), reference.project(x.double(), sketch, 77))
+    for dtype in (F32, BF16):
+        infinite = torch.zeros(1, 4096, dtype=dtype)
+        infinite[0, 1234] = -float("inf")
+        found.append(_case(f"infinite-{name[dtype]}", infinite, 64, out=torch.zeros(1, 64)))
     big = torch.zeros(1, 4096)
     big[0, 100], big[0, 3000] = float("inf"), float("nan")
     found.append(_case("not-finite", big, 2048, kernels=("srht_kernel<",)))
