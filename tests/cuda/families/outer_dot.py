@@ -28,7 +28,9 @@ def _dot(name: str, left: tuple[int, int], right: tuple[int, int], n: int, m: in
     """left, right: examples and tokens."""
     a, delta = _tensor((*left, n), dtype, 1, layouts[0]), _tensor((*left, m), dtype, 2, layouts[1])
     a2, delta2 = _tensor((*right, n), dtype, 3, layouts[2]), _tensor((*right, m), dtype, 4, layouts[3])
-    return build.outer_dot(f"outer_dot/{name}-{_NAMES[dtype]}", a, delta, a2, delta2, kernels=kernels, relative=1e-6, **more)
+    return build.outer_dot(
+        f"outer_dot/{name}-{_NAMES[dtype]}", a, delta, a2, delta2, kernels=kernels, relative=1e-6, **more
+    )
 
 
 def _norm(name: str, batch: int, tokens: int, n: int, m: int, dtype: torch.dtype, *kernels: str,
@@ -55,9 +57,22 @@ def cases() -> list[Case]:
             found.append(_dot(name, left, right, n, m, dtype, *kernels, not_kernels=(grams,)))
         found.append(_dot("deep", (3, 7), (2, 5), 7 * step, 7 * step + 1, dtype, tile))
         out = padded(torch.full((5, 6), build.POISON), 3, 1)
-        found.append(_dot("layouts", (5, 2), (6, 3), 21, 26, dtype, tile, layouts=((1, 1), (3, 0), (0, 3), (6, 2)), out=out))
+        found.append(
+            _dot("layouts", (5, 2), (6, 3), 21, 26, dtype, tile, layouts=((1, 1), (3, 0), (0, 3), (6, 2)), out=out)
+        )
         # Whole Gram matrices.
-        found.append(_dot("grams", (9, 1), (11, 1), 10 * step, 9 * step + 1, dtype, grams, layouts=((4, 0), (1, 1), (0, 1), (0, 0))))
+        found.append(
+            _dot(
+                "grams",
+                (9, 1),
+                (11, 1),
+                10 * step,
+                9 * step + 1,
+                dtype,
+                grams,
+                layouts=((4, 0), (1, 1), (0, 1), (0, 0)),
+            )
+        )
         found.append(_dot("grams-tokens", (3, 2), (2, 3), 10 * step, 9 * step, dtype, grams,
                           out=padded(torch.full((3, 2), build.POISON), 2, 1)))  # fmt: skip
         if some:
@@ -67,7 +82,9 @@ def cases() -> list[Case]:
             found.append(_dot("groups", (8200, 1), (2, 3), 9, 8, dtype, tile))
             found.append(_dot("groups-cut", (3, 20), (250, 33), 9, 8, dtype, *finish))
         # Formed gradients.
-        found.append(_dot("formed", (2, 200), (3, 300), 8, 9, dtype, _kernel("product_kernel", dtype)[:14], not_kernels=(tile,)))
+        found.append(
+            _dot("formed", (2, 200), (3, 300), 8, 9, dtype, _kernel("product_kernel", dtype)[:14], not_kernels=(tile,))
+        )
 
         found.append(_norm("one", 3, 1, 40, 27, dtype, squares))
         layouts = ((8, 8), (1, 1))
@@ -80,7 +97,12 @@ def cases() -> list[Case]:
         found.append(_norm("formed", 2, 400, 9, 8, dtype, _kernel("sum_squares_kernel", F32)))
     found.append(_norm("formed-parts", 2, 700, 130, 90, BF16, _kernel("sum_squares_kernel", F32)))
     found.append(_norm("batch", 300, 1, 3, 2, F32, _kernel("sum_squares_kernel", F32)))
-    # A gradient of zeros from factors that are not: rounding must not make its norm negative. NaN stays.
+    # The norm is 1, but with each product rounded once it comes out as -256: rounding must not make it negative.
+    a, delta = torch.tensor([[[185.0], [-188.0]]]), torch.tensor([[[251.0], [247.0]]])
+    negative = build.outer_norm2("outer_norm2/negative", a.bfloat16(), delta.bfloat16())
+    negative.expected["out"] = (negative.expected["out"][0], 100.0)
+    found.append(negative)
+    # A gradient of zeros from factors that are not; and NaN stays.
     a = normal(3, 2, 70)
     a[0, 1] = -a[0, 0]
     delta = normal(3, 1, 40, seed=1).expand(3, 2, 40).contiguous()
