@@ -225,9 +225,9 @@ struct TileProduct {
 
   /// sums += the products of the kRows rows of a from first_row and the kCols rows of b from first_col, over the bytes
   /// [begin, end) of the depth; begin is a multiple of kSliceBytes. All threads of the block take part. Nobody may use `shared`
-  /// any more when it is called: a second call needs a barrier before it.
+  /// any more when it is called: a second call needs a barrier before it. `same`: b's rows are a's, and are copied once.
   FIMO_DEVICE void run(Shared& shared, const TileRows& a, std::int64_t first_row, const TileRows& b, std::int64_t first_col,
-                       std::int64_t begin, std::int64_t end) {
+                       std::int64_t begin, std::int64_t end, bool same = false) {
     const SliceCopy<Element, kRows, kThreads> copy_a(a, first_row);
     const SliceCopy<Element, kCols, kThreads> copy_b(b, first_col);
     // The tiles of this warp that have rows and columns.
@@ -237,7 +237,7 @@ struct TileProduct {
     const auto start = [&](int stage, std::int64_t at) {
       if (at < end) {
         copy_a.start(shared.slices[stage], at, end);
-        copy_b.start(shared.slices[stage] + kRows * kSliceBytes, at, end);
+        if (!same) copy_b.start(shared.slices[stage] + kRows * kSliceBytes, at, end);
       }
       copy_async_commit();
     };
@@ -248,7 +248,7 @@ struct TileProduct {
       copy_async_wait<kStages - 2>();
       __syncthreads();  // this slice is there, and nobody reads the previous one any more
       start(stage == 0 ? kStages - 1 : stage - 1, at + (kStages - 1) * kSliceBytes);
-      if (row_tiles > 0) multiply(shared.slices[stage], row_tiles);
+      if (row_tiles > 0) multiply(shared.slices[stage], same ? 0 : kRows, row_tiles);
       stage = stage == kStages - 1 ? 0 : stage + 1;
     }
   }
@@ -272,10 +272,10 @@ struct TileProduct {
   FIMO_DEVICE static int warp_col() { return static_cast<int>(threadIdx.x) / kWarp % kWarpCols * (8 * kColTiles); }
 
  private:
-  /// sums += the products of a slice, for the first row_tiles of this warp.
-  FIMO_DEVICE void multiply(const unsigned char* slice, int row_tiles) {
+  /// sums += the products of a slice, for the first row_tiles of this warp; b's rows begin at row b_at of the slice.
+  FIMO_DEVICE void multiply(const unsigned char* slice, int b_at, int row_tiles) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const unsigned char* b_rows = slice + (kRows + warp_col()) * kSliceBytes + slice_offset(lane % 8, lane / 8);
+    const unsigned char* b_rows = slice + (b_at + warp_col()) * kSliceBytes + slice_offset(lane % 8, lane / 8);
     Fragment<Element> b[kColTiles];
 #pragma unroll
     for (int j = 0; j < kColTiles; ++j) {

@@ -57,7 +57,8 @@ def cases() -> list[Case]:
                 if dtype == F32 and "1" in (text, text2):
                     continue  # an element is 4 bytes
                 d = 3 * step + unit
-                found.append(_case(f"units-{text}-{text2}", 9, 35, d, dtype, flat=True, layout=(a, a, b, 3 * b), out=out))
+                layout = (a, a, b, 3 * b)
+                found.append(_case(f"units-{text}-{text2}", 9, 35, d, dtype, flat=True, layout=layout, out=out))
         found.append(_case("ends", 9, 35, 3 * step + 3, dtype, flat=True, layout=(unit // 4, unit, unit - 3, 0)))
         found.append(_case("wide-units", 19, 35, 2 * step + 3, dtype, layout=(1, 1, unit - 3, unit), out=None))
         # The depth in parts.

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// out[b] = ||sum_t delta[b,t] a[b,t]^T||^2.
+///
+/// One token: |a|^2 |delta|^2. Floor: every input once; a block reads 8192 elements of a row, 16 bytes a load where addresses
+/// allow. More: the tiles of pair_tile.cuh on the diagonal. Floor: B T^2 (n + m) operations by symmetry, or every input once.
+/// Up to 64 tokens a tile has several examples (the products between them are wasted, which reading hides: 16-bit types take
+/// 416 clocks of mma and 320 of shared memory a slice, whose 8 KB take 564), and its rows are also its columns; above, tiles
+/// above the diagonal count twice.
+#pragma once
+
+#include "cuda/pair_tile.cuh"
+
+namespace fimo::cuda {
+
+constexpr int kSquaresPart = 8192, kSquaresThreads = 256;
+
+/// Rows of which sums of squares are wanted, each in `parts` parts of kSquaresPart elements.
+struct SquaresRows {
+  const void* data;
+  std::int64_t stride, cols, parts;  // in elements
+};
+
+template <class Element>
+FIMO_DEVICE float value_of(std::uint32_t bits) {
+  if constexpr (Element::kType == DType::kFloat32) {
+    return __uint_as_float(bits);
+  } else if constexpr (Element::kType == DType::kBFloat16) {
+    return __uint_as_float(bits << 16);
+  } else {
+    return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
+  }
+}
+
+/// sums[p * sums_stride + b]: part p of row b of `first`, then those of `second`. A block has one.
+template <class Element>
+__global__ void __launch_bounds__(kSquaresThreads)
+    sum_squares_kernel(SquaresRows first, SquaresRows second, float* sums, std::int64_t sums_stride) {
+  constexpr int kVector = 16 / Element::kBytes, kBits = 8 * Element::kBytes;
+  const std::int64_t all = first.parts + second.parts, row = blockIdx.x / all, index = blockIdx.x % all;
+  const SquaresRows& rows = index < first.parts ? first : second;
+  const std::int64_t begin = (index < first.parts ? index : index - first.parts) * kSquaresPart;
+  const std::int64_t left = rows.cols - begin;
+  const int count = left < kSquaresPart ? static_cast<int>(left) : kSquaresPart;
+  const char* data = static_cast<const char*>(rows.data) + (row * rows.stride + begin) * Element::kBytes;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+
+  float sum = 0.0f;
+  const int vectors = reinterpret_cast<std::uintptr_t>(data) % 16 == 0 ? count / kVector : 0;
+#pragma unroll 2
+  for (int i = static_cast<int>(threadIdx.x); i < vectors; i += kSquaresThreads) {
+    const uint4 vector = reinterpret_cast<const uint4*>(data)[i];
+    const std::uint32_t words[4] = {vector.x, vector.y, vector.z, vector.w};
+#pragma unroll
+    for (int e = 0; e < kVector; ++e) {
+      const std::uint32_t bits = words[e * kBits / 32] >> (e * kBits % 32);
+      const float x = value_of<Element>(kBits == 16 ? bits & 0xFFFFu : bits);
+      sum += x * x;
+    }
+  }
+  for (int i = vectors * kVector + static_cast<int>(threadIdx.x); i < count; i += kSquaresThreads) {
+    std::uint32_t bits;
+    if constexpr (kBits == 16) {
+      bits = reinterpret_cast<const std::uint16_t*>(data)[i];
+    } else {
+      bits = reinterpret_cast<const std::uint32_t*>(data)[i];
+    }
+    const float x = value_of<Element>(bits);
+    sum += x * x;
+  }
+  float* of_warps = shared<float[kSquaresThreads / kWarp]>();
+  for (int apart = kWarp / 2; apart > 0; apart /= 2) sum += __shfl_xor_sync(kAllLanes, sum, apart);
+  if (lane == 0) of_warps[warp] = sum;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    for (int i = 1; i < kSquaresThreads / kWarp; ++i) sum += of_warps[i];
+    sums[index * sums_stride + row] = sum;
+  }
+}
+
+/// Which tokens a block of pair_norm_kernel has: `together` examples, or (together == 1) one of the pairs of `tiles` tiles of
+/// an example.
+struct NormPlan {
+  std::int64_t batch, tokens, together, tiles;
+};
+
+/// sums[pair of tiles][example].
+template <class Element>
+__global__ void __launch_bounds__(kPairThreads, 1) pair_norm_kernel(PairFactors factors, NormPlan plan, float* sums) {
+  PairShared& block = shared<PairShared>();
+  const std::int64_t pairs = plan.tiles * (plan.tiles + 1) / 2, pair = blockIdx.x % pairs;
+  const std::int64_t example = blockIdx.x / pairs * plan.together, tokens = plan.tokens;
+  const std::int64_t last = example + plan.together < plan.batch ? example + plan.together : plan.batch;
+  std::int64_t tile = 0, tile2 = pair;  // tile2 counts from the diagonal
+  while (tile2 >= plan.tiles - tile) tile2 -= plan.tiles - tile++;
+  tile2 += tile;
+  const std::int64_t row0 = example * tokens + tile * kPairTokens, col0 = example * tokens + tile2 * kPairTokens;
+  const std::int64_t row_end = row0 + kPairTokens < last * tokens ? row0 + kPairTokens : last * tokens;
+  const std::int64_t col_end = col0 + kPairTokens < last * tokens ? col0 + kPairTokens : last * tokens;
+  pair_row_sums<Element>(block, factors, row0, row_end, col0, col_end, tokens, tile == tile2);
+
+  const int count = static_cast<int>(last - example);
+  if (static_cast<int>(threadIdx.x) >= count) return;
+  const int each = static_cast<int>(plan.tiles == 1 ? tokens : row_end - row0), begin = static_cast<int>(threadIdx.x) * each;
+  float sum = 0.0f;
+  for (int i = begin; i < begin + each; ++i) sum += block.products[i][threadIdx.x];
+  sums[pair * plan.batch + example + threadIdx.x] = tile == tile2 ? sum : 2.0f * sum;
+}
+
+/// out[b] = the sum of count parts, in order, times that of count2 further ones if there are any. A thread owns an example.
+__global__ void __launch_bounds__(kPairThreads) norm_finish_kernel(const float* sums, std::int64_t count, std::int64_t count2,
+                                                                   std::int64_t batch, float* out, std::int64_t stride) {
+  const std::int64_t b = static_cast<std::int64_t>(blockIdx.x) * kPairThreads + threadIdx.x;
+  if (b >= batch) return;
+  double sum = 0.0, sum2 = count2 == 0 ? 1.0 : 0.0;
+  for (std::int64_t p = 0; p < count; ++p) sum += static_cast<double>(sums[p * batch + b]);
+  for (std::int64_t p = count; p < count + count2; ++p) sum2 += static_cast<double>(sums[p * batch + b]);
+  // Rounding can leave a tiny negative sum where the true norm is zero; NaN fails the comparison and stays.
+  const double norm = sum * sum2;
+  out[b * stride] = norm < 0.0 ? 0.0f : static_cast<float>(norm);
+}
+
+}  // namespace fimo::cuda
