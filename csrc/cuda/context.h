@@ -72,8 +72,10 @@ class Context {
                                  static_cast<int>(shape.shared_bytes)),
             "cudaFuncSetAttribute");
     }
-    kernel<<<shape.grid, shape.block, shape.shared_bytes, static_cast<cudaStream_t>(queue_->stream)> > >(
-        Parameters(std::forward<Arguments>(arguments))...);
+    const auto stream = static_cast<cudaStream_t>(queue_->stream);
+    // clang-format off
+    kernel<<<shape.grid, shape.block, shape.shared_bytes, stream>>>(Parameters(std::forward<Arguments>(arguments))...);
+    // clang-format on
     check(cudaGetLastError(), "kernel launch");
 #endif
   }

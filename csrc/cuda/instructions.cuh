@@ -120,6 +120,57 @@ FIMO_DEVICE void copy_async(void* to_shared, const void* from_global, bool insid
 #endif
 }
 
+/// The same with zeros after the first `inside` bytes (0 to Bytes), for the ends of rows.
+template <int Bytes>
+FIMO_DEVICE void copy_async_part(void* to_shared, const void* from_global, int inside) {
+  static_assert(Bytes == 4 || Bytes == 16, "the two that rows need");
+#if defined(FIMO_EMULATE)
+  if (inside < 0 || inside > Bytes) emulator::fail("cp.async: more bytes than it copies");
+  if (reinterpret_cast<std::uintptr_t>(to_shared) % Bytes ||
+      (inside && reinterpret_cast<std::uintptr_t>(from_global) % Bytes)) {
+    emulator::fail("cp.async: misaligned");
+  }
+  emulator::copy_async(to_shared, from_global, Bytes, static_cast<unsigned>(inside));
+#else
+  const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(to_shared));
+  if constexpr (Bytes == 16) {
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from_global), "r"(inside)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;\n" ::"r"(to), "l"(from_global), "n"(Bytes), "r"(inside)
+                 : "memory");
+  }
+#endif
+}
+
+/// ldmatrix: four matrices of 8 rows of 16 bytes from shared memory. Lane i gives the address of row i % 8 of matrix i / 8, and
+/// gets into register m the 4 bytes at 4 (lane % 4) of row lane / 4 of matrix m: fragments of every type that mma takes.
+FIMO_DEVICE void load_matrices(std::uint32_t (&registers)[4], const void* row) {
+#if defined(FIMO_EMULATE)
+  if (reinterpret_cast<std::uintptr_t>(row) % 16) emulator::fail("ldmatrix: misaligned");
+  struct Arguments {
+    std::uint32_t row[4];
+    std::uint32_t* registers;
+  } arguments{{}, registers};
+  // Every lane reads its own row before they meet, so that sanitizers see who reads what.
+  for (int i = 0; i < 4; ++i) arguments.row[i] = static_cast<const std::uint32_t*>(row)[i];
+  emulator::warp_collective(kAllLanes, "ldmatrix", &arguments, [](void* const lanes[32], unsigned live) {
+    if (live != kAllLanes) emulator::fail("ldmatrix with lanes that have exited");
+    for (int lane = 0; lane < 32; ++lane) {
+      for (int m = 0; m < 4; ++m) {
+        static_cast<Arguments*>(lanes[lane])->registers[m] = static_cast<Arguments*>(lanes[8 * m + lane / 4])->row[lane % 4];
+      }
+    }
+  });
+#else
+  const unsigned from = static_cast<unsigned>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
+               : "=r"(registers[0]), "=r"(registers[1]), "=r"(registers[2]), "=r"(registers[3])
+               : "r"(from)
+               : "memory");
+#endif
+}
+
 /// Ends a group of copies of this thread.
 FIMO_DEVICE void copy_async_commit() {
 #if defined(FIMO_EMULATE)

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// out[i, j] (+)= <a[i], b[j]>: tiles of tile_product.cuh, in one launch, or with the depth cut into parts and a launch that
+/// adds them.
+///
+/// Floor: 2 M N d operations at the rate of mma, or every byte of a and b once, whichever takes longer, and 4 M N bytes
+/// written. Many rows: WideTile, whose blocks run through eight tiles of rows for every tile of columns, so that what they read
+/// together stays in the L2 cache (8 x 128 rows and 17 x 256 columns of 8 KB are 43 MB at the worst, and they need not all be
+/// there at once). At most 16 rows on one side: FlatTile, which reads the other side once and is bound by that: 20 % of its mma
+/// time (float32 60 %) and 75 of 564 issue slots a slice.
+#pragma once
+
+#include "cuda/tile_product.cuh"
+
+namespace fimo::cuda {
+
+/// What happens to a product.
+struct ProductOut {
+  float* data;
+  std::int64_t row_stride, col_stride;  // by row of a, row of b
+  const float* row_scales;              // null: none
+  const float* col_scales;
+  bool accumulate;
+
+  /// `sum` is an int, a float or a double.
+  template <class Sum>
+  FIMO_DEVICE void put(std::int64_t row, std::int64_t col, Sum sum) const {
+    float value = static_cast<float>(sum);
+    if (row_scales) {
+      // Two floats' product is exact in a double.
+      const double scale = static_cast<double>(row_scales[row]) * static_cast<double>(col_scales[col]);
+      value = static_cast<float>(static_cast<double>(sum) * scale);
+    }
+    float* target = data + row * row_stride + col * col_stride;
+    *target = accumulate ? *target + value : value;
+  }
+};
+
+/// The rows [begin, end) of a and of b that a launch multiplies.
+struct ProductRange {
+  std::int64_t first_row, last_row, first_col, last_col;
+
+  FIMO_DEVICE std::int64_t rows() const { return last_row - first_row; }
+  FIMO_DEVICE std::int64_t cols() const { return last_col - first_col; }
+};
+
+/// How many tiles of rows follow each other before the next tile of columns.
+constexpr std::int64_t kRowTilesTogether = 8;
+
+/// A block has one tile and one part of the depth (part_bytes of depth_bytes). With parts == 1 it finishes the products; else
+/// it leaves them in sums[part][row][col].
+template <class Tile>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 16 ? 2 : 1)
+    product_kernel(TileRows a, TileRows b, ProductRange range, std::int64_t depth_bytes, std::int64_t part_bytes,
+                   std::int64_t parts, typename Tile::Sum* sums, ProductOut out) {
+  const std::int64_t row_tiles = (range.rows() + Tile::kRows - 1) / Tile::kRows;
+  const std::int64_t col_tiles = (range.cols() + Tile::kCols - 1) / Tile::kCols;
+  const std::int64_t part = blockIdx.x / (row_tiles * col_tiles), tile = blockIdx.x % (row_tiles * col_tiles);
+  const std::int64_t group = tile / (kRowTilesTogether * col_tiles), in_group = tile % (kRowTilesTogether * col_tiles);
+  const std::int64_t rest = row_tiles - group * kRowTilesTogether, height = rest < kRowTilesTogether ? rest : kRowTilesTogether;
+  const std::int64_t row0 = range.first_row + (group * kRowTilesTogether + in_group % height) * Tile::kRows;
+  const std::int64_t col0 = range.first_col + in_group / height * Tile::kCols;
+  const std::int64_t begin = part * part_bytes, end = begin + part_bytes < depth_bytes ? begin + part_bytes : depth_bytes;
+
+  Tile product;
+  product.clear();
+  product.run(shared<typename Tile::Shared>(), a, row0, b, col0, begin, end);
+  product.each([&](int i, int j, typename Tile::Sum sum) {
+    const std::int64_t row = row0 + i, col = col0 + j;
+    if (row >= range.last_row || col >= range.last_col) return;
+    if (parts == 1) {
+      out.put(row, col, sum);
+    } else {
+      sums[(part * range.rows() + row - range.first_row) * range.cols() + col - range.first_col] = sum;
+    }
+  });
+}
+
+constexpr int kFinishThreads = 256;
+
+/// Adds the parts of each product, in order, exactly for integers. A thread owns a product; neighbours read neighbours. Floor:
+/// 4 (parts + 1) bytes each.
+template <class Sum>
+__global__ void __launch_bounds__(kFinishThreads)
+    finish_product_kernel(const Sum* sums, std::int64_t parts, ProductRange range, ProductOut out) {
+  const std::int64_t size = range.rows() * range.cols();
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kFinishThreads + threadIdx.x;
+  if (i >= size) return;
+  double sum = 0.0;
+  for (std::int64_t part = 0; part < parts; ++part) sum += static_cast<double>(sums[part * size + i]);
+  out.put(range.first_row + i / range.cols(), range.first_col + i % range.cols(), sum);
+}
+
+}  // namespace fimo::cuda
