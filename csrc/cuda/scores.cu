@@ -8,34 +8,11 @@
 namespace fimo::cuda {
 namespace {
 
-constexpr std::int64_t kMaxPartBytes = std::int64_t{64} << 20;
-constexpr std::int64_t kMultiprocessors = 132;  // of an H100: only speed depends on it
-
-/// Parts of the depth, of `slices` slices: least time for `tiles` tiles of `outputs` products, of which `together` run at once,
-/// in units of the time of a slice. Starting and ending a tile takes about 16 of them, and parts are written and read at about
-/// 1 MiB each.
-std::int64_t depth_parts(std::int64_t slices, std::int64_t least, std::int64_t tiles, std::int64_t together,
-                         std::int64_t outputs) {
-  std::int64_t best = least, best_cost = 0;
-  for (std::int64_t parts = least; parts == least || (parts <= slices / 8 && parts <= 1024); ++parts) {
-    if (parts > least && parts * outputs * 4 > kMaxPartBytes) break;
-    const std::int64_t finish = parts == 1 ? 0 : 16 + parts * outputs * 8 / (1 << 20);
-    const std::int64_t cost = ceil_div(tiles * parts, together) * (ceil_div(slices, parts) + 16) + finish;
-    if (parts == least || cost < best_cost) best = parts, best_cost = cost;
-  }
-  return best;
-}
-
 template <class Tile>
 void run_products(Context& context, const TileRows& a, const TileRows& b, std::int64_t depth, const ProductOut& out) {
   using Sum = typename Tile::Sum;
-  const std::int64_t depth_bytes = depth * Tile::Element::kBytes, slices = ceil_div(depth_bytes, kSliceBytes);
-  const std::int64_t tiles = ceil_div(a.rows, Tile::kRows) * ceil_div(b.rows, Tile::kCols);
-  const std::int64_t least = Tile::Element::kType == DType::kInt8 ? larger(1, ceil_div(depth, kMaxInt8Depth)) : 1;
-  const std::int64_t together = kMultiprocessors * (Tile::kRows == 16 ? 2 : 1);
-  std::int64_t parts = depth_parts(slices, least, tiles, together, a.rows * b.rows);
-  const std::int64_t part_slices = larger(1, ceil_div(slices, parts));
-  parts = larger(1, ceil_div(slices, part_slices));
+  const auto [parts, part_bytes] = cut_depth<Tile>(a.rows, b.rows, depth);
+  const std::int64_t depth_bytes = depth * Tile::Element::kBytes;
 
   // Pieces whose parts fit the workspace.
   std::int64_t rows = a.rows, cols = b.rows;
@@ -51,7 +28,7 @@ void run_products(Context& context, const TileRows& a, const TileRows& b, std::i
       const std::int64_t count = range.last_row - range.first_row, count2 = range.last_col - range.first_col;
       const std::int64_t blocks = ceil_div(count, Tile::kRows) * ceil_div(count2, Tile::kCols) * parts;
       context.launch(product_kernel<Tile>, {static_cast<unsigned>(blocks), Tile::kThreads, sizeof(typename Tile::Shared)}, a, b,
-                     range, depth_bytes, part_slices * kSliceBytes, parts, sums, out);
+                     range, depth_bytes, part_bytes, parts, sums, out);
       if (parts == 1) continue;
       context.launch(finish_product_kernel<Sum>,
                      {static_cast<unsigned>(ceil_div(count * count2, kFinishThreads)), kFinishThreads}, sums, parts, range,
