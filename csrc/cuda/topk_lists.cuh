@@ -36,23 +36,27 @@ struct TopkLists {
   std::int64_t k;
 };
 
-/// What becomes of the scores of a round, the features from `first` on. The first round keeps all: the lists are empty, and
-/// the place of a key is its feature. Later ones keep what may be among the k best: nearly always one comparison a score.
+/// What becomes of the scores of a round. The first one keeps all: the lists are empty, and the place of a key is its feature.
+/// Later ones keep what may be among the k best: nearly always one comparison a score.
 struct TopkRound {
   TopkLists lists;
-  std::int64_t first;
-  bool keep_all;
+  std::int64_t first;  // feature of the round; the first round's is 0
+
+  FIMO_DEVICE bool keep_all() const { return first == 0; }
 
   /// What `keep` wants to know of a query.
-  FIMO_DEVICE float threshold(std::int64_t query) const { return keep_all ? 0.0f : lists.thresholds[query]; }
+  FIMO_DEVICE float threshold(std::int64_t query) const {
+    return keep_all() ? __uint_as_float(0xFF800000u) : lists.thresholds[query];
+  }
 
+  /// `feature` counts from the first one of the round.
   FIMO_DEVICE void keep(std::int64_t query, std::int64_t feature, float score, float threshold) const {
     TopkKey* list = lists.keys + query * lists.capacity;
-    if (keep_all) {
-      list[feature - first] = topk_key(score, feature);
+    if (keep_all()) {
+      list[feature] = topk_key(score, feature);
     } else if (!(score <= threshold)) {
       // A NaN among scores or thresholds. Otherwise the key is above: an equal value would have a smaller index.
-      const TopkKey key = topk_key(score, feature);
+      const TopkKey key = topk_key(score, first + feature);
       if (key > list[lists.k - 1]) list[atomicAdd(lists.counts + query, 1)] = key;
     }
   }
