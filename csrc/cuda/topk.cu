@@ -37,32 +37,37 @@ class Rounds {
     if (cut_.parts > 1) group_ = larger(1, smaller(group_, fit / first_));
     most_ = kListBytes / 8 / group_ - lazy_;
     if (cut_.parts > 1) most_ = smaller(most_, fit / group_);
-    most_ = smaller(whole_waves(most_), total);
-    lists_.capacity = larger(first_, lazy_ + most_);
+    most_ = whole_waves(most_);
+    for (std::int64_t first = first_; first < total; first = end_of(first)) longest_ = larger(longest_, end_of(first) - first);
+    lists_.capacity = larger(first_, lazy_ + longest_);
   }
 
   void run(Context& context, const MatrixView& values, std::int64_t* indices) {
     lists_.keys = context.take<TopkKey>(group_ * lists_.capacity);
     lists_.counts = context.take<std::int32_t>(group_);
     lists_.thresholds = context.take<float>(group_);
-    if (cut_.parts > 1) sums_ = context.take<typename Tile::Sum>(cut_.parts * group_ * larger(first_, most_));
+    if (cut_.parts > 1) sums_ = context.take<typename Tile::Sum>(cut_.parts * group_ * larger(first_, longest_));
     if (context.is_measuring()) return;
 
     const std::int64_t total = features_.rows;
     for (std::int64_t query = 0; query < queries_.rows; query += group_) {
       const Range group{query, smaller(query + group_, queries_.rows)};
       float* group_values = static_cast<float*>(values.data) + query * values.row_stride;
-      for (std::int64_t first = 0, end = first_;; end = smaller(total, first + smaller(most_, kGrowth * first))) {
+      for (std::int64_t first = 0, end = 0; first < total; first = end) {
+        end = end_of(first);
         score(context, group, {first, end});
         select(context, group.end - query, first == 0 ? end : -1, end == total ? group_values : nullptr, values.row_stride,
                indices + query * lists_.k);
-        if (end == total) break;
-        first = end;
       }
     }
   }
 
  private:
+  /// The end of the round that begins at `first`.
+  std::int64_t end_of(std::int64_t first) const {
+    return first == 0 ? first_ : smaller(features_.rows, first + smaller(most_, kGrowth * first));
+  }
+
   /// The most features of at most `features`, whose tiles with a group of queries are a whole number of waves on an H100.
   std::int64_t whole_waves(std::int64_t features) const {
     const std::int64_t together = kMultiprocessors * (Tile::kRows == 16 ? 2 : 1);
@@ -83,7 +88,7 @@ class Rounds {
     products.scales.col_scales = turned_ ? q_scales : f_scales;
     const std::int64_t tiles = ceil_div(products.a.rows, Tile::kRows) * ceil_div(products.b.rows, Tile::kCols);
     context.launch(topk_product_kernel<Tile>,
-                   {static_cast<unsigned>(tiles * cut_.parts), Tile::kThreads, sizeof(typename Tile::Shared)}, products, sums_);
+                   {static_cast<unsigned>(tiles * cut_.parts), Tile::kThreads, sizeof(TopkShared<Tile>)}, products, sums_);
     if (cut_.parts == 1) return;
     const std::int64_t size = products.a.rows * products.b.rows;
     context.launch(topk_filter_kernel<typename Tile::Sum>,
@@ -110,7 +115,7 @@ class Rounds {
   DepthCut cut_;
   TopkLists lists_{};
   typename Tile::Sum* sums_ = nullptr;
-  std::int64_t group_, lazy_, first_, most_;
+  std::int64_t group_, lazy_, first_, most_, longest_ = 0;
 };
 
 template <class Element>

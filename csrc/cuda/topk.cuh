@@ -19,7 +19,7 @@
 namespace fimo::cuda {
 
 /// A round: rows of a times rows of b. The queries of the group are the rows of a and the features of the round those of b, or
-/// the other way round if `turned`.
+/// the other way round if `turned`: then all features fit one tile and the first round.
 struct TopkProducts {
   TileRows a, b;
   bool turned;
@@ -27,18 +27,40 @@ struct TopkProducts {
   TopkRound round;
   std::int64_t depth_bytes, part_bytes, parts;
 
-  FIMO_DEVICE float threshold(std::int64_t row, std::int64_t col) const { return round.threshold(turned ? col : row); }
-
   template <class Sum>
-  FIMO_DEVICE void keep(std::int64_t row, std::int64_t col, Sum sum, float threshold) const {
-    round.keep(turned ? col : row, turned ? row : col, scales.value(row, col, sum), threshold);
+  FIMO_DEVICE void keep(std::int64_t row, std::int64_t col, Sum sum) const {
+    round.keep(turned ? col : row, turned ? row : col, scales.value(row, col, sum));
   }
 };
 
-/// A block has one tile and one part of the depth. With parts > 1 it leaves its sums in sums[part][row][col].
+/// A sum on its way to the lists.
+template <class Sum>
+struct TopkFound {
+  Sum sum;
+  int place;  // row * kCols + col of the tile
+};
+
+template <class Tile>
+struct TopkShared {
+  using Found = TopkFound<typename Tile::Sum>;
+  static constexpr int kFound = Tile::kThreads * Tile::kColTiles * 4;  // all sums of one row of tiles
+
+  union {
+    typename Tile::Shared slices;
+    Found found[kFound];
+  };
+  int counts[Tile::kRowTiles];
+};
+
+/// A block has one tile and one part of the depth. With parts > 1 it leaves its sums in sums[part][row][col]. Otherwise its
+/// candidates go through shared memory: threads share the few there are, and code beyond the comparison is there once, not for
+/// every register.
 template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 16 ? 2 : 1)
     topk_product_kernel(TopkProducts products, typename Tile::Sum* sums) {
+  using Sum = typename Tile::Sum;
+  constexpr bool kScaled = Tile::Element::kType == DType::kInt8;
+  auto& s = shared<TopkShared<Tile>>();
   const std::int64_t rows = products.a.rows, cols = products.b.rows;
   const std::int64_t row_tiles = (rows + Tile::kRows - 1) / Tile::kRows, col_tiles = (cols + Tile::kCols - 1) / Tile::kCols;
   // Blocks that run together share columns: a group of queries has few tiles of rows.
@@ -46,35 +68,51 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 16 ? 2 : 1)
   const std::int64_t row0 = tile % row_tiles * Tile::kRows, col0 = tile / row_tiles * Tile::kCols;
   const std::int64_t begin = part * products.part_bytes, end = begin + products.part_bytes;
 
+  if (threadIdx.x < Tile::kRowTiles) s.counts[threadIdx.x] = 0;
   Tile product;
   product.clear();
-  product.run(shared<typename Tile::Shared>(), products.a, row0, products.b, col0, begin,
-              end < products.depth_bytes ? end : products.depth_bytes);
+  product.run(s.slices, products.a, row0, products.b, col0, begin, end < products.depth_bytes ? end : products.depth_bytes);
 
-  if (products.parts > 1 || products.turned) {
-    product.each([&](int i, int j, typename Tile::Sum sum) {
-      const std::int64_t row = row0 + i, col = col0 + j;
-      if (row >= rows || col >= cols) return;
-      if (products.parts > 1) {
-        sums[(part * rows + row) * cols + col] = sum;
-      } else {
-        products.keep(row, col, sum, products.threshold(row, col));
-      }
+  if (products.parts > 1) {
+    product.each([&](int i, int j, Sum sum) {
+      if (row0 + i < rows && col0 + j < cols) sums[(part * rows + row0 + i) * cols + col0 + j] = sum;
     });
     return;
   }
-  constexpr int kRowsOfThread = 2 * static_cast<int>(sizeof(product.sums) / sizeof(product.sums[0]));
+  const int inside_rows = rows - row0 < Tile::kRows ? static_cast<int>(rows - row0) : Tile::kRows;
+  const int inside_cols = cols - col0 < Tile::kCols ? static_cast<int>(cols - col0) : Tile::kCols;
   const int first = Tile::warp_row() + static_cast<int>(threadIdx.x) % kWarp / 4;
-  float thresholds[kRowsOfThread];
+  __syncthreads();  // nobody reads slices any more, and the counts are zero
 #pragma unroll
-  for (int i = 0; i < kRowsOfThread; ++i) {
-    const std::int64_t row = row0 + first + 8 * i;
-    thresholds[i] = row < rows ? products.threshold(row, 0) : 0.0f;
+  for (int i = 0; i < Tile::kRowTiles; ++i) {
+    float thresholds[2], scales[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = first + 16 * i + 8 * half;
+      const bool inside = row < inside_rows;
+      thresholds[half] = inside ? products.round.threshold(row0 + row) : 0.0f;
+      scales[half] = kScaled && inside ? products.scales.row_scales[row0 + row] : 0.0f;
+    }
+    product.each_of(i, [&](int row, int col, Sum sum) {
+      const int half = (row - first) / 8 % 2;
+      if (kScaled) {
+        // Not exact, but what is clearly below the threshold needs no conversions to double.
+        const float scale = col < inside_cols ? products.scales.col_scales[col0 + col] : 0.0f;
+        const float about = static_cast<float>(sum) * (scales[half] * scale);
+        if (about + fabsf(about) * 1e-6f + 1e-30f < thresholds[half]) return;
+      } else if (static_cast<float>(sum) <= thresholds[half]) {
+        return;
+      }
+      if (row < inside_rows && col < inside_cols) s.found[atomicAdd(s.counts + i, 1)] = {sum, row * Tile::kCols + col};
+    });
+    __syncthreads();
+    const int count = s.counts[i];
+    for (int at = static_cast<int>(threadIdx.x); at < count; at += Tile::kThreads) {
+      const auto found = s.found[at];
+      products.keep(row0 + found.place / Tile::kCols, col0 + found.place % Tile::kCols, found.sum);
+    }
+    if (i + 1 < Tile::kRowTiles) __syncthreads();  // before the next ones come
   }
-  product.each([&](int i, int j, typename Tile::Sum sum) {
-    const std::int64_t row = row0 + i, col = col0 + j;
-    if (row < rows && col < cols) products.keep(row, col, sum, thresholds[(i - first) / 8]);
-  });
 }
 
 constexpr int kFilterThreads = 256;
@@ -87,8 +125,7 @@ __global__ void __launch_bounds__(kFilterThreads) topk_filter_kernel(TopkProduct
   if (i >= size) return;
   double sum = 0.0;
   for (std::int64_t part = 0; part < products.parts; ++part) sum += static_cast<double>(sums[part * size + i]);
-  const std::int64_t row = i / cols, col = i % cols;
-  products.keep(row, col, sum, products.threshold(row, col));
+  products.keep(i / cols, i % cols, sum);
 }
 
 }  // namespace fimo::cuda

@@ -44,20 +44,19 @@ struct TopkRound {
 
   FIMO_DEVICE bool keep_all() const { return first == 0; }
 
-  /// What `keep` wants to know of a query.
+  /// Scores that are <= it need not be given to `keep`.
   FIMO_DEVICE float threshold(std::int64_t query) const {
-    return keep_all() ? __uint_as_float(0xFF800000u) : lists.thresholds[query];
+    return keep_all() ? __uint_as_float(0x7FFFFFFFu) : lists.thresholds[query];
   }
 
   /// `feature` counts from the first one of the round.
-  FIMO_DEVICE void keep(std::int64_t query, std::int64_t feature, float score, float threshold) const {
+  FIMO_DEVICE void keep(std::int64_t query, std::int64_t feature, float score) const {
     TopkKey* list = lists.keys + query * lists.capacity;
+    const TopkKey key = topk_key(score, first + feature);
     if (keep_all()) {
-      list[feature] = topk_key(score, feature);
-    } else if (!(score <= threshold)) {
-      // A NaN among scores or thresholds. Otherwise the key is above: an equal value would have a smaller index.
-      const TopkKey key = topk_key(score, first + feature);
-      if (key > list[lists.k - 1]) list[atomicAdd(lists.counts + query, 1)] = key;
+      list[feature] = key;
+    } else if (key > list[lists.k - 1]) {
+      list[atomicAdd(lists.counts + query, 1)] = key;
     }
   }
 };
