@@ -255,20 +255,20 @@ struct TileProduct {
 
   /// visit(row, col, sum) for this thread's sums, by their place in the tile.
   template <class Visit>
-  FIMO_DEVICE void each(const Visit& visit) {
+  FIMO_DEVICE void each(const Visit& visit) const {
 #pragma unroll
-    for (int i = 0; i < kRowTiles; ++i) each_of(i, visit);
+    for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+      for (int j = 0; j < kColTiles; ++j) each_of(i, j, visit);
+    }
   }
 
-  /// For those in its i-th row of tiles: kColTiles x 4 sums of two rows.
+  /// For the four of tile (i, j) of this warp: k = 0 and 1 are side by side, 2 and 3 eight rows below.
   template <class Visit>
-  FIMO_DEVICE void each_of(int i, const Visit& visit) {
+  FIMO_DEVICE void each_of(int i, int j, const Visit& visit) const {
     const int lane = static_cast<int>(threadIdx.x) % kWarp, row = warp_row() + lane / 4, col = warp_col() + lane % 4 * 2;
 #pragma unroll
-    for (int j = 0; j < kColTiles; ++j) {
-#pragma unroll
-      for (int k = 0; k < 4; ++k) visit(row + 16 * i + k / 2 * 8, col + 8 * j + k % 2, sums[i][j][k]);
-    }
+    for (int k = 0; k < 4; ++k) visit(row + 16 * i + k / 2 * 8, col + 8 * j + k % 2, sums[i][j][k]);
   }
 
   /// The first row and column of this warp. Warps of one row are on different quarters of the SM: few rows keep all busy.
