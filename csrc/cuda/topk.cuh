@@ -33,21 +33,16 @@ struct TopkProducts {
   }
 };
 
-/// A sum on its way to the lists.
-template <class Sum>
-struct TopkFound {
-  Sum sum;
-  int place;  // row * kCols + col of the tile
-};
-
 template <class Tile>
 struct TopkShared {
-  using Found = TopkFound<typename Tile::Sum>;
   static constexpr int kFound = Tile::kThreads * Tile::kColTiles * 4;  // all sums of one row of tiles
 
   union {
     typename Tile::Shared slices;
-    Found found[kFound];
+    struct {  // sums on their way to the lists, and where in the tile they are (apart: in pairs they would need more registers)
+      typename Tile::Sum sums[kFound];
+      int places[kFound];
+    } found;
   };
   int counts[Tile::kRowTiles];
 };
@@ -62,10 +57,13 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 16 ? 2 : 1)
   constexpr bool kScaled = Tile::Element::kType == DType::kInt8;
   auto& s = shared<TopkShared<Tile>>();
   const std::int64_t rows = products.a.rows, cols = products.b.rows;
-  const std::int64_t row_tiles = (rows + Tile::kRows - 1) / Tile::kRows, col_tiles = (cols + Tile::kCols - 1) / Tile::kCols;
+  const unsigned row_tiles = static_cast<unsigned>((rows + Tile::kRows - 1) / Tile::kRows);
+  const unsigned tiles = gridDim.x / static_cast<unsigned>(products.parts);
   // Blocks that run together share columns: a group of queries has few tiles of rows.
-  const std::int64_t part = blockIdx.x / (row_tiles * col_tiles), tile = blockIdx.x % (row_tiles * col_tiles);
-  const std::int64_t row0 = tile % row_tiles * Tile::kRows, col0 = tile / row_tiles * Tile::kCols;
+  const unsigned part = blockIdx.x / tiles, row_tile = blockIdx.x % tiles % row_tiles,
+                 col_tile = blockIdx.x % tiles / row_tiles;
+  const std::int64_t row0 = static_cast<std::int64_t>(row_tile) * Tile::kRows;
+  const std::int64_t col0 = static_cast<std::int64_t>(col_tile) * Tile::kCols;
   const std::int64_t begin = part * products.part_bytes, end = begin + products.part_bytes;
 
   if (threadIdx.x < Tile::kRowTiles) s.counts[threadIdx.x] = 0;
@@ -90,26 +88,41 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 16 ? 2 : 1)
     for (int half = 0; half < 2; ++half) {
       const int row = first + 16 * i + 8 * half;
       const bool inside = row < inside_rows;
-      thresholds[half] = inside ? products.round.threshold(row0 + row) : 0.0f;
+      thresholds[half] = inside ? products.round.threshold(row0 + row) : __uint_as_float(0x7F800000u);  // infinity
       scales[half] = kScaled && inside ? products.scales.row_scales[row0 + row] : 0.0f;
     }
-    product.each_of(i, [&](int row, int col, Sum sum) {
-      const int half = (row - first) / 8 % 2;
-      if (kScaled) {
-        // Not exact, but what is clearly below the threshold needs no conversions to double.
-        const float scale = col < inside_cols ? products.scales.col_scales[col0 + col] : 0.0f;
-        const float about = static_cast<float>(sum) * (scales[half] * scale);
-        if (about + fabsf(about) * 1e-6f + 1e-30f < thresholds[half]) return;
-      } else if (static_cast<float>(sum) <= thresholds[half]) {
-        return;
-      }
-      if (row < inside_rows && col < inside_cols) s.found[atomicAdd(s.counts + i, 1)] = {sum, row * Tile::kCols + col};
-    });
+#pragma unroll
+    for (int j = 0; j < Tile::kColTiles; ++j) {
+      unsigned found = 0;
+      product.each_of(i, j, [&](int row, int col, Sum sum) {
+        const int half = (row - first) / 8 % 2;
+        bool below;
+        if (kScaled) {
+          // Not exact, but what is clearly below the threshold needs no conversions to double.
+          const float scale = col < inside_cols ? products.scales.col_scales[col0 + col] : 0.0f;
+          const float about = static_cast<float>(sum) * (scales[half] * scale);
+          below = about + fabsf(about) * 1e-6f + 1e-30f < thresholds[half];
+        } else {
+          below = static_cast<float>(sum) <= thresholds[half];
+        }
+        found = found * 2 + !below;
+      });
+      if (!__any_sync(kAllLanes, found)) continue;  // nearly always
+      product.each_of(i, j, [&](int row, int col, Sum sum) {
+        if (found & 8) {
+          const int at = atomicAdd(s.counts + i, 1);
+          s.found.sums[at] = sum;
+          s.found.places[at] = row * Tile::kCols + col;
+        }
+        found *= 2;
+      });
+    }
     __syncthreads();
     const int count = s.counts[i];
+#pragma unroll 1
     for (int at = static_cast<int>(threadIdx.x); at < count; at += Tile::kThreads) {
-      const auto found = s.found[at];
-      products.keep(row0 + found.place / Tile::kCols, col0 + found.place % Tile::kCols, found.sum);
+      const int row = s.found.places[at] / Tile::kCols, col = s.found.places[at] % Tile::kCols;
+      if (row < inside_rows && col < inside_cols) products.keep(row0 + row, col0 + col, s.found.sums[at]);
     }
     if (i + 1 < Tile::kRowTiles) __syncthreads();  // before the next ones come
   }
