@@ -25,8 +25,8 @@ def rows_project(index: Array, delta: Array, sketch: VectorSketch, offset: int =
     example's own tokens exist, and V is known to the sketch alone: its input goes at least as far as the
     last row. Tokens whose delta is zero, such as padding, cost next to nothing.
 
-    A result depends on its own example only, to the bit: not on the batch, strides or threads. It has the
-    bits of `project` of G, up to the sign of a zero.
+    On the CPU a result depends on its own example only, to the bit: not on the batch, strides or threads.
+    It has the bits of `project` of G, up to the sign of a zero. On CUDA, see docs/numerics.md.
 
     Args:
         index: [B, T], int64 or int32; indices may repeat, their rows add up.
@@ -43,7 +43,8 @@ def rows_project(index: Array, delta: Array, sketch: VectorSketch, offset: int =
         TypeError: a wrong dtype, NumPy and torch mixed, or a sketch of another kind.
         ValueError: shapes or an offset that do not match, an index that is negative or whose row would
             end beyond the sketch's input, or an ``out`` that is read-only or shares memory with an
-            input. Nothing is written then.
+            input. Nothing is written then. (On CUDA nobody looks at the indices before the kernel does:
+            the sketch of an example with a bad one is NaN.)
         RuntimeError: ``delta`` or ``out`` requires grad while gradients are recorded.
 
     >>> import torch

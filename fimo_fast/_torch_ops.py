@@ -127,19 +127,20 @@ def _topk_fake(queries: Tensor, features: Tensor, k: int, *scales: Tensor | None
     return queries.new_empty(shape, dtype=accumulator(queries.dtype)), queries.new_empty(shape, dtype=torch.int64)
 
 
-for _name, _cpu, _cuda, _fake in (
-    ("project", _torch_cpu.project, _torch_cuda.project, _project_fake),
-    ("project_", _torch_cpu.project_into, _torch_cuda.project_into, _project_into_fake),
-    ("outer_project", _torch_cpu.outer_project, _torch_cuda.outer_project, _outer_project_fake),
-    ("outer_project_", _torch_cpu.outer_project_into, _torch_cuda.outer_project_into, _outer_project_into_fake),
-    ("rows_project", _torch_cpu.rows_project, _torch_cuda.rows_project, _rows_project_fake),
-    ("rows_project_", _torch_cpu.rows_project_into, _torch_cuda.rows_project_into, _rows_project_into_fake),
-    ("outer_dot", _torch_cpu.outer_dot, _torch_cuda.outer_dot, _outer_dot_fake),
-    ("outer_norm2", _torch_cpu.outer_norm2, _torch_cuda.outer_norm2, _outer_norm2_fake),
-    ("scores", _torch_cpu.scores, _torch_cuda.scores, _scores_fake),
-    ("topk", _torch_cpu.topk, _torch_cuda.topk, _topk_fake),
+for _name, _fake in (
+    ("project", _project_fake),
+    ("project_into", _project_into_fake),
+    ("outer_project", _outer_project_fake),
+    ("outer_project_into", _outer_project_into_fake),
+    ("rows_project", _rows_project_fake),
+    ("rows_project_into", _rows_project_into_fake),
+    ("outer_dot", _outer_dot_fake),
+    ("outer_norm2", _outer_norm2_fake),
+    ("scores", _scores_fake),
+    ("topk", _topk_fake),
 ):
-    _library.impl(_name, _cpu, "CPU")
-    _library.impl(_name, _cuda, "CUDA")
-    _library.impl(_name, _refuse_tangents(_name), "Autograd")
-    torch.library.register_fake(f"fimo_fast::{_name}", _fake, lib=_library)
+    _schema = _name.replace("_into", "_")
+    _library.impl(_schema, getattr(_torch_cpu.kernels, _name), "CPU")
+    _library.impl(_schema, _torch_cuda.CUDA[_name], "CUDA")
+    _library.impl(_schema, _refuse_tangents(_schema), "Autograd")
+    torch.library.register_fake(f"fimo_fast::{_schema}", _fake, lib=_library)

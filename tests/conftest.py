@@ -13,6 +13,15 @@ from cpp_build import build, run
 from fimo_fast.testing import available_isas, force_isa
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device",
+        choices=["cpu", "cuda"],
+        default="cpu",
+        help="where tests/cuda runs the CUDA kernels: emulated, or a GPU",
+    )
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

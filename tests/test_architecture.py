@@ -16,6 +16,7 @@ LAYERS = [
     {"_integers"},
     {"sketch", "_checks", "_native"},
     {"reference", "_sketch_args"},
+    {"_torch_kernels"},
     {"_torch_cpu", "_torch_cuda"},
     {"_torch_ops", "_numpy_ops"},
     {"_short_way"},

@@ -3,9 +3,10 @@
 /// From a Python array to the views of fimo_fast/tensor_view.h, with every check that makes it safe: DLPack's exchange table
 /// for torch, the buffer protocol for NumPy, a DLPack capsule for the rest.
 ///
-/// Rules: CPU memory only; a null pointer with elements behind it (fake tensors) is refused; the innermost stride must be one;
-/// errors of the framework (sparse, meta, vmap wrappers) pass through; outputs must be writable. Every message begins with the
-/// argument's name. A borrowed view is valid while the Python object is, which the caller's arguments guarantee.
+/// Rules: memory of the device that runs; a null pointer with elements behind it (fake tensors) is refused; the innermost
+/// stride must be one; errors of the framework (sparse, meta, vmap wrappers) pass through; outputs must be writable. Every
+/// message begins with the argument's name. A borrowed view is valid while the Python object is, which the caller's arguments
+/// guarantee.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -148,6 +149,9 @@ inline DType float_dtype(const dlpack::DataType& type, const std::string& name, 
                        or_other + ", got " + describe(type));
 }
 
+/// Where an argument's memory must be.
+enum class Memory { kCpu, kCuda };
+
 /// An argument: the view and what all arguments are checked for.
 class TensorArg {
  public:
@@ -160,11 +164,15 @@ class TensorArg {
     int least, most;
   };
 
-  TensorArg(py::handle object, const char* name, Dims dims, Access access = kRead) : name_(name), borrowed_(object, name) {
+  TensorArg(py::handle object, const char* name, Dims dims, Memory memory, Access access = kRead)
+      : name_(name), borrowed_(object, name) {
     const dlpack::Tensor& t = borrowed_.tensor();
-    if (t.device.type != dlpack::kCpu && t.device.type != dlpack::kCudaHost) {
-      throw py::type_error(name_ + ": expected CPU memory, got DLPack device type " + std::to_string(t.device.type) +
-                           (t.device.type == dlpack::kCuda ? " (CUDA)" : ""));
+    if (!is_in(t.device, memory)) {
+      throw py::type_error(name_ + ": expected " + (memory == Memory::kCpu ? "CPU" : "CUDA") +
+                           " memory, got DLPack device type " + std::to_string(t.device.type) +
+                           (t.device.type == dlpack::kCuda  ? " (CUDA)"
+                            : t.device.type == dlpack::kCpu ? " (CPU)"
+                                                            : ""));
     }
     if (t.ndim < dims.least || t.ndim > dims.most) {
       throw py::value_error(name_ + ": expected " + std::to_string(dims.least) +
@@ -193,6 +201,7 @@ class TensorArg {
   DType dtype() const { return float_dtype(borrowed_.tensor().dtype, name_); }
   const dlpack::DataType& raw_dtype() const { return borrowed_.tensor().dtype; }
   const std::string& name() const { return name_; }
+  int device() const { return borrowed_.tensor().device.id; }
 
   std::int64_t stride(int d) const {
     const dlpack::Tensor& t = borrowed_.tensor();
@@ -220,6 +229,13 @@ class TensorArg {
     return {data(), dtype(), shape(0), shape(1), shape(2), stride(0), stride(1)};
   }
 
+  /// Throws ValueError if `input` is on another device.
+  void must_be_beside(const TensorArg& input) const {
+    if (device() == input.device()) return;
+    throw py::value_error(name_ + ": expected device " + std::to_string(input.device()) + " like " + input.name_ + ", got " +
+                          std::to_string(device()));
+  }
+
   /// Throws ValueError if this output shares memory with `input`.
   void must_not_overlap(const TensorArg& input) const {
     if (count_ == 0 || input.count_ == 0) return;
@@ -230,6 +246,15 @@ class TensorArg {
   }
 
  private:
+  static bool is_in(const dlpack::Device& device, Memory memory) {
+#if defined(FIMO_EMULATE)
+    return device.type == dlpack::kCpu;  // whose memory the emulator takes for a GPU's
+#else
+    if (memory == Memory::kCuda) return device.type == dlpack::kCuda;
+    return device.type == dlpack::kCpu || device.type == dlpack::kCudaHost;
+#endif
+  }
+
   struct Span {
     const char* begin;
     const char* end;

@@ -45,18 +45,33 @@ class Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  /// Uninitialised memory for `count` elements, aligned to 256 bytes; null while measuring. It is not given back before the
-  /// end.
+  /// Uninitialised memory for `count` elements, aligned to 256 bytes; null while measuring. It is given back at the end, or to
+  /// an earlier mark.
   template <class T>
   T* take(std::int64_t count) {
     const std::int64_t begin = used_;
     used_ += round_up(count * static_cast<std::int64_t>(sizeof(T)), 256);
+    peak_ = larger(peak_, used_);
     if (!queue_) return nullptr;
     require(used_ <= queue_->workspace_bytes, "workspace: expected at least ", used_, " bytes, got ", queue_->workspace_bytes);
     return reinterpret_cast<T*>(static_cast<char*>(queue_->workspace) + begin);
   }
 
-  std::int64_t used() const { return used_; }
+  /// Gives back what is taken from here on when it goes out of scope, for the kernels launched after that: kernels run in order.
+  class Scope {
+   public:
+    explicit Scope(Context& context) : context_(context), mark_(context.used_) {}
+    ~Scope() { context_.used_ = mark_; }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Context& context_;
+    const std::int64_t mark_;
+  };
+
+  /// The most bytes that were taken at a time.
+  std::int64_t used() const { return peak_; }
   bool is_measuring() const { return !queue_; }
 
   /// Starts a kernel after everything before it on the stream. Arguments are converted to the kernel's parameters. An empty
@@ -85,6 +100,7 @@ class Context {
 
   const Queue* queue_ = nullptr;
   std::int64_t used_ = 0;
+  std::int64_t peak_ = 0;
   int previous_ = 0;
 };
 

@@ -1,10 +1,142 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "cuda/form_tile.cuh"
+
+#include "cuda/form.h"
 #include "cuda/routes.h"
 
 namespace fimo::cuda {
+namespace {
 
-void form_gradients(Context&, const ConstTensor3View&, const ConstTensor3View&, Range, Range, float*, std::int64_t) {
-  throw std::runtime_error("not written yet");
+constexpr std::int64_t kMaxGrid = (std::int64_t{1} << 31) - 1;
+constexpr std::int64_t kWantedBlocks = 264;  // two for each of 132 multiprocessors
+constexpr std::int64_t kMinPartTokens = 64;
+constexpr std::int64_t kMaxPartsBytes = std::int64_t{16} << 20;
+
+bool aligned(const void* data, std::int64_t bytes) { return reinterpret_cast<std::uintptr_t>(data) % bytes == 0; }
+
+/// Rows of 16-byte vectors.
+bool vectors(const ConstTensor3View& x) {
+  const std::int64_t unit = 16 / dtype_size(x.dtype);
+  return aligned(x.data, 16) && x.dim % unit == 0 && (x.token_stride % unit == 0 || x.tokens == 1) &&
+         (x.batch_stride % unit == 0 || x.batch == 1);
+}
+
+template <class Element>
+FormTask<Element> task_of(const ConstTensor3View& a, const ConstTensor3View& delta, Range entries, bool accumulate,
+                          const MatrixView& out) {
+  FormTask<Element> task{};
+  task.a = static_cast<const Element*>(a.data);
+  task.delta = static_cast<const Element*>(delta.data);
+  task.a_batch = a.batch_stride, task.a_token = a.token_stride;
+  task.delta_batch = delta.batch_stride, task.delta_token = delta.token_stride;
+  task.tokens = a.tokens, task.n = a.dim, task.m = delta.dim;
+  task.begin = entries.begin, task.end = entries.end;
+  task.out = static_cast<float*>(out.data);
+  task.stride = out.row_stride;
+  task.accumulate = accumulate;
+  task.vector_out =
+      aligned(out.data, 16) && a.dim % 4 == 0 && entries.begin % 4 == 0 && (out.row_stride % 4 == 0 || a.batch == 1);
+  return task;
+}
+
+/// The rows and columns that the entries touch, from multiples of 8 on: vectors stay aligned.
+struct Touched {
+  Range rows, columns;
+};
+Touched touched(std::int64_t n, Range entries) {
+  const Range rows{entries.begin / n, (entries.end - 1) / n + 1};
+  const bool one = rows.end - rows.begin == 1;
+  return {{rows.begin / 8 * 8, rows.end}, {one ? entries.begin % n / 8 * 8 : 0, one ? (entries.end - 1) % n + 1 : n}};
+}
+
+/// Calls launch(first example, count) so that the grid of `tiles` for each example stays within its bound.
+template <class Launch>
+void for_examples(std::int64_t batch, std::int64_t tiles, const Launch& launch) {
+  const std::int64_t group = larger(1, kMaxGrid / tiles);
+  for (std::int64_t b = 0; b < batch; b += group) launch(b, smaller(group, batch - b));
+}
+
+template <class Element>
+FormTask<Element> from_example(FormTask<Element> task, std::int64_t b) {
+  task.a += b * task.a_batch;
+  task.delta += b * task.delta_batch;
+  task.out += b * task.stride;
+  return task;
+}
+
+template <class Element>
+void form_few(Context& context, std::int64_t batch, FormTask<Element> task) {
+  const Touched some = touched(task.n, {task.begin, task.end});
+  const std::int64_t columns = some.columns.end - some.columns.begin, rows = some.rows.end - some.rows.begin;
+  std::int64_t lanes = 1, tile = kFewMaxRows;
+  while (lanes < kFewThreads && lanes * kFewColumns < columns) lanes *= 2;
+  task.first_row = some.rows.begin, task.first_column = some.columns.begin;
+  task.column_tiles = ceil_div(columns, lanes * kFewColumns);
+  while (tile > larger(16, kFewThreads / lanes) && ceil_div(rows, tile) * task.column_tiles * batch < 4 * kWantedBlocks)
+    tile /= 2;
+  task.row_tiles = ceil_div(rows, tile);
+  const std::int64_t tiles = task.row_tiles * task.column_tiles;
+  for_examples(batch, tiles, [&](std::int64_t b, std::int64_t count) {
+    context.launch(form_few_kernel<Element>, {static_cast<unsigned>(tiles * count), kFewThreads, sizeof(FormFewShared)},
+                   from_example(task, b), static_cast<int>(lanes), static_cast<int>(tile));
+  });
+}
+
+template <class Element, int Tile>
+void form_tiles(Context& context, std::int64_t batch, FormTask<Element> task, bool vector_in) {
+  const Touched some = touched(task.n, {task.begin, task.end});
+  task.first_row = some.rows.begin, task.first_column = some.columns.begin;
+  task.row_tiles = ceil_div(some.rows.end - some.rows.begin, Tile);
+  task.column_tiles = ceil_div(some.columns.end - some.columns.begin, Tile);
+  const std::int64_t tiles = task.row_tiles * task.column_tiles, size = task.end - task.begin;
+  // Few tiles of many tokens: parts of the tokens side by side.
+  const std::int64_t fit = 1 + kMaxPartsBytes / (4 * size * batch);
+  const std::int64_t wanted = smaller(smaller(ceil_div(kWantedBlocks, tiles * batch), task.tokens / kMinPartTokens), fit);
+  const std::int64_t part = round_up(ceil_div(task.tokens, larger(1, wanted)), kFormDepth);
+  const std::int64_t parts = ceil_div(task.tokens, part);
+  float* others = parts > 1 ? context.take<float>((parts - 1) * batch * size) : nullptr;
+  if (parts > 1) task.vector_out = task.vector_out && size % 4 == 0;
+  for_examples(batch, tiles, [&](std::int64_t b, std::int64_t count) {
+    // With parts, the grid is small, and there is one group.
+    context.launch(form_tile_kernel<Element, Tile>,
+                   {dim3(static_cast<unsigned>(tiles * count), static_cast<unsigned>(parts)), Tile * Tile / 64,
+                    sizeof(FormShared<Element, Tile>)},
+                   from_example(task, b), part, others, count, vector_in);
+  });
+  if (parts > 1) add_parts(context, others, parts - 1, {task.out, DType::kFloat32, batch, size, task.stride});
+}
+
+template <class Element>
+void run(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, Range entries, bool accumulate,
+         const MatrixView& out) {
+  const auto task = task_of<Element>(a, delta, entries, accumulate, out);
+  const bool vector_in = vectors(a) && vectors(delta);
+  if (a.tokens <= kFewTokens) return form_few(context, a.batch, task);
+  if (a.dim <= 64 || delta.dim <= 64) return form_tiles<Element, 64>(context, a.batch, task, vector_in);
+  form_tiles<Element, 128>(context, a.batch, task, vector_in);
+}
+
+}  // namespace
+
+void sum_outer_products(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, Range entries,
+                        bool accumulate, const MatrixView& out) {
+  if (a.batch == 0 || entries.begin >= entries.end) return;
+  switch (a.dtype) {
+    case DType::kBFloat16: return run<__nv_bfloat16>(context, a, delta, entries, accumulate, out);
+    case DType::kFloat16: return run<__half>(context, a, delta, entries, accumulate, out);
+    default: return run<float>(context, a, delta, entries, accumulate, out);
+  }
+}
+
+void form_gradients(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, Range examples, Range entries,
+                    float* gradients, std::int64_t stride) {
+  const auto some = [&](ConstTensor3View x) {
+    x.data = advance(x.data, examples.begin * x.batch_stride, x.dtype);
+    x.batch = examples.end - examples.begin;
+    return x;
+  };
+  const MatrixView out{gradients, DType::kFloat32, examples.end - examples.begin, entries.end - entries.begin, stride};
+  sum_outer_products(context, some(a), some(delta), entries, false, out);
 }
 
 }  // namespace fimo::cuda

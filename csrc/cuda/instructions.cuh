@@ -86,6 +86,15 @@ FIMO_MMA(mma_tf32, "m16n8k8.row.col.f32.tf32.tf32.f32", float, 8, 1, UnpackTf32,
 FIMO_MMA(mma_int8, "m16n8k32.row.col.s32.s8.s8.s32", int, 32, 4, UnpackInt8, "r")
 #undef FIMO_MMA
 
+/// x, of which the compiler knows nothing: what depends on it stays after this place, instead of occupying registers from the
+/// start of a loop on.
+FIMO_DEVICE std::int64_t opaque(std::int64_t x) {
+#if !defined(FIMO_EMULATE)
+  asm volatile("" : "+l"(x));
+#endif
+  return x;
+}
+
 /// sum + the inner product of four int8.
 FIMO_DEVICE int dot_int8(std::uint32_t a, std::uint32_t b, int sum) {
 #if defined(FIMO_EMULATE)
@@ -93,6 +102,17 @@ FIMO_DEVICE int dot_int8(std::uint32_t a, std::uint32_t b, int sum) {
   return sum;
 #else
   return __dp4a(static_cast<int>(a), static_cast<int>(b), sum);
+#endif
+}
+
+/// 1 / sqrt(x) of a normal number, within 2 units in the last place.
+FIMO_DEVICE float reciprocal_root(float x) {
+#if defined(FIMO_EMULATE)
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(x)));
+#else
+  float y;
+  asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 #endif
 }
 

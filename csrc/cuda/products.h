@@ -13,6 +13,8 @@ void products(Context& context, DType dtype, const TileRows& a, const TileRows& 
 
 // --- The choice of parts, which topk shares ---
 
+/// Of the parts of a product that is cut for speed. Exactness cuts int8 too: that takes 4 bytes a product for every
+/// kMaxInt8Depth of the depth.
 constexpr std::int64_t kMaxPartBytes = std::int64_t{64} << 20;
 constexpr std::int64_t kMultiprocessors = 132;  // of an H100: only speed depends on it
 

@@ -11,30 +11,15 @@ namespace {
 template <class Tile>
 void run_products(Context& context, const TileRows& a, const TileRows& b, std::int64_t depth, const ProductOut& out) {
   using Sum = typename Tile::Sum;
-  const auto [parts, part_bytes] = cut_depth<Tile>(a.rows, b.rows, depth);
   const std::int64_t depth_bytes = depth * Tile::Element::kBytes;
-
-  // Pieces whose parts fit the workspace.
-  std::int64_t rows = a.rows, cols = b.rows;
-  if (parts > 1 && parts * rows * cols * 4 > kMaxPartBytes) {
-    const std::int64_t fit = kMaxPartBytes / 4 / parts;
-    rows = smaller(rows, larger(1, fit / Tile::kCols / Tile::kRows) * Tile::kRows);
-    cols = smaller(cols, larger(1, fit / rows / Tile::kCols) * Tile::kCols);
-  }
-  Sum* sums = parts > 1 ? context.take<Sum>(parts * rows * cols) : nullptr;
-  for (std::int64_t row = 0; row < a.rows; row += rows) {
-    for (std::int64_t col = 0; col < b.rows; col += cols) {
-      const ProductRange range{row, smaller(row + rows, a.rows), col, smaller(col + cols, b.rows)};
-      const std::int64_t count = range.last_row - range.first_row, count2 = range.last_col - range.first_col;
-      const std::int64_t blocks = ceil_div(count, Tile::kRows) * ceil_div(count2, Tile::kCols) * parts;
-      context.launch(product_kernel<Tile>, {static_cast<unsigned>(blocks), Tile::kThreads, sizeof(typename Tile::Shared)}, a, b,
-                     range, depth_bytes, part_bytes, parts, sums, out);
-      if (parts == 1) continue;
-      context.launch(finish_product_kernel<Sum>,
-                     {static_cast<unsigned>(ceil_div(count * count2, kFinishThreads)), kFinishThreads}, sums, parts, range,
-                     out);
-    }
-  }
+  const std::int64_t tiles = ceil_div(a.rows, Tile::kRows) * ceil_div(b.rows, Tile::kCols);
+  const auto [parts, part_bytes] = cut_depth<Tile>(a.rows, b.rows, depth);
+  Sum* sums = parts > 1 ? context.take<Sum>(parts * a.rows * b.rows) : nullptr;
+  context.launch(product_kernel<Tile>, {static_cast<unsigned>(tiles * parts), Tile::kThreads, sizeof(typename Tile::Shared)}, a,
+                 b, depth_bytes, part_bytes, parts, sums, out);
+  if (parts == 1) return;
+  context.launch(finish_product_kernel<Sum>, {static_cast<unsigned>(ceil_div(a.rows * b.rows, kFinishThreads)), kFinishThreads},
+                 sums, parts, a.rows, b.rows, out);
 }
 
 template <class Element>

@@ -38,14 +38,6 @@ struct ProductOut {
   }
 };
 
-/// The rows [begin, end) of a and of b that a launch multiplies.
-struct ProductRange {
-  std::int64_t first_row, last_row, first_col, last_col;
-
-  FIMO_DEVICE std::int64_t rows() const { return last_row - first_row; }
-  FIMO_DEVICE std::int64_t cols() const { return last_col - first_col; }
-};
-
 /// How many tiles of rows follow each other before the next tile of columns.
 constexpr std::int64_t kRowTilesTogether = 8;
 
@@ -53,15 +45,15 @@ constexpr std::int64_t kRowTilesTogether = 8;
 /// it leaves them in sums[part][row][col].
 template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 16 ? 2 : 1)
-    product_kernel(TileRows a, TileRows b, ProductRange range, std::int64_t depth_bytes, std::int64_t part_bytes,
-                   std::int64_t parts, typename Tile::Sum* sums, ProductOut out) {
-  const std::int64_t row_tiles = (range.rows() + Tile::kRows - 1) / Tile::kRows;
-  const std::int64_t col_tiles = (range.cols() + Tile::kCols - 1) / Tile::kCols;
+    product_kernel(TileRows a, TileRows b, std::int64_t depth_bytes, std::int64_t part_bytes, std::int64_t parts,
+                   typename Tile::Sum* sums, ProductOut out) {
+  const std::int64_t row_tiles = (a.rows + Tile::kRows - 1) / Tile::kRows;
+  const std::int64_t col_tiles = (b.rows + Tile::kCols - 1) / Tile::kCols;
   const std::int64_t part = blockIdx.x / (row_tiles * col_tiles), tile = blockIdx.x % (row_tiles * col_tiles);
   const std::int64_t group = tile / (kRowTilesTogether * col_tiles), in_group = tile % (kRowTilesTogether * col_tiles);
   const std::int64_t rest = row_tiles - group * kRowTilesTogether, height = rest < kRowTilesTogether ? rest : kRowTilesTogether;
-  const std::int64_t row0 = range.first_row + (group * kRowTilesTogether + in_group % height) * Tile::kRows;
-  const std::int64_t col0 = range.first_col + in_group / height * Tile::kCols;
+  const std::int64_t row0 = (group * kRowTilesTogether + in_group % height) * Tile::kRows;
+  const std::int64_t col0 = in_group / height * Tile::kCols;
   const std::int64_t begin = part * part_bytes, end = begin + part_bytes < depth_bytes ? begin + part_bytes : depth_bytes;
 
   Tile product;
@@ -69,28 +61,28 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 16 ? 2 : 1)
   product.run(shared<typename Tile::Shared>(), a, row0, b, col0, begin, end);
   product.each([&](int i, int j, typename Tile::Sum sum) {
     const std::int64_t row = row0 + i, col = col0 + j;
-    if (row >= range.last_row || col >= range.last_col) return;
+    if (row >= a.rows || col >= b.rows) return;
     if (parts == 1) {
       out.put(row, col, sum);
     } else {
-      sums[(part * range.rows() + row - range.first_row) * range.cols() + col - range.first_col] = sum;
+      sums[(part * a.rows + row) * b.rows + col] = sum;
     }
   });
 }
 
 constexpr int kFinishThreads = 256;
 
-/// Adds the parts of each product, in order, exactly for integers. A thread owns a product; neighbours read neighbours. Floor:
-/// 4 (parts + 1) bytes each.
+/// Adds the parts of each product of `rows` x `cols`, in order, exactly for integers. A thread owns a product; neighbours read
+/// neighbours. Floor: 4 (parts + 1) bytes each.
 template <class Sum>
 __global__ void __launch_bounds__(kFinishThreads)
-    finish_product_kernel(const Sum* sums, std::int64_t parts, ProductRange range, ProductOut out) {
-  const std::int64_t size = range.rows() * range.cols();
+    finish_product_kernel(const Sum* sums, std::int64_t parts, std::int64_t rows, std::int64_t cols, ProductOut out) {
+  const std::int64_t size = rows * cols;
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kFinishThreads + threadIdx.x;
   if (i >= size) return;
   double sum = 0.0;
   for (std::int64_t part = 0; part < parts; ++part) sum += static_cast<double>(sums[part * size + i]);
-  out.put(range.first_row + i / range.cols(), range.first_col + i % range.cols(), sum);
+  out.put(i / cols, i % cols, sum);
 }
 
 }  // namespace fimo::cuda

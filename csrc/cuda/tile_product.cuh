@@ -231,7 +231,8 @@ struct TileProduct {
                        std::int64_t begin, std::int64_t end) {
     const SliceCopy<Element, kRows, kThreads> copy_a(a, first_row);
     const SliceCopy<Element, kCols, kThreads> copy_b(b, first_col);
-    const std::int64_t rows = a.rows - first_row - warp_row();
+    // The tiles of this warp that have rows and columns.
+    const std::int64_t rows = first_col + warp_col() < b.rows ? a.rows - first_row - warp_row() : 0;
     const int row_tiles = rows > 16 * (kRowTiles - 1) ? kRowTiles : rows > 0 ? static_cast<int>((rows + 15) / 16) : 0;
 
     const auto start = [&](int stage, std::int64_t at) {
@@ -248,7 +249,7 @@ struct TileProduct {
       copy_async_wait<kStages - 2>();
       __syncthreads();  // this slice is there, and nobody reads the previous one any more
       start(stage == 0 ? kStages - 1 : stage - 1, at + (kStages - 1) * kSliceBytes);
-      multiply(shared.slices[stage], row_tiles);
+      if (row_tiles > 0) multiply(shared.slices[stage], row_tiles);
       stage = stage == kStages - 1 ? 0 : stage + 1;
     }
   }

@@ -101,6 +101,16 @@ def outer_project(name: str, a: Tensor, delta: Tensor, sketch: Any, offset: int 
                 {"out": (exact, _tolerance(exact, scale, relative))}, kinds, given, **more)  # fmt: skip
 
 
+def form_gradients(name: str, a: Tensor, delta: Tensor, begin: int = 0, end: int | None = None, *,
+                   out: Tensor | None = None, relative: float = 1e-6, **more: Any) -> Case:  # fmt: skip
+    """Entries [begin, end) of the gradients; ``out`` only lends its layout. No op, but the kernels behind several."""
+    exact = torch.einsum("btm,btn->bmn", delta.double(), a.double()).flatten(1)[:, begin:end].contiguous()
+    scale = (a.double().norm(dim=1).max() * delta.double().norm(dim=1).max()) if a.numel() else 1.0
+    out = torch.full(exact.shape, POISON) if out is None else out
+    return Case(name, "form_gradients", {"a": a, "delta": delta, "out": out},
+                {"out": (exact, _tolerance(exact, scale, relative))}, "", {"begin": [begin]}, **more)  # fmt: skip
+
+
 def rows_project(name: str, index: Tensor, delta: Tensor, sketch: Any, offset: int = 0, *, out: Tensor | None = None,
                  relative: float = 2e-6, exact: Tensor | None = None, **more: Any) -> Case:  # fmt: skip
     """index int64 [B, T], delta [B, T, d]. ``exact``: the expected result where reference.py raises."""

@@ -10,6 +10,7 @@
 
 #include "bindings/sketch_args.h"
 #include "case.h"
+#include "cuda/routes.h"
 
 namespace fimo::cuda {
 namespace {
@@ -43,6 +44,19 @@ Call call_of(Case& c) {
     const auto slice = c.has("offset") ? std::optional<std::int64_t>(offset) : std::nullopt;
     return {[=] { return outer_project_workspace(a, delta, sketch, then, slice, out); },
             [=](const Queue& queue) { outer_project(a, delta, sketch, then, slice, out, queue); }};
+  }
+  if (c.op == "form_gradients") {
+    const auto a = in("a").tensor3(), delta = in("delta").tensor3();
+    const auto out = in("out").output();
+    const Range entries{c.number("begin"), c.number("begin") + out.cols};
+    const auto form = [=](Context& context) {
+      form_gradients(context, a, delta, {0, a.batch}, entries, static_cast<float*>(out.data), out.row_stride);
+    };
+    return {[=] { return measure(form); },
+            [=](const Queue& queue) {
+              Context context(queue);
+              form(context);
+            }};
   }
   if (c.op == "rows_project") {
     const auto index = in("index").index();

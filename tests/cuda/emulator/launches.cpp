@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "emulator/launches.h"
+
+#include <cxxabi.h>
+#include <dlfcn.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace emulator {
+namespace {
+
+std::vector<std::string> names;
+
+/// "void fimo::cuda::srht_kernel<float, 8>(float const*, ...)" without what every kernel has.
+std::string short_name(const std::string& symbol) {
+  int status = 0;
+  char* text = abi::__cxa_demangle(symbol.c_str(), nullptr, nullptr, &status);
+  std::string name = text ? text : symbol;
+  std::free(text);
+  const std::string space = "fimo::cuda::";
+  if (const std::size_t begin = name.find(space); begin != std::string::npos) name = name.substr(begin + space.size());
+  // Parameters begin at the first parenthesis outside the template's arguments: those may hold casts, "(Kind)1".
+  int depth = 0;
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    depth += (name[i] == '<') - (name[i] == '>');
+    if (name[i] == '(' && depth == 0) return name.substr(0, i);
+  }
+  return name;
+}
+
+}  // namespace
+
+const std::vector<std::string>& launched() { return names; }
+void forget_launched() { names.clear(); }
+
+bool note_launch(void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes) {
+  Dl_info info;  // programs are linked with -rdynamic
+  names.push_back(short_name(dladdr(kernel, &info) && info.dli_sname ? info.dli_sname : "?"));
+  static const bool trace = std::getenv("FIMO_EMULATOR_TRACE"), dry = std::getenv("FIMO_EMULATOR_DRY");
+  if (trace) {
+    std::fprintf(stderr, "%s grid (%u, %u, %u) block (%u, %u, %u) shared %zu\n", names.back().c_str(), grid.x, grid.y, grid.z,
+                 block.x, block.y, block.z, shared_bytes);
+  }
+  return !dry;
+}
+
+}  // namespace emulator

@@ -1,0 +1,151 @@
+"""Builds of the runner (runner.cpp) and the ways to run a family's cases on it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cases import Case
+
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parents[1]
+
+# What a report of a sanitizer must do: end the program, and say so by its exit status.
+_ENVIRONMENT = {
+    "TSAN_OPTIONS": "halt_on_error=1:exitcode=66:report_signal_unsafe=0",
+    "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """A build of the runner, the schedule it emulates, and the program in front of it."""
+
+    mode: str
+    schedule: str = ""
+    before: tuple[str, ...] = ()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What to add to the process's environment."""
+        schedule = {"FIMO_EMULATOR_SCHEDULE": self.schedule} if self.schedule else {}
+        return {**_ENVIRONMENT, **schedule}
+
+
+# The same results are asked of all of them, and among the plain ones the same bits.
+EMULATED = {
+    "fifo": Way("plain", "fifo"),
+    "lifo": Way("plain", "lifo"),
+    "random1": Way("plain", "random:1"),
+    "random2": Way("plain", "random:2"),
+    "asan": Way("asan", "random:1"),
+    "tsan": Way("tsan", "random:1"),
+}
+_SANITIZER = ("compute-sanitizer", "--error-exitcode", "77", "--tool")
+ON_GPU = {
+    "gpu": Way("gpu"),
+    "gpu again": Way("gpu"),
+    "memcheck": Way("gpu", before=(*_SANITIZER, "memcheck")),
+    "racecheck": Way("gpu", before=(*_SANITIZER, "racecheck")),
+    "synccheck": Way("gpu", before=(*_SANITIZER, "synccheck")),
+}
+
+
+def families() -> list[str]:
+    """The names of all families of kernels that have cases."""
+    return sorted(file.stem for file in (FOLDER / "families").glob("*.py") if not file.stem.startswith("_"))
+
+
+def cases_of(family: str) -> list[Case]:
+    """The cases of tests/cuda/families/<family>.py."""
+    return importlib.import_module(f"families.{family}").cases()
+
+
+def _cuda_include() -> Path | None:
+    compiler = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
+    folders = [Path(compiler).resolve().parents[1], Path("/usr/local/cuda")]
+    folders += sorted(Path("/usr/local").glob("cuda-*"), reverse=True)
+    named = os.environ.get("CUDAToolkit_ROOT") or os.environ.get("CUDA_HOME")  # noqa: SIM112  (CMake writes it so)
+    folders = [*([Path(named)] if named else []), *folders]
+    inner = ("include", "targets/x86_64-linux/include")
+    return next((f / i for f in folders for i in inner if (f / i / "cuda_runtime_api.h").exists()), None)
+
+
+def missing(mode: str) -> str:
+    """Why a mode cannot be built here; empty if it can."""
+    for program in ("cmake", "ninja", *(["nvcc"] if mode == "gpu" else [])):
+        if shutil.which(program) is None:
+            return f"needs {program}"
+    if mode == "gpu":
+        return ""
+    if os.uname().machine != "x86_64":
+        return "the emulator switches stacks on x86-64 only"
+    if _cuda_include() is None:
+        return "needs the headers of CUDA"
+    if mode in ("asan", "tsan"):
+        flag = "-fsanitize=" + {"asan": "address,undefined", "tsan": "thread"}[mode]
+        with tempfile.TemporaryDirectory() as folder:
+            program = Path(folder) / "probe"
+            program.with_suffix(".cpp").write_text("int main() {}")
+            compiler = os.environ.get("CXX", "c++")
+            for command in ([compiler, flag, f"{program}.cpp", "-o", program], [program]):
+                done = subprocess.run(command, capture_output=True, text=True)
+                if done.returncode != 0:
+                    return f"no working {flag}: {done.stderr[-300:]}"
+    return ""
+
+
+def build(folder: Path, mode: str, *options: str, root: Path = ROOT, target: str = "all") -> Path:
+    """Configures and builds tests/cuda with the kernels of ``root`` in ``folder``, which it returns.
+
+    Raises:
+        RuntimeError: something does not compile.
+    """
+    configure = ["cmake", "-S", FOLDER, "-B", folder, "-G", "Ninja", f"-DFIMO_MODE={mode}", f"-DFIMO_ROOT={root}"]
+    configure += options
+    jobs = str(os.cpu_count() or 1)
+    for command in (configure, ["cmake", "--build", folder, "-j", jobs, "--target", target]):
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, errors="replace")
+        if done.returncode != 0:
+            raise RuntimeError(f"{command}\n{done.stdout[-8000:]}\n{done.stderr[-2000:]}")
+    return folder
+
+
+@dataclass
+class Run:
+    """What a run of the runner left: a result for each case that ended, and how it ended itself."""
+
+    results: dict[str, dict[str, Any]]
+    returncode: int
+    output: str  # the end of what it said, for messages
+
+    @property
+    def crash(self) -> str:
+        """The report of a sanitizer or a crash; empty if it said itself what failed."""
+        failed = any(result["problem"] for result in self.results.values())
+        return "" if self.returncode == (1 if failed else 0) else f"status {self.returncode}\n{self.output}"
+
+
+def run(folder: Path, file: Path, way: Way, name: str = "", timeout: float | None = None) -> Run:
+    """Runs the cases of a file whose name contains ``name``. One that takes too long has status 124."""
+    command = [*way.before, str(folder / "runner"), str(file), *([name] if name else [])]
+    environment = {**os.environ, **way.environment}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment,
+                              timeout=timeout)  # fmt: skip
+        out, err, status = done.stdout, done.stderr, done.returncode
+    except subprocess.TimeoutExpired as expired:
+        out, err, status = (expired.stdout or b"").decode(errors="replace"), f"no end after {timeout} s", 124
+    lines = []
+    for line in out.splitlines():
+        if line.startswith("{") and line.endswith("}"):
+            lines.append(json.loads(line))
+    return Run({line.pop("name"): line for line in lines}, status, out[-500:] + "\n" + err[-6000:])

@@ -1,0 +1,118 @@
+"""All kernels against reference.py, executed on the CPU (default) or, with `pytest --device cuda`, on a GPU.
+
+The emulator runs every case of tests/cuda/families in several orders of threads and blocks, under AddressSanitizer and
+UndefinedBehaviorSanitizer, and under ThreadSanitizer. See docs/cuda_testing.md.
+"""
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import cases
+import pytest
+from runners import EMULATED, ON_GPU, build, cases_of, families, missing, run
+
+
+def _ways(config):
+    return ON_GPU if config.getoption("device") == "cuda" else EMULATED
+
+
+def pytest_generate_tests(metafunc):
+    if "family" in metafunc.fixturenames:
+        metafunc.parametrize("family", families())
+    if "way" in metafunc.fixturenames:
+        metafunc.parametrize("way", list(_ways(metafunc.config)))
+
+
+@pytest.fixture(scope="session")
+def builds(request):
+    """A function: the folder of a mode's build, which stays in pytest's cache."""
+    known = {}
+
+    def folder(mode):
+        if mode not in known:
+            if reason := missing(mode):
+                known[mode] = reason
+            else:
+                known[mode] = build(request.config.cache.mkdir(f"cuda-{mode}"), mode)
+        if isinstance(known[mode], str):
+            pytest.skip(known[mode])
+        return known[mode]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def family_cases(tmp_path_factory):
+    """A function: a family's cases and the file with them."""
+    known = {}
+
+    def get(family):
+        if family not in known:
+            found = cases_of(family)
+            file = tmp_path_factory.mktemp("cases") / family
+            cases.write(found, file)
+            known[family] = (found, file)
+        return known[family]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def runs(request, builds, family_cases):
+    """A function of a family and a way: its Run. All that this session asks for run side by side."""
+    ways = _ways(request.config)
+    wanted = set()
+    for item in request.session.items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        if item.path.name == os.path.basename(__file__):
+            if "way" in params:
+                wanted.add((params["family"], params["way"]))
+            elif "family" in params:
+                wanted |= {(params["family"], way) for way in _bitwise(request.config)}
+    # On a GPU one at a time; on a CPU the longest first.
+    workers = 1 if ways is ON_GPU else os.cpu_count() or 1
+    pool = ThreadPoolExecutor(workers)
+    pending = {}
+    for family, way in sorted(wanted, key=lambda pair: (list(ways).index(pair[1]), pair[0]), reverse=True):
+        if missing(ways[way].mode) or (ways[way].before and shutil.which(ways[way].before[0]) is None):
+            continue
+        file = family_cases(family)[1]
+        pending[family, way] = pool.submit(run, builds(ways[way].mode), file, ways[way])
+
+    def get(family, way):
+        if (family, way) not in pending:
+            pytest.skip(missing(ways[way].mode) or f"needs {ways[way].before[0]}")
+        return pending[family, way].result()
+
+    yield get
+    pool.shutdown(cancel_futures=True)
+
+
+def _bitwise(config):
+    """The ways whose results must be equal bit by bit."""
+    ways = _ways(config)
+    mode = next(iter(ways.values())).mode
+    return [name for name, way in ways.items() if way.mode == mode and not way.before]
+
+
+def test_right(runs, family_cases, family, way, request):
+    found, _ = family_cases(family)
+    done = runs(family, way)
+    assert not done.crash, done.crash
+    emulated = _ways(request.config) is EMULATED
+    assert not (wrong := cases.problems(found, done.results, kernels=emulated)), "\n".join(wrong)
+
+
+def test_bits_depend_on_sizes_only(runs, family, request):
+    first, *others = _bitwise(request.config)
+    bits = {name: result["bits"] for name, result in runs(family, first).results.items()}
+    for way in others:
+        again = {name: result["bits"] for name, result in runs(family, way).results.items()}
+        different = [name for name in bits.keys() & again.keys() if bits[name] != again[name]]
+        assert not different, f"{first} and {way} differ in {different}"
+
+
+def test_names_are_unique(family):
+    names = [case.name for case in cases_of(family)]
+    assert len(names) == len(set(names)) and all(name.startswith(f"{family}/") for name in names)
