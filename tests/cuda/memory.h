@@ -34,7 +34,7 @@ class DeviceMemory {
 
   void put(const void* from) {
 #if defined(FIMO_EMULATE)
-    std::memcpy(data_, from, bytes_);
+    if (bytes_ > 0) std::memcpy(data_, from, bytes_);
 #else
     check(cudaMemcpy(data_, from, bytes_, cudaMemcpyHostToDevice), "cudaMemcpy");
 #endif
@@ -42,7 +42,7 @@ class DeviceMemory {
   /// Waits for everything that runs.
   void copy_to(void* to) const {
 #if defined(FIMO_EMULATE)
-    std::memcpy(to, data_, bytes_);
+    if (bytes_ > 0) std::memcpy(to, data_, bytes_);
 #else
     check(cudaMemcpy(to, data_, bytes_, cudaMemcpyDeviceToHost), "cudaMemcpy");
 #endif
