@@ -55,8 +55,12 @@ def _selection() -> list[Case]:
     zeros = torch.zeros(2300)
     zeros[1::2] = -0.0
     zeros[::97] = -1.0
+    # A list of 4 batches of a selection, which reads it from the end: each ranks above those before, and fills the buffer.
+    later = torch.cat([-torch.arange(2048.0), 9000 - torch.arange(4096.0)])
     return [
         *found,
+        _order("descending/later/k1", later, 1),
+        _order("descending/later", later, 100),
         _order("ascending/two_rounds", up, 100),
         _order("ascending/three_rounds", torch.arange(19000.0), 30),
         _order("ascending/k1024", torch.arange(9000.0), 1024),
@@ -106,7 +110,7 @@ def _shapes() -> list[Case]:
         found.append(topk(f"topk/turned/{low}", q, f, 5, scales, kernels=_product("flat", name)))
         # The depth in parts: wherever there are few tiles.
         for tile, m, n in (("flat", 3, 2060), ("wide", 17, 140), ("turned", 19, 3)):
-            depth = 128 // dtype.itemsize * 40 + 7
+            depth, n = 64 // dtype.itemsize * 40 + 7, 130 if tile == "flat" and low != "bfloat16" else n
             q, f = _integers(m, depth, dtype, 16), _integers(n, depth, dtype, 17)
             scales = (_scales(m, 18), _scales(n, 19)) if dtype == torch.int8 else None
             kind = "int" if dtype == torch.int8 else "float"
