@@ -80,7 +80,6 @@ __global__ void __launch_bounds__(kSelectThreads)
     __syncthreads();  // before the next batch, or the next line, changes it
     if (kept <= Capacity - kSelectBatch) continue;
     sort_keys(s.keys, kept);
-    kept = k;
     floor = s.keys[k - 1];
     if (thread == 0) s.count = k;
     __syncthreads();

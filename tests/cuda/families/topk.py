@@ -31,7 +31,7 @@ def _order(name: str, scores: Tensor, k: int) -> Case:
 
 
 def _digits(name: str, scores: Tensor, k: int) -> Case:
-    """The same in bfloat16, of scores to 2^14: no operand of a product is split, so that infinities stay what they are."""
+    """The same in bfloat16, of scores to 2^14: no operand is split there, so that infinities stay what they are."""
     high = (scores / 64).floor()
     low = torch.where(scores.isfinite(), scores - 64 * high, torch.zeros(()))
     queries = torch.tensor([[64.0, 1.0]], dtype=torch.bfloat16)
@@ -55,10 +55,16 @@ def _selection() -> list[Case]:
     zeros = torch.zeros(2300)
     zeros[1::2] = -0.0
     zeros[::97] = -1.0
-    # A list of 4 batches of a selection, which reads it from the end: each ranks above those before, and fills the buffer.
+    # A list of 4 batches of a selection, which reads it from the end: each ranks above those before, and fills the
+    # buffer.
     later = torch.cat([-torch.arange(2048.0), 9000 - torch.arange(4096.0)])
+    # The later round has one score above the 100th best, below the 99th. The best is feature 100, whose place it takes.
+    between = 2 * torch.randperm(2048, generator=torch.Generator().manual_seed(2)).float()
+    between = torch.cat([between, -torch.arange(300.0)])
+    between[100], between[2200] = 5000, between[:2048].sort().values[-99] - 1
     return [
         *found,
+        _order("between", between, 100),
         _order("descending/later/k1", later, 1),
         _order("descending/later", later, 100),
         _order("ascending/two_rounds", up, 100),
@@ -91,6 +97,12 @@ def _product(tile: str, name: str) -> tuple[str, ...]:
     return (f"topk_product_kernel<fimo::cuda::TileProduct<fimo::cuda::{name}, {shape}",)
 
 
+def _spread(case: Case) -> Case:
+    """With rows of values apart."""
+    case.tensors["values"] = padded(case.tensors["values"], 3, 1)
+    return case
+
+
 def _shapes() -> list[Case]:
     """Every kernel; around the edges of tiles, groups and rounds."""
     found = []
@@ -102,19 +114,20 @@ def _shapes() -> list[Case]:
             scales = (_scales(m, 6), _scales(2310, 7)) if scaled else None
             found.append(topk(f"topk/{tile}/{low}", q, f, 50, scales, kernels=_product(tile, name)))
             few = (scales[0], scales[1][:300]) if scales else None
-            found.append(topk(f"topk/{tile}/{low}/any_row", padded(q, 3, 1), padded(f[:300], 5, 3), 20, few))
+            found.append(_spread(topk(f"topk/{tile}/{low}/any_row", padded(q, 3, 1), padded(f[:300], 5, 3), 20, few)))
             found.append(topk(f"topk/{tile}/{low}/words", padded(q, 3, 0), padded(f[:300], 7, 4), 20, few))
         # Few features, many queries: the other way round. Two groups of queries.
         q, f = _integers(1027 if low == "bfloat16" else 40, 9, dtype, 12), _integers(7, 9, dtype, 13)
         scales = (_scales(len(q), 14), _scales(7, 15)) if dtype == torch.int8 else None
-        found.append(topk(f"topk/turned/{low}", q, f, 5, scales, kernels=_product("flat", name)))
+        found.append(_spread(topk(f"topk/turned/{low}", q, f, 5, scales, kernels=_product("flat", name))))
         # The depth in parts: wherever there are few tiles.
         for tile, m, n in (("flat", 3, 2060), ("wide", 17, 140), ("turned", 19, 3)):
             depth, n = 64 // dtype.itemsize * 40 + 7, 130 if tile == "flat" and low != "bfloat16" else n
             q, f = _integers(m, depth, dtype, 16), _integers(n, depth, dtype, 17)
             scales = (_scales(m, 18), _scales(n, 19)) if dtype == torch.int8 else None
             kind = "int" if dtype == torch.int8 else "float"
-            found.append(topk(f"topk/parts/{tile}/{low}", q, f, min(n, 30), scales, kernels=(f"topk_filter_kernel<{kind}>",)))
+            kernels = (f"topk_filter_kernel<{kind}>",)
+            found.append(topk(f"topk/parts/{tile}/{low}", q, f, min(n, 30), scales, kernels=kernels))
     sizes = ((1, 1, 1), (1, 255, 3), (2, 256, 8), (15, 257, 17), (16, 515, 16), (17, 17, 33), (17, 16, 9), (16, 16, 5),
              (127, 255, 32), (128, 256, 31), (129, 257, 33), (259, 130, 16), (20, 2047, 8), (21, 2049, 8), (3, 2304, 0))
     for m, n, d in sizes:
@@ -137,7 +150,11 @@ def _int8_thresholds() -> list[Case]:
     tiny = _scales(2500, 31) * 1e-22
     up = torch.full((2500,), 1e-3)
     up[::7] = 0.0
+    signs = torch.ones(2500)
+    signs[torch.randperm(2500, generator=generator)[:1200]] = -1.0
+    zeros = torch.zeros((2500, 4), dtype=torch.int8)
     return [
+        topk("topk/int8/zeros_of_both_signs", q, zeros, 40, (_scales(3, 36), signs)),
         topk("topk/int8/near", q, f, 40, (_scales(3, 32), near)),
         topk("topk/int8/nearer", torch.full((3, 4), 99, dtype=torch.int8), line, 40, (_scales(3, 33), near)),
         topk("topk/int8/denormal", q, f, 40, (_scales(3, 34) * 1e-21, tiny)),
