@@ -8,40 +8,15 @@
 namespace fimo::cuda {
 namespace {
 
-/// Of the parts of a product that is cut for speed. Exactness cuts int8 too: that takes 4 bytes a product for every
-/// kMaxInt8Depth of the depth.
-constexpr std::int64_t kMaxPartBytes = std::int64_t{64} << 20;
-constexpr std::int64_t kMultiprocessors = 132;  // of an H100: only speed depends on it
-
-/// Parts of the depth, of `slices` slices: least time for `tiles` tiles of `outputs` products, of which `together` run at once,
-/// in units of the time of a slice. Starting and ending a tile takes about 16 of them, and parts are written and read at about
-/// 1 MiB each.
-std::int64_t depth_parts(std::int64_t slices, std::int64_t least, std::int64_t tiles, std::int64_t together,
-                         std::int64_t outputs) {
-  std::int64_t best = least, best_cost = 0;
-  for (std::int64_t parts = least; parts == least || (parts <= slices / 8 && parts <= 1024); ++parts) {
-    if (parts > least && parts * outputs * 4 > kMaxPartBytes) break;
-    const std::int64_t finish = parts == 1 ? 0 : 16 + parts * outputs * 8 / (1 << 20);
-    const std::int64_t cost = ceil_div(tiles * parts, together) * (ceil_div(slices, parts) + 16) + finish;
-    if (parts == least || cost < best_cost) best = parts, best_cost = cost;
-  }
-  return best;
-}
-
 template <class Tile>
 void run_products(Context& context, const TileRows& a, const TileRows& b, std::int64_t depth, const ProductOut& out) {
   using Sum = typename Tile::Sum;
-  const std::int64_t depth_bytes = depth * Tile::Element::kBytes, slices = ceil_div(depth_bytes, kSliceBytes);
+  const std::int64_t depth_bytes = depth * Tile::Element::kBytes;
   const std::int64_t tiles = ceil_div(a.rows, Tile::kRows) * ceil_div(b.rows, Tile::kCols);
-  const std::int64_t least = Tile::Element::kType == DType::kInt8 ? larger(1, ceil_div(depth, kMaxInt8Depth)) : 1;
-  const std::int64_t together = kMultiprocessors * (Tile::kRows == 16 ? 2 : 1);
-  std::int64_t parts = depth_parts(slices, least, tiles, together, a.rows * b.rows);
-  const std::int64_t part_slices = larger(1, ceil_div(slices, parts));
-  parts = larger(1, ceil_div(slices, part_slices));
-
+  const auto [parts, part_bytes] = cut_depth<Tile>(a.rows, b.rows, depth);
   Sum* sums = parts > 1 ? context.take<Sum>(parts * a.rows * b.rows) : nullptr;
   context.launch(product_kernel<Tile>, {static_cast<unsigned>(tiles * parts), Tile::kThreads, sizeof(typename Tile::Shared)}, a,
-                 b, depth_bytes, part_slices * kSliceBytes, parts, sums, out);
+                 b, depth_bytes, part_bytes, parts, sums, out);
   if (parts == 1) return;
   context.launch(finish_product_kernel<Sum>, {static_cast<unsigned>(ceil_div(a.rows * b.rows, kFinishThreads)), kFinishThreads},
                  sums, parts, a.rows, b.rows, out);

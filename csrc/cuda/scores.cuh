@@ -22,17 +22,19 @@ struct ProductOut {
   const float* col_scales;
   bool accumulate;
 
-  /// `sum` is an int, a float or a double.
+  /// The value of a product; `sum` is an int, a float or a double.
+  template <class Sum>
+  FIMO_DEVICE float value(std::int64_t row, std::int64_t col, Sum sum) const {
+    if (!row_scales) return static_cast<float>(sum);
+    // Two floats' product is exact in a double.
+    const double scale = static_cast<double>(row_scales[row]) * static_cast<double>(col_scales[col]);
+    return static_cast<float>(static_cast<double>(sum) * scale);
+  }
+
   template <class Sum>
   FIMO_DEVICE void put(std::int64_t row, std::int64_t col, Sum sum) const {
-    float value = static_cast<float>(sum);
-    if (row_scales) {
-      // Two floats' product is exact in a double.
-      const double scale = static_cast<double>(row_scales[row]) * static_cast<double>(col_scales[col]);
-      value = static_cast<float>(static_cast<double>(sum) * scale);
-    }
     float* target = data + row * row_stride + col * col_stride;
-    *target = accumulate ? *target + value : value;
+    *target = accumulate ? *target + value(row, col, sum) : value(row, col, sum);
   }
 };
 

@@ -199,9 +199,10 @@ FIMO_DEVICE void tile_mma(typename Element::Sum (&d)[4], const Fragment<Element>
 }
 
 /// The product of a block of kWarpRows x kWarpCols warps, each with kRowTiles x kColTiles tiles of 16 x 8 in registers.
-template <class Element_, int kWarpRows, int kWarpCols, int kRowTiles, int kColTiles, int kStages>
+template <class Element_, int kWarpRows, int kWarpCols, int kRowTiles_, int kColTiles_, int kStages>
 struct TileProduct {
   using Element = Element_;
+  static constexpr int kRowTiles = kRowTiles_, kColTiles = kColTiles_;
   static constexpr int kThreads = kWarp * kWarpRows * kWarpCols;
   static constexpr int kRows = 16 * kRowTiles * kWarpRows, kCols = 8 * kColTiles * kWarpCols;
   using Sum = typename Element::Sum;
@@ -255,16 +256,20 @@ struct TileProduct {
 
   /// visit(row, col, sum) for this thread's sums, by their place in the tile.
   template <class Visit>
-  FIMO_DEVICE void each(const Visit& visit) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp, row = warp_row() + lane / 4, col = warp_col() + lane % 4 * 2;
+  FIMO_DEVICE void each(const Visit& visit) const {
 #pragma unroll
     for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
-      for (int j = 0; j < kColTiles; ++j) {
-#pragma unroll
-        for (int k = 0; k < 4; ++k) visit(row + 16 * i + k / 2 * 8, col + 8 * j + k % 2, sums[i][j][k]);
-      }
+      for (int j = 0; j < kColTiles; ++j) each_of(i, j, visit);
     }
+  }
+
+  /// For the four of tile (i, j) of this warp: k = 0 and 1 are side by side, 2 and 3 eight rows below.
+  template <class Visit>
+  FIMO_DEVICE void each_of(int i, int j, const Visit& visit) const {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp, row = warp_row() + lane / 4, col = warp_col() + lane % 4 * 2;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) visit(row + 16 * i + k / 2 * 8, col + 8 * j + k % 2, sums[i][j][k]);
   }
 
   /// The first row and column of this warp. Warps of one row are on different quarters of the SM: few rows keep all busy.

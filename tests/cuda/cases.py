@@ -159,7 +159,7 @@ def _exact_scores(queries: Tensor, features: Tensor, scales: tuple[Tensor, Tenso
     exact = queries.double() @ features.double().T
     scale = queries.double().norm(dim=1).max() * features.double().norm(dim=1).max() if exact.numel() else 1.0
     if scales is not None:
-        exact = exact * scales[0].double()[:, None] * scales[1].double()
+        exact = exact * (scales[0].double()[:, None] * scales[1].double())
         scale = scale * float(scales[0].max()) * float(scales[1].max())
     return exact, float(scale)
 
@@ -177,6 +177,8 @@ def topk(name: str, queries: Tensor, features: Tensor, k: int, scales: tuple[Ten
          relative: float = 2e-6, **more: Any) -> Case:  # fmt: skip
     """The indices must be right: give queries and features whose scores differ by more than rounding, or are equal."""
     exact, scale = _exact_scores(queries, features, scales)
+    if scales is not None:
+        exact = exact.float().double()  # int8 scores are rounded once: some become equal
     values, indices = exact.sort(dim=1, descending=True, stable=True)
     values, indices = values[:, :k].contiguous(), indices[:, :k].contiguous()
     shape = (len(queries), k)

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// topk: the scores of a round of features, of which only candidates leave the block.
+///
+/// Floor: that of scores (scores.cuh) without its 4 M N bytes of results: the features read once, or 2 M N d operations at the
+/// rate of mma. The features come in rounds. The first, of a few thousand, keeps all its scores as candidates; a selection
+/// (topk_select.cuh) finds the k-th best, and of later rounds only scores above it become candidates. In random order those are
+/// about k ln(N / first round) a query in all, each 8 bytes and one atomic addition. In the worst order they are all, for which
+/// the lists have room: it bounds the length of rounds (topk.cu).
+///
+/// Beside the product a tile of 128 x 256 costs three instructions a score and a vote for every four: about 900 of the 106000
+/// clocks of a depth of 4096 in 16 bits, and 2500 of 53000 for int8. Its candidates, 20 on average of 10^6 features with
+/// k = 100, go through shared memory, so that their atomic additions are under way together, at the cost of eight barriers.
+///
+/// The sums are those of scores to the bit: the same tiles, and the same parts of the depth where scores cuts it. Parts go to
+/// the workspace, and topk_filter_kernel adds them as scores does.
+#pragma once
+
+#include "cuda/scores.cuh"
+#include "cuda/topk_lists.cuh"
+
+namespace fimo::cuda {
+
+/// A round: rows of a times rows of b. The queries of the group are the rows of a and the features of the round those of b, or
+/// the other way round if `turned`: then all features fit one tile and the first round.
+struct TopkProducts {
+  TileRows a, b;
+  bool turned;
+  ProductOut scales;  // only for value()
+  TopkRound round;
+  std::int64_t depth_bytes, part_bytes, parts;
+
+  template <class Sum>
+  FIMO_DEVICE void keep(std::int64_t row, std::int64_t col, Sum sum) const {
+    round.keep(turned ? col : row, turned ? row : col, scales.value(row, col, sum));
+  }
+};
+
+template <class Tile>
+struct TopkShared {
+  static constexpr int kFound = Tile::kThreads * Tile::kColTiles * 4;  // all sums of one row of tiles
+
+  union {
+    typename Tile::Shared slices;
+    struct {  // sums on their way to the lists, and where in the tile they are (apart: in pairs they would need more registers)
+      typename Tile::Sum sums[kFound];
+      int places[kFound];
+    } found;
+  };
+  int counts[Tile::kRowTiles];
+};
+
+/// A block has one tile and one part of the depth. With parts > 1 it leaves its sums in sums[part][row][col]. Otherwise its
+/// candidates go through shared memory: threads share the few there are, and code beyond the comparison is there once, not for
+/// every register.
+template <class Tile>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 16 ? 2 : 1)
+    topk_product_kernel(TopkProducts products, typename Tile::Sum* sums) {
+  using Sum = typename Tile::Sum;
+  constexpr bool kScaled = Tile::Element::kType == DType::kInt8;
+  auto& s = shared<TopkShared<Tile>>();
+  const std::int64_t rows = products.a.rows, cols = products.b.rows;
+  const unsigned row_tiles = static_cast<unsigned>((rows + Tile::kRows - 1) / Tile::kRows);
+  const unsigned tiles = gridDim.x / static_cast<unsigned>(products.parts);
+  // Blocks that run together share columns: a group of queries has few tiles of rows.
+  const unsigned part = blockIdx.x / tiles, row_tile = blockIdx.x % tiles % row_tiles,
+                 col_tile = blockIdx.x % tiles / row_tiles;
+  const std::int64_t row0 = static_cast<std::int64_t>(row_tile) * Tile::kRows;
+  const std::int64_t col0 = static_cast<std::int64_t>(col_tile) * Tile::kCols;
+  const std::int64_t begin = part * products.part_bytes, end = begin + products.part_bytes;
+
+  if (threadIdx.x < Tile::kRowTiles) s.counts[threadIdx.x] = 0;
+  Tile product;
+  product.clear();
+  product.run(s.slices, products.a, row0, products.b, col0, begin, end < products.depth_bytes ? end : products.depth_bytes);
+
+  if (products.parts > 1) {
+    product.each([&](int i, int j, Sum sum) {
+      if (row0 + i < rows && col0 + j < cols) sums[(part * rows + row0 + i) * cols + col0 + j] = sum;
+    });
+    return;
+  }
+  const int inside_rows = rows - row0 < Tile::kRows ? static_cast<int>(rows - row0) : Tile::kRows;
+  const int inside_cols = cols - col0 < Tile::kCols ? static_cast<int>(cols - col0) : Tile::kCols;
+  const int first = Tile::warp_row() + static_cast<int>(threadIdx.x) % kWarp / 4;
+  __syncthreads();  // nobody reads slices any more, and the counts are zero
+#pragma unroll
+  for (int i = 0; i < Tile::kRowTiles; ++i) {
+    float thresholds[2], scales[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = first + 16 * i + 8 * half;
+      const bool inside = row < inside_rows;
+      thresholds[half] = inside ? products.round.threshold(row0 + row) : __uint_as_float(0x7F800000u);  // infinity
+      scales[half] = kScaled && inside ? products.scales.row_scales[row0 + row] : 0.0f;
+    }
+#pragma unroll
+    for (int j = 0; j < Tile::kColTiles; ++j) {
+      unsigned found = 0;
+      product.each_of(i, j, [&](int row, int col, Sum sum) {
+        const int half = (row - first) / 8 % 2;
+        bool below;
+        if (kScaled) {
+          // Not exact, but what is clearly below the threshold needs no conversions to double.
+          const float scale = col < inside_cols ? products.scales.col_scales[col0 + col] : 0.0f;
+          const float about = static_cast<float>(sum) * (scales[half] * scale);
+          below = about + fabsf(about) * 1e-6f + 1e-30f < thresholds[half];
+        } else {
+          below = static_cast<float>(sum) <= thresholds[half];
+        }
+        found = found * 2 + !below;
+      });
+      if (!__any_sync(kAllLanes, found)) continue;  // nearly always
+      product.each_of(i, j, [&](int row, int col, Sum sum) {
+        if (found & 8) {
+          const int at = atomicAdd(s.counts + i, 1);
+          s.found.sums[at] = sum;
+          s.found.places[at] = row * Tile::kCols + col;
+        }
+        found *= 2;
+      });
+    }
+    __syncthreads();
+    const int count = s.counts[i];
+#pragma unroll 1
+    for (int at = static_cast<int>(threadIdx.x); at < count; at += Tile::kThreads) {
+      const int row = s.found.places[at] / Tile::kCols, col = s.found.places[at] % Tile::kCols;
+      if (row < inside_rows && col < inside_cols) products.keep(row0 + row, col0 + col, s.found.sums[at]);
+    }
+    if (i + 1 < Tile::kRowTiles) __syncthreads();  // before the next ones come
+  }
+}
+
+constexpr int kFilterThreads = 256;
+
+/// Adds the parts of each product as finish_product_kernel does. A thread owns a product.
+template <class Sum>
+__global__ void __launch_bounds__(kFilterThreads) topk_filter_kernel(TopkProducts products, const Sum* sums) {
+  const std::int64_t cols = products.b.rows, size = products.a.rows * cols;
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kFilterThreads + threadIdx.x;
+  if (i >= size) return;
+  double sum = 0.0;
+  for (std::int64_t part = 0; part < products.parts; ++part) sum += static_cast<double>(sums[part * size + i]);
+  products.keep(i / cols, i % cols, sum);
+}
+
+}  // namespace fimo::cuda

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The candidates of topk: an unordered list of keys a query, in the workspace.
+///
+/// A key is 64 bits whose unsigned order is the order of topk: NaN, then value, then smaller index. Keys of a query differ, so
+/// the k largest of them and their order are the same whatever the order in which they were found.
+#pragma once
+
+#include "cuda/gpu.cuh"
+
+namespace fimo::cuda {
+
+using TopkKey = std::uint64_t;  // zero ranks below every score
+
+/// The value's rank, then the feature reversed; feature < 2^32. Both zeros have the rank of the positive one.
+FIMO_DEVICE TopkKey topk_key(float value, std::int64_t feature) {
+  const std::uint32_t bits = __float_as_uint(value + 0.0f);
+  std::uint32_t rank = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  if (value != value) rank = 0xFFFFFFFFu;
+  return static_cast<TopkKey>(rank) << 32 | ~static_cast<std::uint32_t>(feature);
+}
+
+FIMO_DEVICE std::int64_t topk_feature(TopkKey key) { return ~static_cast<std::uint32_t>(key); }
+
+FIMO_DEVICE float topk_value(TopkKey key) {
+  const std::uint32_t rank = static_cast<std::uint32_t>(key >> 32);
+  return __uint_as_float(rank & 0x80000000u ? rank & 0x7FFFFFFFu : ~rank);
+}
+
+/// Lists of the queries of one group. The first k keys of a list are its k best as of the last selection, in order.
+struct TopkLists {
+  TopkKey* keys;  // [queries, capacity]
+  std::int64_t capacity;
+  std::int32_t* counts;  // [queries]
+  float* thresholds;     // [queries]: the value of key k - 1
+  std::int64_t k;
+};
+
+/// What becomes of the scores of a round. The first one keeps all: the lists are empty, and the place of a key is its feature.
+/// Later ones keep what may be among the k best: nearly always one comparison a score.
+struct TopkRound {
+  TopkLists lists;
+  std::int64_t first;  // feature of the round; the first round's is 0
+
+  FIMO_DEVICE bool keep_all() const { return first == 0; }
+
+  /// Scores that are <= it need not be given to `keep`.
+  FIMO_DEVICE float threshold(std::int64_t query) const {
+    return keep_all() ? __uint_as_float(0x7FFFFFFFu) : lists.thresholds[query];
+  }
+
+  /// `feature` counts from the first one of the round.
+  FIMO_DEVICE void keep(std::int64_t query, std::int64_t feature, float score) const {
+    TopkKey* list = lists.keys + query * lists.capacity;
+    const TopkKey key = topk_key(score, first + feature);
+    if (keep_all()) {
+      list[feature] = key;
+    } else if (key > list[lists.k - 1]) {
+      list[atomicAdd(lists.counts + query, 1)] = key;
+    }
+  }
+};
+
+}  // namespace fimo::cuda
