@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cuda/srht.cuh"
+#include "cuda/srht_outer.cuh"
 
 #include <cmath>
 
+#include "cuda/outer_routes.h"
 #include "cuda/routes.h"
 #include "cuda/srht_passes.cuh"
 #include "cuda/srht_rows.cuh"
@@ -56,8 +58,9 @@ std::int64_t parts_of(std::int64_t rows, std::int64_t tiles, std::int64_t groups
   return best;
 }
 
-template <class Element, int kBits>
-void run_tiles(Context& context, SrhtTask task, const MatrixView& out) {
+/// Launches `kernel`, srht_kernel<Element, kBits> or one with the same shape, whose arguments are the task and `more`.
+template <class Element, int kBits, class Kernel, class... More>
+void run_tiles(Context& context, Kernel kernel, SrhtTask task, const MatrixView& out, const More&... more) {
   using Tile = SrhtTile<Element, kBits>;
   constexpr std::int64_t kMostGroups = Tile::kBlockThreads / Tile::kThreads;
   constexpr std::int64_t kMultiprocessors = 132;  // any number gives right results
@@ -74,10 +77,10 @@ void run_tiles(Context& context, SrhtTask task, const MatrixView& out) {
   float* parts = task.parts > 1 ? context.take<float>(task.parts * task.rows * task.sketch_dim) : nullptr;
   task.out = task.parts > 1 ? parts : static_cast<float*>(out.data);
   task.out_stride = task.parts > 1 ? task.sketch_dim : out.row_stride;
-  context.launch(srht_kernel<Element, kBits>,
+  context.launch(kernel,
                  {static_cast<unsigned>(task.rows * task.parts), static_cast<unsigned>(groups * Tile::kThreads),
                   static_cast<std::size_t>(groups) * sizeof(SrhtShared<Element, kBits>)},
-                 task);
+                 task, more...);
   if (task.parts > 1) add_parts(context, parts, task.parts, out);
 }
 
@@ -115,15 +118,8 @@ void run_passes(Context& context, const ConstMatrixView& grads, const Sketch& sk
   }
 }
 
-template <class Element>
-void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out) {
-  const int log2_block = log2_ceil(sketch.sketch_dim);
-  const std::int64_t block = std::int64_t{1} << log2_block;
-  const bool tiles = log2_block >= kShortestBlock && log2_block <= kLargestTile;
-  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(sketch.sketch_dim)));
-  SrhtShuffle kept{};
-  if (block != sketch.sketch_dim) kept = shuffle(context, sketch, block, !tiles);
-  if (!tiles) return run_passes<Element>(context, grads, sketch, offset, scale, log2_block, kept.rows, out);
+SrhtTask task_of(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, float scale, int log2_block,
+                 const SrhtShuffle& kept) {
   SrhtTask task{};
   task.x = grads.data;
   task.row_stride = grads.row_stride;
@@ -135,15 +131,62 @@ void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, s
   task.sketch_dim = static_cast<int>(sketch.sketch_dim);
   task.scale = scale;
   task.kept = {kept.kept, kept.first, kept.moved};
+  return task;
+}
+
+float scale_of(const Sketch& sketch) { return static_cast<float>(1.0 / std::sqrt(static_cast<double>(sketch.sketch_dim))); }
+
+template <class Element>
+void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out) {
+  const int log2_block = log2_ceil(sketch.sketch_dim);
+  const std::int64_t block = std::int64_t{1} << log2_block;
+  const bool tiles = log2_block >= kShortestBlock && log2_block <= kLargestTile;
+  const float scale = scale_of(sketch);
+  SrhtShuffle kept{};
+  if (block != sketch.sketch_dim) kept = shuffle(context, sketch, block, !tiles);
+  if (!tiles) return run_passes<Element>(context, grads, sketch, offset, scale, log2_block, kept.rows, out);
+  const SrhtTask task = task_of(grads, sketch, offset, scale, log2_block, kept);
   switch (log2_block) {
-    case 12: return run_tiles<Element, 12>(context, task, out);
-    case 13: return run_tiles<Element, 13>(context, task, out);
-    case 14: return run_tiles<Element, 14>(context, task, out);
-    default: return run_tiles<Element, kSmallestTile>(context, task, out);
+    case 12: return run_tiles<Element, 12>(context, srht_kernel<Element, 12>, task, out);
+    case 13: return run_tiles<Element, 13>(context, srht_kernel<Element, 13>, task, out);
+    case 14: return run_tiles<Element, 14>(context, srht_kernel<Element, 14>, task, out);
+    default: return run_tiles<Element, kSmallestTile>(context, srht_kernel<Element, kSmallestTile>, task, out);
   }
 }
 
 }  // namespace
+
+bool srht_has_tiles(const Sketch& sketch) {
+  const int log2_block = log2_ceil(sketch.sketch_dim);
+  return log2_block >= kShortestBlock && log2_block <= kLargestTile;
+}
+
+void project_srht_outer(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
+                        std::int64_t offset, const MatrixView& out) {
+  const int log2_block = log2_ceil(sketch.sketch_dim);
+  SrhtShuffle kept{};
+  if (std::int64_t{1} << log2_block != sketch.sketch_dim) kept = shuffle(context, sketch, std::int64_t{1} << log2_block, false);
+  const SrhtTask task =
+      task_of({nullptr, DType::kFloat32, a.batch, a.dim * delta.dim, 0}, sketch, offset, scale_of(sketch), log2_block, kept);
+  const bool aligned = reinterpret_cast<std::uintptr_t>(a.data) % 16 == 0 && a.dim % 4 == 0 && offset % 4 == 0 &&
+                       (a.batch_stride % 4 == 0 || a.batch == 1) && (a.token_stride % 4 == 0 || a.tokens == 1);
+  const SrhtOuter outer{static_cast<const float*>(a.data),
+                        static_cast<const float*>(delta.data),
+                        a.batch_stride,
+                        a.token_stride,
+                        delta.batch_stride,
+                        delta.token_stride,
+                        static_cast<int>(a.tokens),
+                        static_cast<std::uint32_t>(a.dim),
+                        a.dim == 1 ? ~0u : static_cast<std::uint32_t>((std::uint64_t{1} << 32) / a.dim),
+                        aligned};
+  switch (log2_block) {
+    case 12: return run_tiles<float, 12>(context, srht_outer_kernel<12>, task, out, outer);
+    case 13: return run_tiles<float, 13>(context, srht_outer_kernel<13>, task, out, outer);
+    case 14: return run_tiles<float, 14>(context, srht_outer_kernel<14>, task, out, outer);
+    default: return run_tiles<float, kSmallestTile>(context, srht_outer_kernel<kSmallestTile>, task, out, outer);
+  }
+}
 
 void project_srht(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset,
                   const MatrixView& out) {

@@ -155,9 +155,9 @@ FIMO_DEVICE void srht_fetch(const SrhtTask& task, const Element* row, std::int64
   }
 }
 
-template <class Element, int kBits>
-__global__ void __launch_bounds__((SrhtTile<Element, kBits>::kBlockThreads), (SrhtTile<Element, kBits>::kBlocksPerSm))
-    srht_kernel(const SrhtTask task) {
+/// The kernel; fetch(tile, to, thread) starts bringing in a tile of the block's row.
+template <class Element, int kBits, class Fetch>
+FIMO_DEVICE void srht_run(const SrhtTask& task, const Fetch& fetch) {
   using Tile = SrhtTile<Element, kBits>;
   using Phases = typename Tile::Phases;
   using Shared = SrhtShared<Element, kBits>;
@@ -167,7 +167,6 @@ __global__ void __launch_bounds__((SrhtTile<Element, kBits>::kBlockThreads), (Sr
   Shared* const all = &shared<Shared>();
   Shared& mine = all[group];
   const std::int64_t row = blockIdx.x % task.rows, part = blockIdx.x / task.rows;
-  const Element* x = static_cast<const Element*>(task.x) + row * task.row_stride;
   const std::int64_t first = task.first_tile + task.tiles * part / task.parts;
   const std::int64_t last = task.first_tile + task.tiles * (part + 1) / task.parts;
 
@@ -180,7 +179,7 @@ __global__ void __launch_bounds__((SrhtTile<Element, kBits>::kBlockThreads), (Sr
 
   std::uint32_t* const columns = task.kept.kept ? mine.columns : nullptr;
   if (first + group < last) {
-    srht_fetch<Tile>(task, x, first + group, mine.tile[0], thread);
+    fetch(first + group, mine.tile[0], thread);
     srht_signs<Tile>(task, first + group, mine.signs_in[0], columns ? columns : mine.signs_out[0], thread);
   }
   copy_async_commit();
@@ -195,7 +194,7 @@ __global__ void __launch_bounds__((SrhtTile<Element, kBits>::kBlockThreads), (Sr
     copy_async_wait<0>();
     srht_barrier<Tile::kThreads>();  // this tile and its signs are there, and nobody reads the last one's
     if (next < last) {
-      srht_fetch<Tile>(task, x, next, mine.tile[now ^ 1], thread);
+      fetch(next, mine.tile[now ^ 1], thread);
       srht_signs<Tile>(task, next, mine.signs_in[now ^ 1], columns ? columns : mine.signs_out[now ^ 1], thread);
     }
     copy_async_commit();
@@ -248,6 +247,15 @@ __global__ void __launch_bounds__((SrhtTile<Element, kBits>::kBlockThreads), (Sr
     }
     out[column] = task.parts == 1 ? out[column] + sum : sum;
   }
+}
+
+template <class Element, int kBits>
+__global__ void __launch_bounds__((SrhtTile<Element, kBits>::kBlockThreads), (SrhtTile<Element, kBits>::kBlocksPerSm))
+    srht_kernel(const SrhtTask task) {
+  const Element* x = static_cast<const Element*>(task.x) + blockIdx.x % task.rows * task.row_stride;
+  srht_run<Element, kBits>(task, [&](std::int64_t tile, Element* to, int thread) {
+    srht_fetch<SrhtTile<Element, kBits>>(task, x, tile, to, thread);
+  });
 }
 
 }  // namespace fimo::cuda
