@@ -30,6 +30,15 @@ def _uneven(batch: int, tokens: int, n: int, m: int, dtype: torch.dtype) -> tupl
     return a[:, 1:], delta[:, :-1]
 
 
+def _strided(x: torch.Tensor, batch_stride: int) -> torch.Tensor:
+    """x with examples ``batch_stride`` apart."""
+    batch, tokens, dim = x.shape
+    storage = torch.full((batch * batch_stride,), POISON).to(x.dtype)
+    view = storage.as_strided(x.shape, (batch_stride, dim, 1))
+    view.copy_(x)
+    return view
+
+
 def _form_cases() -> list[Case]:
     found: list[Case] = []
 
@@ -53,6 +62,16 @@ def _form_cases() -> list[Case]:
         add(f"tile128_{name}", tile128, 1, 50, 136, 72, dtype=dtype)
         add(f"tile128_unaligned_{name}", tile128, 1, 34, 133, 70, dtype=dtype, row_padding=2, lead=3)
         add(f"flush_{name}", tile64, 1, 528, 8, 16, dtype=dtype, piece=1, not_kernels=(parts,))
+    # Everything is aligned to 16 bytes but one thing: the end of rows, the start, rows, examples, one of the factors.
+    for what, row_padding, lead, n, m in (("dim", 1, 0, 39, 43), ("lead", 0, 2, 40, 44), ("rows", 1, 0, 40, 44)):
+        add(f"aligned_but_{what}", "form_tile_kernel<float, 64>", 2, 10, n, m, row_padding=row_padding, lead=lead)
+    a, delta = _factors(2, 10, 40, 44, seed=3)
+    for what, one, other in (
+        ("examples", _strided(a, 402), _strided(delta, 442)),
+        ("a", padded(a, 1, 0), delta),
+        ("delta", a, padded(delta, 1, 0)),
+    ):
+        found.append(form_gradients(f"outer_project/form_aligned_but_{what}", one, other, kernels=("form_tile_kernel<",)))
     # Threads in a row: 1, 2, ... 256; rows and columns over the edge of a tile; more than one tile of each.
     add("few_tokens8", few, 2, 8, 36, 18)
     for n, m in ((1, 1), (1, 300), (3, 70), (5, 9), (1027, 3), (1024, 17), (2052, 2), (260, 33)):
