@@ -46,7 +46,7 @@ void project_formed(Context& context, const ConstTensor3View& a, const ConstTens
 /// SRHTs of a few tokens: making an entry costs less than writing and reading it.
 bool can_skip_forming(const ConstTensor3View& a, const Sketch& sketch) {
   constexpr std::int64_t kTokens = 8, kMaxDim = std::int64_t{1} << 30;
-  return sketch.kind == SketchKind::kSrht && a.tokens <= kTokens && a.dim <= kMaxDim && srht_has_tiles(sketch);
+  return sketch.kind == SketchKind::kSrht && a.tokens <= kTokens && a.dim <= kMaxDim && srht_takes_outer(sketch);
 }
 
 /// `sketch` alone. Of a mask, `out` has the columns `reached` only.

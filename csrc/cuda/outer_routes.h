@@ -29,8 +29,8 @@ Range kept_outputs(const Sketch& sketch, std::int64_t begin, std::int64_t end);
 void project_outer_mask(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
                         std::int64_t offset, Range kept, const MatrixView& out);
 
-/// An SRHT of a few tokens of float32, not formed (srht.cu); a.dim up to 2^30, for sketches with tiles.
-bool srht_has_tiles(const Sketch& sketch);
+/// An SRHT of a few tokens of float32, not formed (srht.cu); a.dim up to 2^30, blocks of 32 to 4096.
+bool srht_takes_outer(const Sketch& sketch);
 void project_srht_outer(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
                         std::int64_t offset, const MatrixView& out);
 

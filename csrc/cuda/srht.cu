@@ -156,9 +156,9 @@ void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, s
 
 }  // namespace
 
-bool srht_has_tiles(const Sketch& sketch) {
+bool srht_takes_outer(const Sketch& sketch) {
   const int log2_block = log2_ceil(sketch.sketch_dim);
-  return log2_block >= kShortestBlock && log2_block <= kLargestTile;
+  return log2_block >= kShortestBlock && log2_block <= 12;
 }
 
 void project_srht_outer(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
@@ -180,12 +180,8 @@ void project_srht_outer(Context& context, const ConstTensor3View& a, const Const
                         static_cast<std::uint32_t>(a.dim),
                         a.dim == 1 ? ~0u : static_cast<std::uint32_t>((std::uint64_t{1} << 32) / a.dim),
                         aligned};
-  switch (log2_block) {
-    case 12: return run_tiles<float, 12>(context, srht_outer_kernel<12>, task, out, outer);
-    case 13: return run_tiles<float, 13>(context, srht_outer_kernel<13>, task, out, outer);
-    case 14: return run_tiles<float, 14>(context, srht_outer_kernel<14>, task, out, outer);
-    default: return run_tiles<float, kSmallestTile>(context, srht_outer_kernel<kSmallestTile>, task, out, outer);
-  }
+  if (log2_block == 12) return run_tiles<float, 12>(context, srht_outer_kernel<12>, task, out, outer);
+  run_tiles<float, kSmallestTile>(context, srht_outer_kernel<kSmallestTile>, task, out, outer);
 }
 
 void project_srht(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset,

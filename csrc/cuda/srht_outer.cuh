@@ -40,7 +40,7 @@ FIMO_DEVICE void srht_outer_fetch(const SrhtTask& task, const SrhtOuter& outer, 
   const auto column = static_cast<std::uint32_t>(first - row * outer.n);
   delta += row;
   if (outer.aligned && entry >= 0 && entry + Tile::kSize <= task.end - task.begin) {
-#pragma unroll 4
+#pragma unroll 2
     for (int i = thread * 4; i < Tile::kSize; i += Tile::kThreads * 4) {
       std::uint32_t q, r;
       srht_outer_divide(outer, column + i, q, r);
