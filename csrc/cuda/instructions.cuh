@@ -210,4 +210,15 @@ FIMO_DEVICE void copy_async_wait() {
 #endif
 }
 
+/// threadIdx.x, read anew: what is computed from it need not stay in registers through a loop.
+FIMO_DEVICE unsigned fresh_thread() {
+#if defined(FIMO_EMULATE)
+  return threadIdx.x;
+#else
+  unsigned x;
+  asm volatile("mov.u32 %0, %%tid.x;\n" : "=r"(x));
+  return x;
+#endif
+}
+
 }  // namespace fimo::cuda

@@ -25,7 +25,8 @@ void project_mask(Context& context, const ConstMatrixView& grads, const Sketch& 
 void project_vectors(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset,
                      const MatrixView& out);
 
-/// out[b, c] += parts[0][b][c] + parts[1][b][c] + ..., added in this order; parts: [count, out.rows, out.cols] (parts.cu).
+/// out[b, c] += parts[0][b][c] + parts[1][b][c] + ..., in an order that depends on count alone. parts: [count, out.rows,
+/// out.cols] (parts.cu).
 void add_parts(Context& context, const float* parts, std::int64_t count, const MatrixView& out);
 
 /// out[q, n] (+)= <queries[q], features[n]>: the matrix product behind scores and formed gradients (scores.cu).

@@ -58,10 +58,10 @@ std::int64_t parts_of(std::int64_t rows, std::int64_t tiles, std::int64_t groups
   return best;
 }
 
-/// Launches `kernel`, srht_kernel<Element, kBits> or one with the same shape, whose arguments are the task and `more`.
-template <class Element, int kBits, class Kernel, class... More>
-void run_tiles(Context& context, Kernel kernel, SrhtTask task, const MatrixView& out, const More&... more) {
-  using Tile = SrhtTile<Element, kBits>;
+/// Launches `kernel`: srht_kernel<Element, kBits, kPacked> or one of the same shape that takes `more` after the task.
+template <class Element, int kBits, bool kPacked, class Kernel, class... More>
+void launch_tiles(Context& context, Kernel kernel, SrhtTask task, const MatrixView& out, const More&... more) {
+  using Tile = SrhtTile<Element, kBits, kPacked>;
   constexpr std::int64_t kMostGroups = Tile::kBlockThreads / Tile::kThreads;
   constexpr std::int64_t kMultiprocessors = 132;  // any number gives right results
   const std::int64_t last = (task.end - 1) >> kBits;
@@ -79,9 +79,14 @@ void run_tiles(Context& context, Kernel kernel, SrhtTask task, const MatrixView&
   task.out_stride = task.parts > 1 ? task.sketch_dim : out.row_stride;
   context.launch(kernel,
                  {static_cast<unsigned>(task.rows * task.parts), static_cast<unsigned>(groups * Tile::kThreads),
-                  static_cast<std::size_t>(groups) * sizeof(SrhtShared<Element, kBits>)},
+                  static_cast<std::size_t>(groups) * sizeof(SrhtShared<Element, Tile>)},
                  task, more...);
   if (task.parts > 1) add_parts(context, parts, task.parts, out);
+}
+
+template <class Element, int kBits, bool kPacked = false>
+void run_tiles(Context& context, const SrhtTask& task, const MatrixView& out) {
+  launch_tiles<Element, kBits, kPacked>(context, srht_kernel<Element, kBits, kPacked>, task, out);
 }
 
 template <class Element>
@@ -147,10 +152,11 @@ void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, s
   if (!tiles) return run_passes<Element>(context, grads, sketch, offset, scale, log2_block, kept.rows, out);
   const SrhtTask task = task_of(grads, sketch, offset, scale, log2_block, kept);
   switch (log2_block) {
-    case 12: return run_tiles<Element, 12>(context, srht_kernel<Element, 12>, task, out);
-    case 13: return run_tiles<Element, 13>(context, srht_kernel<Element, 13>, task, out);
-    case 14: return run_tiles<Element, 14>(context, srht_kernel<Element, 14>, task, out);
-    default: return run_tiles<Element, kSmallestTile>(context, srht_kernel<Element, kSmallestTile>, task, out);
+    case 11: return run_tiles<Element, 11>(context, task, out);
+    case 12: return run_tiles<Element, 12>(context, task, out);
+    case 13: return run_tiles<Element, 13>(context, task, out);
+    case 14: return run_tiles<Element, 14>(context, task, out);
+    default: return run_tiles<Element, kSmallestTile, true>(context, task, out);
   }
 }
 
@@ -180,8 +186,11 @@ void project_srht_outer(Context& context, const ConstTensor3View& a, const Const
                         static_cast<std::uint32_t>(a.dim),
                         a.dim == 1 ? ~0u : static_cast<std::uint32_t>((std::uint64_t{1} << 32) / a.dim),
                         aligned};
-  if (log2_block == 12) return run_tiles<float, 12>(context, srht_outer_kernel<12>, task, out, outer);
-  run_tiles<float, kSmallestTile>(context, srht_outer_kernel<kSmallestTile>, task, out, outer);
+  switch (log2_block) {
+    case 11: return launch_tiles<float, 11, false>(context, srht_outer_kernel<11, false>, task, out, outer);
+    case 12: return launch_tiles<float, 12, false>(context, srht_outer_kernel<12, false>, task, out, outer);
+    default: return launch_tiles<float, kSmallestTile, true>(context, srht_outer_kernel<kSmallestTile, true>, task, out, outer);
+  }
 }
 
 void project_srht(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset,

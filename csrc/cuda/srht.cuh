@@ -42,8 +42,10 @@ struct SrhtTask {
   std::int64_t out_stride;
 };
 
-template <class Element, int kBits>
+/// `packed`: blocks may be shorter than the tile.
+template <class Element, int kBits, bool packed>
 struct SrhtTile {
+  static constexpr bool kPacked = packed;
   static constexpr bool k16Bit = sizeof(Element) == 2;
   using Phases = SrhtPhases<k16Bit, kBits>;
   static constexpr int kTileBits = kBits;
@@ -51,7 +53,7 @@ struct SrhtTile {
   static constexpr int kThreads = kSize / kSrhtRegs;
   /// Threads of a block: four warps, or what a tile takes.
   static constexpr int kBlockThreads = kThreads < 128 ? 128 : kThreads;
-  static constexpr int kBlocksPerSm = kThreads > 128 ? 1 : 3;
+  static constexpr int kBlocksPerSm = kThreads > 128 ? 1 : kPacked ? 2 : 3;
   static constexpr int kFloats = kSize + (kSize >> Phases::kGapShift) * Phases::kGap;
   static constexpr int kVector = 16 / static_cast<int>(sizeof(Element));
 
@@ -60,18 +62,20 @@ struct SrhtTile {
 };
 
 /// Of a group of threads.
-template <class Element, int kBits>
+template <class Element, class Tile>
 struct alignas(16) SrhtShared {
-  using Tile = SrhtTile<Element, kBits>;
   Element tile[2][Tile::k16Bit ? Tile::kSize : Tile::kFloats];
   float exchange[Tile::k16Bit ? Tile::kFloats : 4];
   std::uint32_t signs_in[2][Tile::kSize / 32], signs_out[2][Tile::kSize / 32];
   std::uint32_t columns[Tile::kSize / 32];  // signs out by column, where not all rows are kept
+  // What is needed once a tile, since registers are full.
+  const Element* x;    // the row
+  std::int64_t first;  // tile of this block
 };
 
 /// Where the floats of a tile meet between phases.
-template <class Element, int kBits>
-FIMO_DEVICE float* srht_exchange(SrhtShared<Element, kBits>& shared, int now) {
+template <class Element, class Tile>
+FIMO_DEVICE float* srht_exchange(SrhtShared<Element, Tile>& shared, int now) {
   if constexpr (sizeof(Element) == 2) {
     return shared.exchange;
   } else {
@@ -88,28 +92,33 @@ FIMO_DEVICE void srht_barrier() {
   }
 }
 
-/// Words of signs out of a block.
-FIMO_DEVICE int srht_sign_words(const SrhtTask& task) {
-  return task.log2_block < 7 ? 1 << (task.log2_block - 5) : (task.sketch_dim + 127) / 128 * 4;
+/// Words of signs out of a block, which are 2^log2 for each of `calls` calls of Philox.
+struct SrhtSignWords {
+  int log2, calls;
+};
+template <bool kPacked>
+FIMO_DEVICE SrhtSignWords srht_sign_words(const SrhtTask& task) {
+  if (kPacked && task.log2_block < 7) return {task.log2_block - 5, 1};
+  return {2, (task.sketch_dim + 127) >> 7};
 }
 
-/// The random bits of a tile. Those of the way out are by column; without `kept`, that is by row.
+/// The random bits of a tile. Those of the way out are by column; where all rows are kept, that is by row.
 template <class Tile>
 FIMO_DEVICE void srht_signs(const SrhtTask& task, std::int64_t tile, std::uint32_t* in, std::uint32_t* out, int thread) {
   constexpr int kIn = Tile::kSize / 128;
-  const int words = srht_sign_words(task), each = words < 4 ? words : 4;
-  const int count = words / each << (Tile::kTileBits - task.log2_block);
+  const SrhtSignWords words = srht_sign_words<Tile::kPacked>(task);
+  const int count = words.calls << (Tile::kPacked ? Tile::kTileBits - task.log2_block : 0);
+#pragma unroll 1
   for (int i = thread; i < kIn + count; i += Tile::kThreads) {
     const bool is_in = i < kIn;
-    const std::uint64_t index =
-        is_in ? static_cast<std::uint64_t>(tile) * kIn + i : static_cast<std::uint64_t>(tile) * count + (i - kIn);
+    const std::uint64_t index = static_cast<std::uint64_t>(tile) * (is_in ? kIn : count) + (is_in ? i : i - kIn);
     const PhiloxBlock bits = philox(index, 0, is_in ? kStreamSrhtIn : kStreamSrhtOut, task.seed);
-    std::uint32_t* to = is_in ? in + 4 * i : out + each * (i - kIn);
-    if (is_in || each == 4) {
+    std::uint32_t* to = is_in ? in + 4 * i : out + ((i - kIn) << words.log2);
+    if (is_in || words.log2 == 2) {
       *reinterpret_cast<uint4*>(to) = make_uint4(bits.word[0], bits.word[1], bits.word[2], bits.word[3]);
     } else {
       to[0] = bits.word[0];
-      if (each == 2) to[1] = bits.word[1];
+      if (words.log2 == 1) to[1] = bits.word[1];
     }
   }
 }
@@ -117,13 +126,15 @@ FIMO_DEVICE void srht_signs(const SrhtTask& task, std::int64_t tile, std::uint32
 /// Signs out by row from those by column. Rows that are not kept get any sign.
 template <class Tile>
 FIMO_DEVICE void srht_spread(const SrhtTask& task, const std::uint32_t* columns, std::uint32_t* out, int thread) {
-  const int words = srht_sign_words(task), shift = task.log2_block - 5;
+  const SrhtSignWords words = srht_sign_words<Tile::kPacked>(task);
+  const int shift = Tile::kPacked ? task.log2_block - 5 : Tile::kTileBits - 5, last = (words.calls << words.log2) - 1;
+#pragma unroll 1
   for (int w = thread; w < Tile::kSize / 32; w += Tile::kThreads) {
     const int in_block = w & ((1 << shift) - 1);
-    const std::uint32_t* from = columns + (w >> shift) * words;
-    const int first = __ldg(task.kept.first + in_block), last = words - 1;
-    const std::uint32_t low = from[min(first / 32, last)], high = from[min(first / 32 + 1, last)];
-    std::uint32_t bits = static_cast<std::uint32_t>((static_cast<std::uint64_t>(high) << 32 | low) >> first % 32);
+    const std::uint32_t* from = columns + (w >> shift) * (last + 1);
+    const int first = __ldg(task.kept.first + in_block), word = first >> 5;
+    const std::uint32_t low = from[min(word, last)], high = from[min(word + 1, last)];
+    std::uint32_t bits = static_cast<std::uint32_t>((static_cast<std::uint64_t>(high) << 32 | low) >> (first & 31));
 #pragma unroll
     for (int digit = 4; digit >= 0; --digit) {
       const std::uint32_t moved = __ldg(task.kept.moved + 5 * in_block + digit);
@@ -139,14 +150,13 @@ FIMO_DEVICE void srht_fetch(const SrhtTask& task, const Element* row, std::int64
   constexpr int kStep = Tile::kThreads * Tile::kVector;
   const std::int64_t start = tile * Tile::kSize;
   if (task.aligned && start >= task.begin && start + Tile::kSize <= task.end) {
-    const Element* from = row + (start - task.begin);
+    const Element* from = row + (start - task.begin) + thread * Tile::kVector;
+    to += Tile::slot(thread * Tile::kVector);
 #pragma unroll
-    for (int i = 0; i < Tile::kSize; i += kStep) {
-      const int at = i + thread * Tile::kVector;
-      copy_async<16>(to + Tile::slot(at), from + at, true);
-    }
+    for (int i = 0; i < Tile::kSize; i += kStep) copy_async<16>(to + Tile::slot(i), from + i, true);
     return;
   }
+#pragma unroll 1
   for (int i = thread; i < Tile::kSize; i += Tile::kThreads) {
     const std::int64_t j = start + i;
     Element value{};
@@ -155,88 +165,97 @@ FIMO_DEVICE void srht_fetch(const SrhtTask& task, const Element* row, std::int64
   }
 }
 
-/// The kernel; fetch(tile, to, thread) starts bringing in a tile of the block's row.
-template <class Element, int kBits, class Fetch>
+/// The kernel; fetch(x, tile, to, thread) starts bringing in a tile of row x.
+template <class Element, class Tile, class Fetch>
 FIMO_DEVICE void srht_run(const SrhtTask& task, const Fetch& fetch) {
-  using Tile = SrhtTile<Element, kBits>;
+  constexpr bool packed = Tile::kPacked;
   using Phases = typename Tile::Phases;
-  using Shared = SrhtShared<Element, kBits>;
-  constexpr bool kPacked = kBits == 11;
-  const int thread = static_cast<int>(threadIdx.x) % Tile::kThreads, group = static_cast<int>(threadIdx.x) / Tile::kThreads;
+  using Shared = SrhtShared<Element, Tile>;
+  const int thread = static_cast<int>(threadIdx.x & (Tile::kThreads - 1));
+  const int group = static_cast<int>(threadIdx.x / Tile::kThreads);
   const int groups = static_cast<int>(blockDim.x) / Tile::kThreads;
   Shared* const all = &shared<Shared>();
-  Shared& mine = all[group];
-  const std::int64_t row = blockIdx.x % task.rows, part = blockIdx.x / task.rows;
+  const unsigned rows = static_cast<unsigned>(task.rows), row = blockIdx.x % rows, part = blockIdx.x / rows;
+  const Element* x = static_cast<const Element*>(task.x) + row * task.row_stride;
   const std::int64_t first = task.first_tile + task.tiles * part / task.parts;
-  const std::int64_t last = task.first_tile + task.tiles * (part + 1) / task.parts;
+  const int tiles = static_cast<int>(task.first_tile + task.tiles * (part + 1) / task.parts - first);
 
-  const int at_load = Phases::Load::base(thread), at_last = Phases::Last::base(thread);
   std::uint32_t matrix[4];
   if constexpr (Tile::k16Bit) srht_matrix<Element>(matrix, thread % kWarp);
+  Shared& mine = all[group];
+  if (group < tiles) {
+    fetch(x, first + group, mine.tile[0], thread);
+    srht_signs<Tile>(task, first + group, mine.signs_in[0], task.kept.kept ? mine.columns : mine.signs_out[0], thread);
+  }
+  copy_async_commit();
+  if (thread == 0) {
+    mine.x = x;
+    mine.first = first;
+  }
+  if (task.kept.kept) {
+    srht_barrier<Tile::kThreads>();
+    if (group < tiles) srht_spread<Tile>(task, mine.columns, mine.signs_out[0], thread);
+  }
   float sums[kSrhtRegs];
 #pragma unroll
   for (int r = 0; r < kSrhtRegs; ++r) sums[r] = 0.0f;
-
-  std::uint32_t* const columns = task.kept.kept ? mine.columns : nullptr;
-  if (first + group < last) {
-    fetch(first + group, mine.tile[0], thread);
-    srht_signs<Tile>(task, first + group, mine.signs_in[0], columns ? columns : mine.signs_out[0], thread);
-  }
-  copy_async_commit();
-  if (columns) {
-    srht_barrier<Tile::kThreads>();
-    if (first + group < last) srht_spread<Tile>(task, columns, mine.signs_out[0], thread);
-  }
-  // Every group takes as many steps, since they may share barriers.
+  // Groups that share barriers take as many steps as the first one.
+  const int end = tiles + (Tile::kThreads == kWarp ? 0 : group);
   int now = 0;
-  for (std::int64_t step = first; step < last; step += groups, now ^= 1) {
-    const std::int64_t tile = step + group, next = tile + groups;
+#pragma unroll 1
+  for (int tile = group; tile < end; tile += groups, now ^= 1) {
+    const int next = tile + groups;
+    const int thread = static_cast<int>(fresh_thread() & (Tile::kThreads - 1));
+    Shared& mine = all[fresh_thread() / Tile::kThreads];
     copy_async_wait<0>();
     srht_barrier<Tile::kThreads>();  // this tile and its signs are there, and nobody reads the last one's
-    if (next < last) {
-      fetch(next, mine.tile[now ^ 1], thread);
-      srht_signs<Tile>(task, next, mine.signs_in[now ^ 1], columns ? columns : mine.signs_out[now ^ 1], thread);
+    if (next < tiles) {
+      const std::int64_t index = mine.first + next;
+      fetch(mine.x, index, mine.tile[now ^ 1], thread);
+      srht_signs<Tile>(task, index, mine.signs_in[now ^ 1], task.kept.kept ? mine.columns : mine.signs_out[now ^ 1], thread);
     }
     copy_async_commit();
     float v[kSrhtRegs];
     float* const exchange = srht_exchange(mine, now);
-    if (tile >= last) {
+    if (tile >= tiles) {
       // This group has nothing left to do.
     } else if constexpr (Tile::k16Bit) {
-      srht_product<Phases>(v, mine.tile[now], mine.signs_in[now], at_load, matrix);
-      srht_stages<typename Phases::Product, kPacked>(v, task.log2_block);
+      srht_product<Phases>(v, mine.tile[now], mine.signs_in[now], Phases::Load::base(thread), matrix);
+      srht_stages<typename Phases::Product, packed>(v, task.log2_block);
       srht_write<Phases, typename Phases::Product>(exchange + srht_slot<Phases>(Phases::Product::base(thread)), v);
     } else {
+      const int at_load = Phases::Load::base(thread);
       srht_load<Phases>(v, exchange, mine.signs_in[now], at_load);
-      srht_stages<typename Phases::Load, kPacked>(v, task.log2_block);
+      srht_stages<typename Phases::Load, packed>(v, task.log2_block);
       srht_write<Phases, typename Phases::Load>(exchange + srht_slot<Phases>(at_load), v);
       if constexpr (Phases::kThree) {
         using Middle = typename Phases::Middle;
         srht_barrier<Tile::kThreads>();
         float* at = exchange + srht_slot<Phases>(Middle::base(thread));
         srht_read<Phases, Middle>(v, at);
-        srht_stages<Middle, kPacked>(v, task.log2_block);
+        srht_stages<Middle, packed>(v, task.log2_block);
         srht_write<Phases, Middle>(at, v);
       }
     }
     srht_barrier<Tile::kThreads>();
-    if (columns && next < last) srht_spread<Tile>(task, columns, mine.signs_out[now ^ 1], thread);
-    if (tile < last) {
+    if (task.kept.kept && next < tiles) srht_spread<Tile>(task, mine.columns, mine.signs_out[now ^ 1], thread);
+    if (tile < tiles) {
+      const int at_last = Phases::Last::base(static_cast<int>(fresh_thread() & (Tile::kThreads - 1)));
       srht_read<Phases, typename Phases::Last>(v, exchange + srht_slot<Phases>(at_last));
-      srht_stages<typename Phases::Last, kPacked>(v, task.log2_block);
+      srht_stages<typename Phases::Last, packed>(v, task.log2_block);
       srht_add<Phases>(sums, v, mine.signs_out[now], at_last, task.scale);
     }
   }
 
   // Sums of the groups, and of the blocks that shared a tile.
   srht_barrier<Tile::kThreads>();
-  srht_write<Phases, typename Phases::Last>(srht_exchange(mine, 0) + srht_slot<Phases>(at_last), sums);
+  srht_write<Phases, typename Phases::Last>(srht_exchange(mine, 0) + srht_slot<Phases>(Phases::Last::base(thread)), sums);
   __syncthreads();
   const int size = 1 << task.log2_block;
-  float* out = task.out + (part * task.rows + row) * task.out_stride;
+  float* out = task.out + static_cast<std::int64_t>(blockIdx.x) * task.out_stride;
   for (int r = static_cast<int>(threadIdx.x); r < size; r += static_cast<int>(blockDim.x)) {
     int column = r;
-    if (columns) {
+    if (task.kept.kept) {
       const std::uint32_t kept = task.kept.kept[r / 32];
       if (!(kept >> r % 32 & 1)) continue;
       column = task.kept.first[r / 32] + __popc(kept & ((1u << r % 32) - 1));
@@ -249,13 +268,12 @@ FIMO_DEVICE void srht_run(const SrhtTask& task, const Fetch& fetch) {
   }
 }
 
-template <class Element, int kBits>
-__global__ void __launch_bounds__((SrhtTile<Element, kBits>::kBlockThreads), (SrhtTile<Element, kBits>::kBlocksPerSm))
-    srht_kernel(const SrhtTask task) {
-  const Element* x = static_cast<const Element*>(task.x) + blockIdx.x % task.rows * task.row_stride;
-  srht_run<Element, kBits>(task, [&](std::int64_t tile, Element* to, int thread) {
-    srht_fetch<SrhtTile<Element, kBits>>(task, x, tile, to, thread);
-  });
+template <class Element, int kBits, bool packed>
+__global__ void __launch_bounds__((SrhtTile<Element, kBits, packed>::kBlockThreads),
+                                  (SrhtTile<Element, kBits, packed>::kBlocksPerSm)) srht_kernel(const SrhtTask task) {
+  using Tile = SrhtTile<Element, kBits, packed>;
+  srht_run<Element, Tile>(
+      task, [&](const Element* x, std::int64_t tile, Element* to, int thread) { srht_fetch<Tile>(task, x, tile, to, thread); });
 }
 
 }  // namespace fimo::cuda

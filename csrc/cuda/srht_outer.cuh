@@ -65,13 +65,14 @@ FIMO_DEVICE void srht_outer_fetch(const SrhtTask& task, const SrhtOuter& outer, 
   }
 }
 
-template <int kBits>
-__global__ void __launch_bounds__((SrhtTile<float, kBits>::kBlockThreads), (SrhtTile<float, kBits>::kBlocksPerSm))
+template <int kBits, bool packed>
+__global__ void __launch_bounds__((SrhtTile<float, kBits, packed>::kBlockThreads),
+                                  (SrhtTile<float, kBits, packed>::kBlocksPerSm))
     srht_outer_kernel(const SrhtTask task, const SrhtOuter outer) {
-  const std::int64_t row = blockIdx.x % task.rows;
-  const float *a = outer.a + row * outer.a_batch, *delta = outer.delta + row * outer.delta_batch;
-  srht_run<float, kBits>(task, [&](std::int64_t tile, float* to, int thread) {
-    srht_outer_fetch<SrhtTile<float, kBits>>(task, outer, a, delta, tile, to, thread);
+  using Tile = SrhtTile<float, kBits, packed>;
+  srht_run<float, Tile>(task, [&](const float*, std::int64_t tile, float* to, int thread) {
+    const std::int64_t row = opaque(blockIdx.x) % task.rows;  // found again, since registers are full
+    srht_outer_fetch<Tile>(task, outer, outer.a + row * outer.a_batch, outer.delta + row * outer.delta_batch, tile, to, thread);
   });
 }
 

@@ -15,11 +15,11 @@ namespace fimo::cuda {
 
 constexpr int kSrhtRegs = 64;
 
-/// The number whose bit `list`'s digit b, in base 16, is bit b of value.
-FIMO_DEVICE constexpr int deposit(std::uint64_t list, int value, int count) {
-  int result = 0;
-  for (int b = 0; b < count; ++b) result |= (value >> b & 1) << static_cast<int>(list >> 4 * b & 15);
-  return result;
+/// The number whose bit `list`'s digit b, in base 16, is bit b of value, for values of up to 6 bits. Without a loop, so that it
+/// becomes a constant in unrolled code.
+FIMO_DEVICE constexpr int deposit(std::uint64_t list, int value) {
+  return (value & 1) << (list & 15) | (value >> 1 & 1) << (list >> 4 & 15) | (value >> 2 & 1) << (list >> 8 & 15) |
+         (value >> 3 & 1) << (list >> 12 & 15) | (value >> 4 & 1) << (list >> 16 & 15) | (value >> 5 & 1) << (list >> 20 & 15);
 }
 
 /// One phase: the index bits of registers (6, increasing), lanes (5) and warps (up to 3), each a digit in base 16, first bit in
@@ -34,8 +34,8 @@ struct SrhtPhase {
   static constexpr int kWordBits = int{(kRegister & 15) < 5} + int{(kRegister >> 4 & 15) < 5} + int{(kRegister >> 8 & 15) < 5} +
                                    int{(kRegister >> 12 & 15) < 5};
 
-  static FIMO_DEVICE constexpr int offset(int reg) { return deposit(kRegister, reg, 6); }
-  static FIMO_DEVICE int base(int thread) { return deposit(kLane, thread % kWarp, 5) | deposit(kWarpBits, thread / kWarp, 3); }
+  static FIMO_DEVICE constexpr int offset(int reg) { return deposit(kRegister, reg); }
+  static FIMO_DEVICE int base(int thread) { return deposit(kLane, thread & 31) | deposit(kWarpBits, thread >> 5); }
 };
 
 /// The phases of tiles of 2^Bits elements: of float32 the additions happen in registers; of types with 16 bits the first phase
@@ -168,7 +168,7 @@ FIMO_DEVICE void srht_load(float (&v)[kSrhtRegs], const float* x, const std::uin
   srht_read<Phases, Phase>(v, x + srht_slot<Phases>(base));
 #pragma unroll
   for (int r = 0; r < kSrhtRegs; r += 4) {
-    const std::uint32_t word = signs[base / 32 + Phase::offset(r) / 32] >> base % 32;
+    const std::uint32_t word = signs[(base >> 5) + (Phase::offset(r) >> 5)] >> (base & 31);
 #pragma unroll
     for (int i = 0; i < 4; ++i) v[r + i] = flip_sign(v[r + i], word, i);
   }
@@ -209,7 +209,7 @@ FIMO_DEVICE void srht_product(float (&v)[kSrhtRegs], const Element* x, const std
 #pragma unroll
   for (int r = 0; r < kSrhtRegs; r += 8) {
     const uint4 loaded = *reinterpret_cast<const uint4*>(x + base + Phase::offset(r));
-    const std::uint32_t byte = reinterpret_cast<const unsigned char*>(signs)[base / 8 + Phase::offset(r) / 8];
+    const std::uint32_t byte = reinterpret_cast<const unsigned char*>(signs)[(base >> 3) + (Phase::offset(r) >> 3)];
     // Two neighbours share a register, so their signs, bits 2 i and 2 i + 1, have to be 16 bits apart.
     const std::uint32_t pairs = byte * 0x8001u;
     std::uint32_t b[4] = {loaded.x, loaded.y, loaded.z, loaded.w};
@@ -235,9 +235,9 @@ FIMO_DEVICE void srht_add(float (&sums)[kSrhtRegs], const float (&v)[kSrhtRegs],
   constexpr int kRun = 1 << Phase::kWordBits;
 #pragma unroll
   for (int r = 0; r < kSrhtRegs; r += kRun) {
-    const std::uint32_t word = signs[base / 32 + Phase::offset(r) / 32] >> base % 32;
+    const std::uint32_t word = signs[(base >> 5) + (Phase::offset(r) >> 5)] >> (base & 31);
 #pragma unroll
-    for (int i = 0; i < kRun; ++i) sums[r + i] += v[r + i] * flip_sign(scale, word, Phase::offset(i));
+    for (int i = 0; i < kRun; ++i) sums[r + i] += flip_sign(v[r + i], word, Phase::offset(i)) * scale;
   }
 }
 

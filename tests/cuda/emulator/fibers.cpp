@@ -112,6 +112,14 @@ void leave(Fiber& fiber, [[maybe_unused]] bool last) {
 #endif
 }
 
+void release_of([[maybe_unused]] const Fiber& fiber, [[maybe_unused]] void* tag) {
+#if defined(FIMO_EMULATE_TSAN)
+  __tsan_switch_to_fiber(fiber.tsan, __tsan_switch_to_fiber_no_sync);
+  release(tag);
+  __tsan_switch_to_fiber(scheduler_tsan, __tsan_switch_to_fiber_no_sync);
+#endif
+}
+
 void fiber_started() {
 #if defined(FIMO_EMULATE_ASAN)
   __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack, &scheduler_stack_bytes);

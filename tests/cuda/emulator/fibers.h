@@ -33,6 +33,9 @@ void enter(Fiber& fiber);
 /// From the fiber that runs to the scheduler; with `last` it is never entered again.
 void leave(Fiber& fiber, bool last = false);
 
+/// For a fiber that is never entered again, though it has not ended: publishes (sanitizers.h) in its name.
+void release_of(const Fiber& fiber, void* tag);
+
 /// The first thing that entry() calls.
 void fiber_started();
 

@@ -124,6 +124,9 @@ void run_block() {
     enter(thread.fiber);
   }
   current = nullptr;
+  for (const Thread& thread : threads) {
+    if (thread.state != State::ended) release_of(thread.fiber, &grid_ends);
+  }
   if (!block.alive || block.error) return;
   std::string message = "emulator: deadlock, " + std::to_string(block.alive) + " threads wait:";
   int shown = 0;

@@ -159,7 +159,7 @@ def _factored_cases() -> list[Case]:
         _outer(found, f"factored_uneven_{name}", _uneven(3, 11, 40, 50, dtype), sketch, "even_tokens_kernel<", "form_tile_kernel<float, 64>")  # fmt: skip
     _outer(found, "factored_one_token", _uneven(5, 1, 40, 50, FLOAT), Factored(SJLT(40, 7, 1), Rademacher(50, 6, 2)))
     _outer(found, "factored_one_example", _factors(1, 9, 40, 50, row_padding=1), Factored(SJLT(40, 8, 1), Gaussian(50, 6, 2)))
-    _outer(found, "factored_logra", _factors(2, 70, 96, 80), Factored(Rademacher(96, 64, 1), Rademacher(80, 64, 2)),
+    _outer(found, "factored_logra", _factors(2, 70, 20, 24), Factored(Rademacher(20, 64, 1), Rademacher(24, 64, 2)),
            "form_tile_kernel<float, 64>")  # fmt: skip
     _outer(found, "factored_parts", _factors(2, 130, 10, 12), Factored(Mask(10, 5, 1), Mask(12, 4, 2)), "add_parts_kernel")
     for piece in (8, 500, 1000, 2000):  # one token at a time, some, all of one example, of several
@@ -175,7 +175,7 @@ def _formed_cases() -> list[Case]:
     for kind, sketch in sketches.items():
         for name, dtype in DTYPES.items():
             _outer(found, f"formed_{kind}_{name}", _factors(3, 3, n, m, dtype), sketch(n * m, 40, 3),
-                   "form_few_kernel<" if kind != "srht" else "srht_outer_kernel<11>")  # fmt: skip
+                   "form_few_kernel<" if kind != "srht" else "srht_outer_kernel<11, true>")  # fmt: skip
         for offset in (0, 37, 2**40 + 64):
             _outer(found, f"formed_{kind}_offset_{offset}", _factors(2, 10, n, m), sketch(offset + n * m + 9, 33, 3),
                    "form_tile_kernel<", offset=offset)  # fmt: skip
@@ -195,7 +195,7 @@ def _srht_cases() -> list[Case]:
             dtype: torch.dtype = FLOAT, row_padding: int = 0, lead: int = 0) -> None:  # fmt: skip
         sketch = SRHT((offset or 0) + n * m + (offset is not None), k, len(found))
         _outer(found, f"srht_{what}", _factors(batch, tokens, n, m, dtype, row_padding, lead, seed=len(found)), sketch,
-               f"srht_outer_kernel<{bits}>", offset=offset)  # fmt: skip
+               f"srht_outer_kernel<{bits}, {str(k <= 1024).lower()}>", offset=offset)  # fmt: skip
 
     for name, dtype in DTYPES.items():
         add(name, 11, 2, 3, 64, 100, 32, dtype=dtype)  # three tiles and a part of one

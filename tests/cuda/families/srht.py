@@ -60,7 +60,7 @@ def _case(what: str, grads: Tensor, k: int, *, seed: int = 1, offset: int = 0, i
     scale = float(grads.double().norm(dim=1).max() + out.abs().max())
     bits = min(max(11, (sketch.block - 1).bit_length()), 14)
     if "kernels" not in more:
-        tile = f"srht_kernel<{_CPP[grads.dtype]}, {bits}>"
+        tile = f"srht_kernel<{_CPP[grads.dtype]}, {bits}, {'true' if sketch.block < 2048 else 'false'}>"
         more["kernels"] = (tile,) if 32 <= sketch.block <= 16384 else (f"srht_copy_kernel<{_CPP[grads.dtype]}>",)
     return Case(f"srht/{what}", "project", {"grads": grads, "out": out}, {"out": (expected, 2e-6 * scale)}, kinds,
                 {"sketch": numbers, "offset": [offset]}, **more)  # type: ignore[arg-type]  # fmt: skip

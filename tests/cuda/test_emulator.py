@@ -1,0 +1,86 @@
+"""The emulator sees seeded faults: small wrong kernels (emulator/self_test_kernels.h), and their healthy twins."""
+
+import re
+
+import pytest
+from runners import EMULATED, build, missing, run_program
+
+ANY = list(EMULATED)
+# The ways that must see a fault. Those not named may: a race can also give a wrong result.
+SEEN = {
+    "barrier before reading": ANY,
+    "barrier before writing again": ANY,
+    "barrier of a warp": ["tsan"],
+    "shared memory not filled": ANY,
+    "race in shared memory": ["tsan"],
+    "race between blocks": ["tsan"],
+    "fence": ["tsan"],
+    "one element too many": ["asan"],
+    "behind shared memory": ["asan"],
+    "divergent barrier": ANY,
+    "collective of one lane": ANY,
+    "wrong mask": ANY,
+    "copy without a wait": ANY,
+    "wait for too few copies": ANY,
+    "wait without a barrier": ANY,
+    "copy into what is read": ANY,
+    "copy left under way": ANY,
+    "misaligned vector": ["asan"],
+    "misaligned copy": ANY,
+    "shared struct too small": ANY,
+    "threads": ANY,
+    "grid": ANY,
+    "shared memory of sm_80": ANY,
+}
+# What must be said, where it matters that it is not something else.
+REPORTS = {
+    "barrier of a warp": "ThreadSanitizer: data race",
+    "race in shared memory": "ThreadSanitizer: data race",
+    "race between blocks": "ThreadSanitizer: data race",
+    "fence": "ThreadSanitizer: data race",
+    "one element too many": "AddressSanitizer: heap-buffer-overflow",
+    "behind shared memory": "AddressSanitizer: heap-buffer-overflow",
+    "divergent barrier": "error: emulator: divergent barrier: thread",
+    "collective of one lane": "error: emulator: (deadlock|divergent collectives)",
+    "wrong mask": "the lane that calls is not in the mask",
+    "copy left under way": "ended with copies under way",
+    "misaligned vector": "misaligned address",
+    "misaligned copy": "cp.async: misaligned",
+    "shared struct too small": "larger than the launch's",
+}
+
+
+@pytest.fixture(scope="module")
+def outcome(request):
+    """A function of a way and the program's arguments: what it said."""
+    if request.config.getoption("device") != "cpu":
+        pytest.skip("the emulator is of the CPU")
+    folders = {}
+
+    def get(way, *names):
+        mode = EMULATED[way].mode
+        if mode not in folders:
+            if reason := missing(mode):
+                pytest.skip(reason)
+            folders[mode] = build(request.config.cache.mkdir(f"cuda-{mode}"), mode, target="self_test")
+        done = run_program([folders[mode] / "self_test", *names], EMULATED[way], timeout=60)
+        return done.stdout + done.stderr
+
+    return get
+
+
+def test_all_faults_are_listed(outcome):
+    assert outcome("fifo").splitlines() == sorted(SEEN)
+
+
+@pytest.mark.parametrize("way", ANY)
+def test_healthy_twins_are_right(outcome, way):
+    assert outcome(way, "healthy") == "right\n" * len(SEEN)
+
+
+@pytest.mark.parametrize("way", ANY)
+def test_faults_are_seen(outcome, way):
+    for name in (name for name, ways in SEEN.items() if way in ways):
+        said = outcome(way, "broken", name)
+        assert said != "right\n", name
+        assert re.search(REPORTS.get(name, ""), said), f"{name}: {said}"
