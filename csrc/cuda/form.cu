@@ -2,6 +2,7 @@
 #include "cuda/form_tile.cuh"
 
 #include "cuda/form.h"
+#include "cuda/outer_routes.h"
 #include "cuda/routes.h"
 
 namespace fimo::cuda {
@@ -9,7 +10,6 @@ namespace {
 
 constexpr std::int64_t kWantedBlocks = 264;  // two for each of 132 multiprocessors
 constexpr std::int64_t kMinPartTokens = 64;
-constexpr std::int64_t kMaxPartsBytes = std::int64_t{16} << 20;
 
 bool aligned(const void* data, std::int64_t bytes) { return reinterpret_cast<std::uintptr_t>(data) % bytes == 0; }
 
@@ -79,7 +79,7 @@ void form_tiles(Context& context, std::int64_t batch, FormTask<Element> task, bo
   task.column_tiles = ceil_div(some.columns.end - some.columns.begin, Tile);
   const std::int64_t tiles = task.row_tiles * task.column_tiles, size = task.end - task.begin;
   // Few tiles of many tokens: parts of the tokens side by side.
-  const std::int64_t fit = 1 + kMaxPartsBytes / (4 * size * batch);
+  const std::int64_t fit = 1 + piece_bytes / 2 / (4 * size * batch);
   const std::int64_t wanted = smaller(smaller(ceil_div(kWantedBlocks, tiles * batch), task.tokens / kMinPartTokens), fit);
   const std::int64_t part = round_up(ceil_div(task.tokens, larger(1, wanted)), kFormDepth);
   const std::int64_t parts = ceil_div(task.tokens, part);

@@ -59,7 +59,6 @@ template <class Task>
 FIMO_DEVICE void form_store(const Task& task, float* out, bool vector, bool add, std::int64_t row, std::int64_t column,
                             const float (&x)[4]) {
   const std::int64_t entry = row * task.n + column;
-  if (row >= task.m) return;
   float* target = out + (entry - task.begin);
   if (vector && column < task.n && entry >= task.begin && entry + 4 <= task.end) {
     float4 sum = make_float4(x[0], x[1], x[2], x[3]);
@@ -118,7 +117,7 @@ __global__ void __launch_bounds__(kFewThreads) form_few_kernel(FormTask<Element>
     }
     if (task.vector_out) {
       form_store(task, out, true, task.accumulate, row0 + row, column, sums);
-    } else if (row0 + row < task.m) {
+    } else {
 #pragma unroll
       for (int c = 0; c < kFewColumns; ++c) {
         const std::int64_t entry = (row0 + row) * task.n + column + c * step;

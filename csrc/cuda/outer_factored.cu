@@ -13,21 +13,24 @@ bool evenly_spaced(const ConstTensor3View& x) {
   return x.batch == 1 || x.tokens == 1 || x.batch_stride == x.tokens * x.token_stride;
 }
 
+/// x in rows without gaps. From, To: see even_tokens_kernel.
+template <class From, class To>
+ConstTensor3View copied(Context& context, const ConstTensor3View& x, DType dtype) {
+  const std::int64_t count = x.batch * x.tokens * x.dim;
+  auto* copy = context.take<To>(count);
+  context.launch(even_tokens_kernel<From, To>, {static_cast<unsigned>(ceil_div(count, kCopyThreads)), kCopyThreads},
+                 static_cast<const From*>(x.data), x.batch_stride, x.token_stride, x.tokens, x.dim, count, copy);
+  return {copy, dtype, x.batch, x.tokens, x.dim, x.tokens * x.dim, x.dim};
+}
+
 /// All tokens as the rows of a matrix.
 ConstMatrixView token_rows(Context& context, const ConstTensor3View& x) {
-  const std::int64_t rows = x.batch * x.tokens, count = rows * x.dim;
-  if (evenly_spaced(x)) return {x.data, x.dtype, rows, x.dim, x.tokens == 1 ? x.batch_stride : x.token_stride};
-  const auto blocks = static_cast<unsigned>(ceil_div(count, kCopyThreads));
-  if (dtype_size(x.dtype) == 4) {
-    auto* copy = context.take<std::uint32_t>(count);
-    context.launch(even_tokens_kernel<std::uint32_t>, {blocks, kCopyThreads}, static_cast<const std::uint32_t*>(x.data),
-                   x.batch_stride, x.token_stride, x.tokens, x.dim, count, copy);
-    return {copy, x.dtype, rows, x.dim, x.dim};
+  if (!evenly_spaced(x)) {
+    const bool wide = dtype_size(x.dtype) == 4;
+    return token_rows(context, wide ? copied<std::uint32_t, std::uint32_t>(context, x, x.dtype)
+                                    : copied<std::uint16_t, std::uint16_t>(context, x, x.dtype));
   }
-  auto* copy = context.take<std::uint16_t>(count);
-  context.launch(even_tokens_kernel<std::uint16_t>, {blocks, kCopyThreads}, static_cast<const std::uint16_t*>(x.data),
-                 x.batch_stride, x.token_stride, x.tokens, x.dim, count, copy);
-  return {copy, x.dtype, rows, x.dim, x.dim};
+  return {x.data, x.dtype, x.batch * x.tokens, x.dim, x.tokens == 1 ? x.batch_stride : x.token_stride};
 }
 
 /// into (zeros) += the sketches of all tokens.
@@ -39,6 +42,14 @@ void sketch_tokens(Context& context, const ConstTensor3View& x, const Sketch& sk
 
 }  // namespace
 
+ConstTensor3View as_float(Context& context, const ConstTensor3View& x) {
+  switch (x.dtype) {
+    case DType::kBFloat16: return copied<__nv_bfloat16, float>(context, x, DType::kFloat32);
+    case DType::kFloat16: return copied<__half, float>(context, x, DType::kFloat32);
+    default: return x;
+  }
+}
+
 void zeros(Context& context, float* x, std::int64_t count) {
   context.launch(zeros_kernel, {static_cast<unsigned>(ceil_div(count, 4 * kCopyThreads)), kCopyThreads}, x, count);
 }
@@ -46,8 +57,8 @@ void zeros(Context& context, float* x, std::int64_t count) {
 void project_factored(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const FactoredSketch& sketch,
                       const MatrixView& out) {
   const std::int64_t cols = sketch.a.sketch_dim, rows = sketch.delta.sketch_dim, element = dtype_size(a.dtype);
-  const std::int64_t copied = larger(evenly_spaced(a) ? 0 : a.dim, evenly_spaced(delta) ? 0 : delta.dim) * element;
-  const std::int64_t token_bytes = 4 * (cols + rows) + copied;
+  const std::int64_t copy = larger(evenly_spaced(a) ? 0 : a.dim, evenly_spaced(delta) ? 0 : delta.dim) * element;
+  const std::int64_t token_bytes = 4 * (cols + rows) + copy;
   const std::int64_t chunk = larger(1, 2 * piece_bytes / token_bytes);
   const std::int64_t at_once = smaller(a.tokens, chunk > 512 ? chunk / 512 * 512 : chunk);
   const std::int64_t group = smaller(a.batch, larger(1, at_once == a.tokens ? chunk / a.tokens : 1));

@@ -23,15 +23,16 @@ __global__ void __launch_bounds__(kCopyThreads) zeros_kernel(float* x, std::int6
   }
 }
 
-/// to[b, t, :] = from[b, t, :], rows of `dim` one after the other. Element is an integer of the element's size.
-template <class Element>
+/// to[b, t, :] = from[b, t, :], rows of `dim` one after the other: as float32, or (From and To an integer of its size) as it
+/// is.
+template <class From, class To>
 __global__ void __launch_bounds__(kCopyThreads)
-    even_tokens_kernel(const Element* from, std::int64_t batch_stride, std::int64_t token_stride, std::int64_t tokens,
-                       std::int64_t dim, std::int64_t count, Element* to) {
+    even_tokens_kernel(const From* from, std::int64_t batch_stride, std::int64_t token_stride, std::int64_t tokens,
+                       std::int64_t dim, std::int64_t count, To* to) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kCopyThreads + threadIdx.x;
   if (i >= count) return;
   const std::int64_t row = i / dim;
-  to[i] = from[row / tokens * batch_stride + row % tokens * token_stride + i % dim];
+  to[i] = static_cast<To>(from[row / tokens * batch_stride + row % tokens * token_stride + i % dim]);
 }
 
 }  // namespace fimo::cuda

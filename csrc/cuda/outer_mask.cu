@@ -10,14 +10,13 @@ namespace {
 constexpr std::int64_t kMaxGrid = (std::int64_t{1} << 31) - 1;
 constexpr std::int64_t kWantedBlocks = 1056;  // eight for each of 132 multiprocessors
 constexpr std::int64_t kMinPartTokens = 32;
-constexpr std::int64_t kMaxPartsBytes = std::int64_t{16} << 20;
 
 template <class Element>
 void gather(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const MaskPositions& positions,
             const MatrixView& out) {
   const std::int64_t blocks = ceil_div(out.cols, kOuterMaskThreads);
   require(blocks <= kMaxGrid / a.batch, "a: expected at most 2^31 blocks of outputs, got ", a.batch, " examples of ", blocks);
-  const std::int64_t fit = 1 + kMaxPartsBytes / (4 * out.cols * a.batch);
+  const std::int64_t fit = 1 + piece_bytes / 2 / (4 * out.cols * a.batch);
   const std::int64_t wanted = smaller(smaller(ceil_div(kWantedBlocks, blocks * a.batch), a.tokens / kMinPartTokens), fit);
   const std::int64_t part = ceil_div(a.tokens, larger(1, wanted)), parts = ceil_div(a.tokens, part);
   const Context::Scope scope(context);

@@ -43,6 +43,12 @@ void project_formed(Context& context, const ConstTensor3View& a, const ConstTens
   }
 }
 
+/// SRHTs of a few tokens: making an entry costs less than writing and reading it.
+bool can_skip_forming(const ConstTensor3View& a, const Sketch& sketch) {
+  constexpr std::int64_t kTokens = 8, kMaxDim = std::int64_t{1} << 30;
+  return sketch.kind == SketchKind::kSrht && a.tokens <= kTokens && a.dim <= kMaxDim && srht_takes_outer(sketch);
+}
+
 /// `sketch` alone. Of a mask, `out` has the columns `reached` only.
 void project_outer(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch,
                    std::int64_t offset, Range reached, const MatrixView& out) {
@@ -52,6 +58,10 @@ void project_outer(Context& context, const ConstTensor3View& a, const ConstTenso
     project_tensor(context, a, delta, *tensor, out);
   } else if (std::get<Sketch>(sketch).kind == SketchKind::kMask) {
     project_outer_mask(context, a, delta, std::get<Sketch>(sketch), offset, reached, out);
+  } else if (can_skip_forming(a, std::get<Sketch>(sketch))) {
+    const Context::Scope scope(context);
+    const ConstTensor3View a_float = as_float(context, a), delta_float = as_float(context, delta);
+    project_srht_outer(context, a_float, delta_float, std::get<Sketch>(sketch), offset, out);
   } else {
     project_formed(context, a, delta, std::get<Sketch>(sketch), offset, out);
   }

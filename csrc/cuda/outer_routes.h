@@ -16,8 +16,8 @@ inline std::int64_t piece_bytes = std::int64_t{32} << 20;
 void project_factored(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const FactoredSketch& sketch,
                       const MatrixView& out);
 
-/// Workspace: the factors' tables, 4 (k + n + m) bytes or so, and up to 16 MiB; for k beyond what fits shared memory twice
-/// piece_bytes, or what one token takes (outer_tensor.cu).
+/// Workspace: the factors' tables, 4 (k + n + m) bytes or so, and up to piece_bytes / 2; for k beyond what fits shared memory
+/// twice piece_bytes, or what one token takes (outer_tensor.cu).
 void project_tensor(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const TensorSketch& sketch,
                     const MatrixView& out);
 
@@ -25,9 +25,17 @@ void project_tensor(Context& context, const ConstTensor3View& a, const ConstTens
 Range kept_outputs(const Sketch& sketch, std::int64_t begin, std::int64_t end);
 
 /// `kept` are the outputs that keep an entry of the slice at `offset`, and the columns of `out`. Workspace: 12 bytes an output,
-/// at most piece_bytes, and up to 16 MiB (outer_mask.cu).
+/// at most piece_bytes, and up to piece_bytes / 2 (outer_mask.cu).
 void project_outer_mask(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
                         std::int64_t offset, Range kept, const MatrixView& out);
+
+/// An SRHT of a few tokens of float32, not formed (srht.cu); a.dim up to 2^30, blocks of 32 to 4096.
+bool srht_takes_outer(const Sketch& sketch);
+void project_srht_outer(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
+                        std::int64_t offset, const MatrixView& out);
+
+/// x as float32, copied unless it is (outer_factored.cu).
+ConstTensor3View as_float(Context& context, const ConstTensor3View& x);
 
 /// x[0:count] = 0 (outer_factored.cu).
 void zeros(Context& context, float* x, std::int64_t count);

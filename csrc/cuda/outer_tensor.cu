@@ -10,7 +10,6 @@ namespace {
 constexpr std::int64_t kMaxDim = (std::int64_t{1} << 31) - 1;  // the sign is a column's top bit
 constexpr std::int64_t kWantedBlocks = 528;                    // four for each of 132 multiprocessors
 constexpr std::int64_t kMinPartTokens = 4;
-constexpr std::int64_t kMaxPartsBytes = std::int64_t{16} << 20;
 
 struct Tables {
   TensorTable a, delta;
@@ -30,7 +29,7 @@ Tables build_tables(Context& context, const TensorSketch& sketch) {
 template <class Element>
 void in_shared(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Tables& tables, int log2_k,
                const MatrixView& out) {
-  const std::int64_t fit = 1 + kMaxPartsBytes / (4 * out.cols * a.batch);
+  const std::int64_t fit = 1 + piece_bytes / 2 / (4 * out.cols * a.batch);
   const std::int64_t wanted = smaller(smaller(ceil_div(kWantedBlocks, a.batch), a.tokens / kMinPartTokens), fit);
   const std::int64_t part = ceil_div(a.tokens, larger(1, wanted)), parts = ceil_div(a.tokens, part);
   const Context::Scope scope(context);

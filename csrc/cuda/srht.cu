@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cuda/srht.cuh"
+#include "cuda/srht_outer.cuh"
 
 #include <cmath>
 
+#include "cuda/outer_routes.h"
 #include "cuda/routes.h"
 #include "cuda/srht_passes.cuh"
 #include "cuda/srht_rows.cuh"
@@ -56,8 +58,9 @@ std::int64_t parts_of(std::int64_t rows, std::int64_t tiles, std::int64_t groups
   return best;
 }
 
-template <class Element, int kBits, bool kPacked = false>
-void run_tiles(Context& context, SrhtTask task, const MatrixView& out) {
+/// Launches `kernel`: srht_kernel<Element, kBits, kPacked> or one of the same shape that takes `more` after the task.
+template <class Element, int kBits, bool kPacked, class Kernel, class... More>
+void launch_tiles(Context& context, Kernel kernel, SrhtTask task, const MatrixView& out, const More&... more) {
   using Tile = SrhtTile<Element, kBits, kPacked>;
   constexpr std::int64_t kMostGroups = Tile::kBlockThreads / Tile::kThreads;
   constexpr std::int64_t kMultiprocessors = 132;  // any number gives right results
@@ -75,11 +78,16 @@ void run_tiles(Context& context, SrhtTask task, const MatrixView& out) {
   float* parts = task.parts > 1 ? context.take<float>(task.parts * task.rows * task.sketch_dim) : nullptr;
   task.out = task.parts > 1 ? parts : static_cast<float*>(out.data);
   task.out_stride = task.parts > 1 ? task.sketch_dim : out.row_stride;
-  context.launch(srht_kernel<Element, kBits, kPacked>,
+  context.launch(kernel,
                  {static_cast<unsigned>(task.rows * task.parts), static_cast<unsigned>(groups * Tile::kThreads),
                   static_cast<std::size_t>(groups) * sizeof(SrhtShared<Element, Tile>)},
-                 task);
+                 task, more...);
   if (task.parts > 1) add_parts(context, parts, task.parts, out);
+}
+
+template <class Element, int kBits, bool kPacked = false>
+void run_tiles(Context& context, const SrhtTask& task, const MatrixView& out) {
+  launch_tiles<Element, kBits, kPacked>(context, srht_kernel<Element, kBits, kPacked>, task, out);
 }
 
 template <class Element>
@@ -116,15 +124,8 @@ void run_passes(Context& context, const ConstMatrixView& grads, const Sketch& sk
   }
 }
 
-template <class Element>
-void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out) {
-  const int log2_block = log2_ceil(sketch.sketch_dim);
-  const std::int64_t block = std::int64_t{1} << log2_block;
-  const bool tiles = log2_block >= kShortestBlock && log2_block <= kLargestTile;
-  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(sketch.sketch_dim)));
-  SrhtShuffle kept{};
-  if (block != sketch.sketch_dim) kept = shuffle(context, sketch, block, !tiles);
-  if (!tiles) return run_passes<Element>(context, grads, sketch, offset, scale, log2_block, kept.rows, out);
+SrhtTask task_of(const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, float scale, int log2_block,
+                 const SrhtShuffle& kept) {
   SrhtTask task{};
   task.x = grads.data;
   task.row_stride = grads.row_stride;
@@ -136,6 +137,21 @@ void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, s
   task.sketch_dim = static_cast<int>(sketch.sketch_dim);
   task.scale = scale;
   task.kept = {kept.kept, kept.first, kept.moved};
+  return task;
+}
+
+float scale_of(const Sketch& sketch) { return static_cast<float>(1.0 / std::sqrt(static_cast<double>(sketch.sketch_dim))); }
+
+template <class Element>
+void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out) {
+  const int log2_block = log2_ceil(sketch.sketch_dim);
+  const std::int64_t block = std::int64_t{1} << log2_block;
+  const bool tiles = log2_block >= kShortestBlock && log2_block <= kLargestTile;
+  const float scale = scale_of(sketch);
+  SrhtShuffle kept{};
+  if (block != sketch.sketch_dim) kept = shuffle(context, sketch, block, !tiles);
+  if (!tiles) return run_passes<Element>(context, grads, sketch, offset, scale, log2_block, kept.rows, out);
+  const SrhtTask task = task_of(grads, sketch, offset, scale, log2_block, kept);
   switch (log2_block) {
     case 11: return run_tiles<Element, 11>(context, task, out);
     case 12: return run_tiles<Element, 12>(context, task, out);
@@ -146,6 +162,37 @@ void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, s
 }
 
 }  // namespace
+
+bool srht_takes_outer(const Sketch& sketch) {
+  const int log2_block = log2_ceil(sketch.sketch_dim);
+  return log2_block >= kShortestBlock && log2_block <= 12;
+}
+
+void project_srht_outer(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
+                        std::int64_t offset, const MatrixView& out) {
+  const int log2_block = log2_ceil(sketch.sketch_dim);
+  SrhtShuffle kept{};
+  if (std::int64_t{1} << log2_block != sketch.sketch_dim) kept = shuffle(context, sketch, std::int64_t{1} << log2_block, false);
+  const SrhtTask task =
+      task_of({nullptr, DType::kFloat32, a.batch, a.dim * delta.dim, 0}, sketch, offset, scale_of(sketch), log2_block, kept);
+  const bool aligned = reinterpret_cast<std::uintptr_t>(a.data) % 16 == 0 && a.dim % 4 == 0 && offset % 4 == 0 &&
+                       (a.batch_stride % 4 == 0 || a.batch == 1) && (a.token_stride % 4 == 0 || a.tokens == 1);
+  const SrhtOuter outer{static_cast<const float*>(a.data),
+                        static_cast<const float*>(delta.data),
+                        a.batch_stride,
+                        a.token_stride,
+                        delta.batch_stride,
+                        delta.token_stride,
+                        static_cast<int>(a.tokens),
+                        static_cast<std::uint32_t>(a.dim),
+                        a.dim == 1 ? ~0u : static_cast<std::uint32_t>((std::uint64_t{1} << 32) / a.dim),
+                        aligned};
+  switch (log2_block) {
+    case 11: return launch_tiles<float, 11, false>(context, srht_outer_kernel<11, false>, task, out, outer);
+    case 12: return launch_tiles<float, 12, false>(context, srht_outer_kernel<12, false>, task, out, outer);
+    default: return launch_tiles<float, kSmallestTile, true>(context, srht_outer_kernel<kSmallestTile, true>, task, out, outer);
+  }
+}
 
 void project_srht(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset,
                   const MatrixView& out) {

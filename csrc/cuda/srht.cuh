@@ -166,10 +166,10 @@ FIMO_DEVICE void srht_fetch(const SrhtTask& task, const Element* row, std::int64
   }
 }
 
-template <class Element, int kBits, bool packed>
-__global__ void __launch_bounds__((SrhtTile<Element, kBits, packed>::kBlockThreads),
-                                  (SrhtTile<Element, kBits, packed>::kBlocksPerSm)) srht_kernel(const SrhtTask task) {
-  using Tile = SrhtTile<Element, kBits, packed>;
+/// The kernel; fetch(x, tile, to, thread) starts bringing in a tile of row x.
+template <class Element, class Tile, class Fetch>
+FIMO_DEVICE void srht_run(const SrhtTask& task, const Fetch& fetch) {
+  constexpr bool packed = Tile::kPacked;
   using Phases = typename Tile::Phases;
   using Shared = SrhtShared<Element, Tile>;
   const int thread = static_cast<int>(threadIdx.x & (Tile::kThreads - 1));
@@ -185,7 +185,7 @@ __global__ void __launch_bounds__((SrhtTile<Element, kBits, packed>::kBlockThrea
   if constexpr (Tile::k16Bit) srht_matrix<Element>(matrix, thread % kWarp);
   Shared& mine = all[group];
   if (group < tiles) {
-    srht_fetch<Tile>(task, x, first + group, mine.tile[0], thread);
+    fetch(x, first + group, mine.tile[0], thread);
     srht_signs<Tile>(task, first + group, mine.signs_in[0], task.kept.kept ? mine.columns : mine.signs_out[0], thread);
   }
   copy_async_commit();
@@ -212,7 +212,7 @@ __global__ void __launch_bounds__((SrhtTile<Element, kBits, packed>::kBlockThrea
     srht_barrier<Tile::kThreads>();  // this tile and its signs are there, and nobody reads the last one's
     if (next < tiles) {
       const std::int64_t index = mine.first + next;
-      srht_fetch<Tile>(task, mine.x, index, mine.tile[now ^ 1], thread);
+      fetch(mine.x, index, mine.tile[now ^ 1], thread);
       srht_signs<Tile>(task, index, mine.signs_in[now ^ 1], task.kept.kept ? mine.columns : mine.signs_out[now ^ 1], thread);
     }
     copy_async_commit();
@@ -266,6 +266,14 @@ __global__ void __launch_bounds__((SrhtTile<Element, kBits, packed>::kBlockThrea
     }
     out[column] = task.parts == 1 ? out[column] + sum : sum;
   }
+}
+
+template <class Element, int kBits, bool packed>
+__global__ void __launch_bounds__((SrhtTile<Element, kBits, packed>::kBlockThreads),
+                                  (SrhtTile<Element, kBits, packed>::kBlocksPerSm)) srht_kernel(const SrhtTask task) {
+  using Tile = SrhtTile<Element, kBits, packed>;
+  srht_run<Element, Tile>(
+      task, [&](const Element* x, std::int64_t tile, Element* to, int thread) { srht_fetch<Tile>(task, x, tile, to, thread); });
 }
 
 }  // namespace fimo::cuda

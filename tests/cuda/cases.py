@@ -105,13 +105,14 @@ def outer_project(name: str, a: Tensor, delta: Tensor, sketch: Any, offset: int 
 
 
 def form_gradients(name: str, a: Tensor, delta: Tensor, begin: int = 0, end: int | None = None, *,
-                   out: Tensor | None = None, relative: float = 1e-6, **more: Any) -> Case:  # fmt: skip
+                   out: Tensor | None = None, relative: float = 1e-6, piece: int | None = None,
+                   **more: Any) -> Case:  # fmt: skip
     """Entries [begin, end) of the gradients; ``out`` only lends its layout. No op, but the kernels behind several."""
     exact = torch.einsum("btm,btn->bmn", delta.double(), a.double()).flatten(1)[:, begin:end].contiguous()
     scale = (a.double().norm(dim=1).max() * delta.double().norm(dim=1).max()) if a.numel() else 1.0
     out = torch.full(exact.shape, POISON) if out is None else out
     return Case(name, "form_gradients", {"a": a, "delta": delta, "out": out},
-                {"out": (exact, _tolerance(exact, scale, relative))}, "", {"begin": [begin]}, **more)  # fmt: skip
+                {"out": (exact, _tolerance(exact, scale, relative))}, "", {"begin": [begin]} | ({} if piece is None else {"piece": [piece]}), **more)  # fmt: skip
 
 
 def rows_project(name: str, index: Tensor, delta: Tensor, sketch: Any, offset: int = 0, *, out: Tensor | None = None,

@@ -43,19 +43,9 @@ Call call_of(Case& c) {
     bindings::SketchArgs args(c.kinds, c.numbers["sketch"]);
     const OuterSketch sketch = args.outer();
     const auto then = args.rest();
-    const std::int64_t piece = c.has("piece") ? c.number("piece") : piece_bytes;
     const auto slice = c.has("offset") ? std::optional<std::int64_t>(offset) : std::nullopt;
-    const auto with_pieces = [piece](const auto& call) {
-      const std::int64_t usual = std::exchange(piece_bytes, piece);
-      call();
-      piece_bytes = usual;
-    };
-    return {[=] {
-              std::int64_t bytes = 0;
-              with_pieces([&] { bytes = outer_project_workspace(a, delta, sketch, then, slice, out); });
-              return bytes;
-            },
-            [=](const Queue& queue) { with_pieces([&] { outer_project(a, delta, sketch, then, slice, out, queue); }); }};
+    return {[=] { return outer_project_workspace(a, delta, sketch, then, slice, out); },
+            [=](const Queue& queue) { outer_project(a, delta, sketch, then, slice, out, queue); }};
   }
   if (c.op == "form_gradients") {
     const auto a = in("a").tensor3(), delta = in("delta").tensor3();
@@ -157,6 +147,7 @@ void compare(const std::string& name, const Tensor& tensor, Outcome& outcome) {
 
 Outcome run(Case& c) {
   Outcome outcome;
+  const std::int64_t usual = std::exchange(piece_bytes, c.has("piece") ? c.number("piece") : piece_bytes);
   try {
     const Call call = call_of(c);
     DeviceMemory workspace(static_cast<std::size_t>(call.workspace()));
@@ -166,6 +157,7 @@ Outcome run(Case& c) {
   } catch (const std::exception& error) {
     outcome.problem = error.what();
   }
+  piece_bytes = usual;
   return outcome;
 }
 

@@ -30,6 +30,15 @@ def _uneven(batch: int, tokens: int, n: int, m: int, dtype: torch.dtype) -> tupl
     return a[:, 1:], delta[:, :-1]
 
 
+def _strided(x: torch.Tensor, batch_stride: int) -> torch.Tensor:
+    """x with examples ``batch_stride`` apart."""
+    batch, tokens, dim = x.shape
+    storage = torch.full((batch * batch_stride,), POISON).to(x.dtype)
+    view = storage.as_strided(x.shape, (batch_stride, dim, 1))
+    view.copy_(x)
+    return view
+
+
 def _form_cases() -> list[Case]:
     found: list[Case] = []
 
@@ -52,7 +61,17 @@ def _form_cases() -> list[Case]:
         add(f"tile64_unaligned_{name}", tile64, 2, 52, 39, 67, dtype=dtype, row_padding=1, lead=1)
         add(f"tile128_{name}", tile128, 1, 50, 136, 72, dtype=dtype)
         add(f"tile128_unaligned_{name}", tile128, 1, 34, 133, 70, dtype=dtype, row_padding=2, lead=3)
-        add(f"flush_{name}", tile64, 1, 530, 8, 16, dtype=dtype)
+        add(f"flush_{name}", tile64, 1, 528, 8, 16, dtype=dtype, piece=1, not_kernels=(parts,))
+    # Everything is aligned to 16 bytes but one thing: the end of rows, the start, rows, examples, one of the factors.
+    for what, row_padding, lead, n, m in (("dim", 1, 0, 39, 43), ("lead", 0, 2, 40, 44), ("rows", 1, 0, 40, 44)):
+        add(f"aligned_but_{what}", "form_tile_kernel<float, 64>", 2, 10, n, m, row_padding=row_padding, lead=lead)
+    a, delta = _factors(2, 10, 40, 44, seed=3)
+    for what, one, other in (
+        ("examples", _strided(a, 402), _strided(delta, 442)),
+        ("a", padded(a, 1, 0), delta),
+        ("delta", a, padded(delta, 1, 0)),
+    ):
+        found.append(form_gradients(f"outer_project/form_aligned_but_{what}", one, other, kernels=("form_tile_kernel<",)))
     # Threads in a row: 1, 2, ... 256; rows and columns over the edge of a tile; more than one tile of each.
     add("few_tokens8", few, 2, 8, 36, 18)
     for n, m in ((1, 1), (1, 300), (3, 70), (5, 9), (1027, 3), (1024, 17), (2052, 2), (260, 33)):
@@ -62,6 +81,9 @@ def _form_cases() -> list[Case]:
     for begin, end in ((0, 1), (20, 60), (21, 29), (8, 403), (7, 397), (44, 88), (12, 400), (100, 401)):
         add(f"few_range_{begin}_{end}", few, 2, 3, 20, 21, begin, end)
         add(f"tile_range_{begin}_{end}", "form_tile_kernel<", 2, 9, 20, 21, begin, end)
+    for begin, end in ((4, 407), (40, 398)):  # an end within a vector
+        add(f"few_end_{end}", few, 2, 3, 20, 21, begin, end, out_padding=-(end - begin) % 4 + 4)
+        add(f"tile_end_{end}", "form_tile_kernel<", 2, 9, 20, 21, begin, end, out_padding=-(end - begin) % 4 + 4)
     add("few_range_wide", few, 1, 1, 3000, 2, 1030, 2950)
     add("tile_range_wide", "form_tile_kernel<float, 64>", 1, 9, 300, 2, 67, 290)
     add("few_out", few, 3, 2, 20, 6, out_padding=4)
@@ -137,7 +159,7 @@ def _factored_cases() -> list[Case]:
         _outer(found, f"factored_uneven_{name}", _uneven(3, 11, 40, 50, dtype), sketch, "even_tokens_kernel<", "form_tile_kernel<float, 64>")  # fmt: skip
     _outer(found, "factored_one_token", _uneven(5, 1, 40, 50, FLOAT), Factored(SJLT(40, 7, 1), Rademacher(50, 6, 2)))
     _outer(found, "factored_one_example", _factors(1, 9, 40, 50, row_padding=1), Factored(SJLT(40, 8, 1), Gaussian(50, 6, 2)))
-    _outer(found, "factored_logra", _factors(2, 70, 96, 80), Factored(Rademacher(96, 64, 1), Rademacher(80, 64, 2)),
+    _outer(found, "factored_logra", _factors(2, 70, 20, 24), Factored(Rademacher(20, 64, 1), Rademacher(24, 64, 2)),
            "form_tile_kernel<float, 64>")  # fmt: skip
     _outer(found, "factored_parts", _factors(2, 130, 10, 12), Factored(Mask(10, 5, 1), Mask(12, 4, 2)), "add_parts_kernel")
     for piece in (8, 500, 1000, 2000):  # one token at a time, some, all of one example, of several
@@ -152,7 +174,8 @@ def _formed_cases() -> list[Case]:
     sketches = {"rademacher": Rademacher, "gaussian": Gaussian, "sjlt": SJLT, "srht": SRHT}
     for kind, sketch in sketches.items():
         for name, dtype in DTYPES.items():
-            _outer(found, f"formed_{kind}_{name}", _factors(3, 3, n, m, dtype), sketch(n * m, 40, 3), "form_few_kernel<")
+            _outer(found, f"formed_{kind}_{name}", _factors(3, 3, n, m, dtype), sketch(n * m, 40, 3),
+                   "form_few_kernel<" if kind != "srht" else "srht_outer_kernel<11, true>")  # fmt: skip
         for offset in (0, 37, 2**40 + 64):
             _outer(found, f"formed_{kind}_offset_{offset}", _factors(2, 10, n, m), sketch(offset + n * m + 9, 33, 3),
                    "form_tile_kernel<", offset=offset)  # fmt: skip
@@ -161,6 +184,36 @@ def _formed_cases() -> list[Case]:
         _outer(found, f"formed_pieces_{piece}", _factors(4, 2, 14, 15), SJLT(210, 8, 1), piece=piece)
         _outer(found, f"formed_pieces_srht_{piece}", _factors(4, 2, 14, 15), SRHT(299, 32, 1), offset=39, piece=piece)
     _outer(found, "formed_one_entry", _factors(2, 1, 1, 1), SJLT(1, 3, 1, nonzeros=1))
+    return found
+
+
+def _srht_cases() -> list[Case]:
+    """SRHTs of a few tokens, whose gradients are not formed."""
+    found: list[Case] = []
+
+    def add(what: str, bits: int, batch: int, tokens: int, n: int, m: int, k: int, offset: int | None = None,
+            dtype: torch.dtype = FLOAT, row_padding: int = 0, lead: int = 0) -> None:  # fmt: skip
+        sketch = SRHT((offset or 0) + n * m + (offset is not None), k, len(found))
+        _outer(found, f"srht_{what}", _factors(batch, tokens, n, m, dtype, row_padding, lead, seed=len(found)), sketch,
+               f"srht_outer_kernel<{bits}, {str(k <= 1024).lower()}>", offset=offset)  # fmt: skip
+
+    for name, dtype in DTYPES.items():
+        add(name, 11, 2, 3, 64, 100, 32, dtype=dtype)  # three tiles and a part of one
+        add(f"padded_{name}", 11, 2, 2, 60, 111, 40, dtype=dtype, row_padding=4, lead=4)
+    # Rows of a that hold many rows of a tile, and the other way round; with and without 16-byte loads.
+    for n, m in ((1, 2500), (2, 1300), (4, 1100), (5000, 1), (4100, 2), (49, 99), (2049, 2)):
+        add(f"{n}x{m}", 11, 1, 1, n, m, 33)
+    for tokens in (1, 2, 8):
+        add(f"tokens_{tokens}", 11, 2, tokens, 36, 60, 64)
+    for offset in (2, 40, 1000, 2047, 2048, 4092, 2**34 + 4, 2**46 + 4):
+        add(f"offset_{offset}", 11, 2, 2, 72, 90, 32, offset=offset)
+    add("lead", 11, 2, 2, 36, 120, 32, lead=1)
+    add("row_padding", 11, 2, 2, 36, 120, 32, row_padding=2)
+    add("many_tiles", 11, 1, 1, 128, 160, 32)
+    for bits, k in ((11, 2048), (12, 4096)):
+        add(f"bits_{bits}", bits, 2, 2, 8, 40, k, offset=2**bits - 100)
+    add("bits_12_aligned", 12, 1, 1, 64, 64, 2049)
+    _outer(found, "srht_long_blocks", _factors(1, 1, 8, 40), SRHT(320, 5000, 1), "form_few_kernel<")
     return found
 
 
@@ -182,4 +235,4 @@ def _chain_cases() -> list[Case]:
 
 
 def cases() -> list[Case]:
-    return _form_cases() + _mask_cases() + _tensor_cases() + _factored_cases() + _formed_cases() + _chain_cases()
+    return _form_cases() + _mask_cases() + _tensor_cases() + _factored_cases() + _formed_cases() + _srht_cases() + _chain_cases()
