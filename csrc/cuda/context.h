@@ -45,8 +45,8 @@ class Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  /// Uninitialised memory for `count` elements, aligned to 256 bytes; null while measuring. It is given back at the end, or to
-  /// an earlier mark.
+  /// Uninitialised memory for `count` elements, aligned to 256 bytes; null while measuring. It is given back at the end, or at
+  /// that of a Scope.
   template <class T>
   T* take(std::int64_t count) {
     const std::int64_t begin = used_;
@@ -57,7 +57,8 @@ class Context {
     return reinterpret_cast<T*>(static_cast<char*>(queue_->workspace) + begin);
   }
 
-  /// Gives back what is taken from here on when it goes out of scope, for the kernels launched after that: kernels run in order.
+  /// Gives back what is taken from here on when it goes out of scope, for the kernels launched after that: kernels run in
+  /// order.
   class Scope {
    public:
     explicit Scope(Context& context) : context_(context), mark_(context.used_) {}

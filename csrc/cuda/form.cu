@@ -7,7 +7,6 @@
 namespace fimo::cuda {
 namespace {
 
-constexpr std::int64_t kMaxGrid = (std::int64_t{1} << 31) - 1;
 constexpr std::int64_t kWantedBlocks = 264;  // two for each of 132 multiprocessors
 constexpr std::int64_t kMinPartTokens = 64;
 constexpr std::int64_t kMaxPartsBytes = std::int64_t{16} << 20;
@@ -49,19 +48,11 @@ Touched touched(std::int64_t n, Range entries) {
   return {{rows.begin / 8 * 8, rows.end}, {one ? entries.begin % n / 8 * 8 : 0, one ? (entries.end - 1) % n + 1 : n}};
 }
 
-/// Calls launch(first example, count) so that the grid of `tiles` for each example stays within its bound.
-template <class Launch>
-void for_examples(std::int64_t batch, std::int64_t tiles, const Launch& launch) {
-  const std::int64_t group = larger(1, kMaxGrid / tiles);
-  for (std::int64_t b = 0; b < batch; b += group) launch(b, smaller(group, batch - b));
-}
-
-template <class Element>
-FormTask<Element> from_example(FormTask<Element> task, std::int64_t b) {
-  task.a += b * task.a_batch;
-  task.delta += b * task.delta_batch;
-  task.out += b * task.stride;
-  return task;
+/// A grid of `tiles` blocks for each example.
+unsigned grid(std::int64_t batch, std::int64_t tiles) {
+  constexpr std::int64_t kMax = (std::int64_t{1} << 31) - 1;
+  require(tiles <= kMax / batch, "a: expected at most 2^31 tiles of gradients, got ", batch, " examples of ", tiles);
+  return static_cast<unsigned>(batch * tiles);
 }
 
 template <class Element>
@@ -75,11 +66,9 @@ void form_few(Context& context, std::int64_t batch, FormTask<Element> task) {
   while (tile > larger(16, kFewThreads / lanes) && ceil_div(rows, tile) * task.column_tiles * batch < 4 * kWantedBlocks)
     tile /= 2;
   task.row_tiles = ceil_div(rows, tile);
-  const std::int64_t tiles = task.row_tiles * task.column_tiles;
-  for_examples(batch, tiles, [&](std::int64_t b, std::int64_t count) {
-    context.launch(form_few_kernel<Element>, {static_cast<unsigned>(tiles * count), kFewThreads, sizeof(FormFewShared)},
-                   from_example(task, b), static_cast<int>(lanes), static_cast<int>(tile));
-  });
+  context.launch(form_few_kernel<Element>,
+                 {grid(batch, task.row_tiles * task.column_tiles), kFewThreads, sizeof(FormFewShared)}, task,
+                 static_cast<int>(lanes), static_cast<int>(tile));
 }
 
 template <class Element, int Tile>
@@ -94,15 +83,12 @@ void form_tiles(Context& context, std::int64_t batch, FormTask<Element> task, bo
   const std::int64_t wanted = smaller(smaller(ceil_div(kWantedBlocks, tiles * batch), task.tokens / kMinPartTokens), fit);
   const std::int64_t part = round_up(ceil_div(task.tokens, larger(1, wanted)), kFormDepth);
   const std::int64_t parts = ceil_div(task.tokens, part);
+  const Context::Scope scope(context);
   float* others = parts > 1 ? context.take<float>((parts - 1) * batch * size) : nullptr;
   if (parts > 1) task.vector_out = task.vector_out && size % 4 == 0;
-  for_examples(batch, tiles, [&](std::int64_t b, std::int64_t count) {
-    // With parts, the grid is small, and there is one group.
-    context.launch(form_tile_kernel<Element, Tile>,
-                   {dim3(static_cast<unsigned>(tiles * count), static_cast<unsigned>(parts)), Tile * Tile / 64,
-                    sizeof(FormShared<Element, Tile>)},
-                   from_example(task, b), part, others, count, vector_in);
-  });
+  context.launch(form_tile_kernel<Element, Tile>,
+                 {dim3(grid(batch, tiles), static_cast<unsigned>(parts)), Tile * Tile / 64, sizeof(FormShared<Element, Tile>)},
+                 task, part, others, batch, vector_in);
   if (parts > 1) add_parts(context, others, parts - 1, {task.out, DType::kFloat32, batch, size, task.stride});
 }
 

@@ -1,17 +1,120 @@
 // SPDX-License-Identifier: Apache-2.0
+// Sketches of outer products on CUDA: checks, chains of sketches, and tiles of formed gradients for the sketches of vectors.
+#include <variant>
+
 #include "cuda/entry.h"
+#include "cuda/outer_routes.h"
 #include "cuda/routes.h"
 
 namespace fimo::cuda {
+namespace {
 
-void outer_project(const ConstTensor3View&, const ConstTensor3View&, const OuterSketch&, const std::vector<Sketch>&,
-                   std::optional<std::int64_t>, const MatrixView&, const Queue&) {
-  throw std::runtime_error("not written yet");
+/// L, the length of an SRHT's block.
+std::int64_t block_of(const Sketch& sketch) {
+  std::int64_t block = 1;
+  while (block < sketch.sketch_dim) block *= 2;
+  return block;
 }
 
-std::int64_t outer_project_workspace(const ConstTensor3View&, const ConstTensor3View&, const OuterSketch&,
-                                     const std::vector<Sketch>&, std::optional<std::int64_t>, const MatrixView&) {
-  throw std::runtime_error("not written yet");
+/// Tiles of consecutive entries of the formed gradients of some examples, each projected at its offset.
+void project_formed(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
+                    std::int64_t offset, const MatrixView& out) {
+  const std::int64_t size = a.dim * delta.dim;
+  // Tiles are cut at multiples of an SRHT's block of the sketch's input, which a cut would transform twice, and of vectors.
+  const std::int64_t unit = sketch.kind == SketchKind::kSrht ? larger(32, block_of(sketch)) : 32;
+  const std::int64_t lead = offset % unit, most = round_up(lead + size, unit);
+  // All examples at once if their tiles can be long: sketching a tile reads and writes its rows of out.
+  const std::int64_t floats = piece_bytes / 4, wanted = smaller(larger(16384, 8 * sketch.sketch_dim), floats);
+  const std::int64_t group = smaller(a.batch, larger(1, floats / smaller(most, round_up(wanted, unit))));
+  const std::int64_t longest = larger(unit, floats / group / unit * unit);
+  const std::int64_t tile = round_up(ceil_div(most, ceil_div(most, longest)), unit);  // of one length, but for the ends
+  const std::int64_t stride = round_up(smaller(tile, size), 4);
+  const Context::Scope scope(context);
+  float* formed = context.take<float>(group * stride);
+  for (std::int64_t b = 0; b < a.batch; b += group) {
+    const Range examples{b, smaller(b + group, a.batch)};
+    for (std::int64_t begin = -lead; begin < size; begin += tile) {
+      const Context::Scope each(context);
+      const Range entries{larger(begin, 0), smaller(begin + tile, size)};
+      form_gradients(context, a, delta, examples, entries, formed, stride);
+      project_vectors(context, {formed, DType::kFloat32, examples.end - examples.begin, entries.end - entries.begin, stride},
+                      sketch, offset + entries.begin, some_rows(out, examples));
+    }
+  }
+}
+
+/// `sketch` alone. Of a mask, `out` has the columns `reached` only.
+void project_outer(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch,
+                   std::int64_t offset, Range reached, const MatrixView& out) {
+  if (const auto* factored = std::get_if<FactoredSketch>(&sketch)) {
+    project_factored(context, a, delta, *factored, out);
+  } else if (const auto* tensor = std::get_if<TensorSketch>(&sketch)) {
+    project_tensor(context, a, delta, *tensor, out);
+  } else if (std::get<Sketch>(sketch).kind == SketchKind::kMask) {
+    project_outer_mask(context, a, delta, std::get<Sketch>(sketch), offset, reached, out);
+  } else {
+    project_formed(context, a, delta, std::get<Sketch>(sketch), offset, out);
+  }
+}
+
+/// `sketch`, then the others one after the other. What lies between two of them is kept for some examples at a time.
+void project_chain(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch,
+                   const std::vector<Sketch>& then, std::int64_t offset, Range reached, const MatrixView& out) {
+  std::int64_t widest = 0;
+  for (const Sketch& next : then) widest = larger(widest, next.input_dim);
+  const std::int64_t group = smaller(a.batch, larger(1, piece_bytes / (4 * widest)));
+  const Context::Scope scope(context);
+  float* between[2] = {context.take<float>(group * widest), then.size() > 1 ? context.take<float>(group * widest) : nullptr};
+  for (std::int64_t b = 0; b < a.batch; b += group) {
+    const Context::Scope each(context);
+    const Range examples{b, smaller(b + group, a.batch)};
+    const auto zeroed = [&](std::size_t i, std::int64_t cols) {
+      const std::int64_t rows = examples.end - examples.begin;
+      zeros(context, between[i % 2], rows * cols);
+      return MatrixView{between[i % 2], DType::kFloat32, rows, cols, cols};
+    };
+    MatrixView last = zeroed(0, reached.end - reached.begin);
+    project_outer(context, some_examples(a, examples), some_examples(delta, examples), sketch, offset, reached, last);
+    for (std::size_t i = 0; i < then.size(); ++i) {
+      const Context::Scope step(context);
+      const MatrixView next = i + 1 == then.size() ? some_rows(out, examples) : zeroed(i + 1, then[i].sketch_dim);
+      project_vectors(context, {last.data, DType::kFloat32, last.rows, last.cols, last.row_stride}, then[i],
+                      i == 0 ? reached.begin : 0, next);
+      last = next;
+    }
+  }
+}
+
+void run(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch,
+         const std::vector<Sketch>& then, std::optional<std::int64_t> slice, const MatrixView& out) {
+  check_dtype("a", a.dtype);
+  check_outer_project(a, delta, sketch, then, slice, out);
+  if (a.batch == 0 || a.tokens == 0 || a.dim == 0 || delta.dim == 0) return;
+  const std::int64_t offset = slice.value_or(0);
+  // What a slice reaches of the first sketch's outputs; the rest of them is zero.
+  const auto* mask = std::get_if<Sketch>(&sketch);
+  const bool masked = mask && mask->kind == SketchKind::kMask;
+  const Range reached = masked ? kept_outputs(*mask, offset, offset + a.dim * delta.dim) : Range{0, sketch_dim(sketch)};
+  if (reached.begin >= reached.end) return;
+  if (!then.empty()) return project_chain(context, a, delta, sketch, then, offset, reached, out);
+  project_outer(
+      context, a, delta, sketch, offset, reached,
+      {advance(out.data, reached.begin, out.dtype), out.dtype, out.rows, reached.end - reached.begin, out.row_stride});
+}
+
+}  // namespace
+
+void outer_project(const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch,
+                   const std::vector<Sketch>& then, std::optional<std::int64_t> offset, const MatrixView& out,
+                   const Queue& queue) {
+  Context context(queue);
+  run(context, a, delta, sketch, then, offset, out);
+}
+
+std::int64_t outer_project_workspace(const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch,
+                                     const std::vector<Sketch>& then, std::optional<std::int64_t> offset,
+                                     const MatrixView& out) {
+  return measure([&](Context& context) { run(context, a, delta, sketch, then, offset, out); });
 }
 
 }  // namespace fimo::cuda

@@ -91,14 +91,17 @@ def project(name: str, grads: Tensor, sketch: Any, offset: int = 0, *, out: Tens
 
 
 def outer_project(name: str, a: Tensor, delta: Tensor, sketch: Any, offset: int | None = None, *,
-                  out: Tensor | None = None, relative: float = 4e-6, **more: Any) -> Case:  # fmt: skip
-    """a [B, T, n], delta [B, T, m]. Tolerance is relative to sum_t |a_t| |delta_t|."""
+                  out: Tensor | None = None, relative: float = 4e-6, piece: int | None = None,
+                  **more: Any) -> Case:  # fmt: skip
+    """a [B, T, n], delta [B, T, m]. Tolerance is relative to sum_t |a_t| |delta_t|. ``piece``: bytes of workspace for a
+    piece of what is cut into pieces."""
     if out is None:
         out = torch.zeros(len(a), sketch.sketch_dim)
     exact = out.double() + reference.outer_project(a.double(), delta.double(), sketch, offset or 0)
     scale = (a.double().norm(dim=2) * delta.double().norm(dim=2)).sum(1).max() + out.abs().max() if a.numel() else 1.0
     kinds, numbers = to_args(sketch)
     given = {"sketch": numbers} | ({} if offset is None else {"offset": [offset]})
+    given |= {} if piece is None else {"piece": [piece]}
     return Case(name, "outer_project", {"a": a, "delta": delta, "out": out},
                 {"out": (exact, _tolerance(exact, scale, relative))}, kinds, given, **more)  # fmt: skip
 

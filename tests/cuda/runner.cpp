@@ -8,9 +8,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <utility>
 
 #include "bindings/sketch_args.h"
 #include "case.h"
+#include "cuda/outer_routes.h"
 #include "cuda/routes.h"
 
 namespace fimo::cuda {
@@ -42,9 +44,19 @@ Call call_of(Case& c) {
     bindings::SketchArgs args(c.kinds, c.numbers["sketch"]);
     const OuterSketch sketch = args.outer();
     const auto then = args.rest();
+    const std::int64_t piece = c.has("piece") ? c.number("piece") : piece_bytes;
     const auto slice = c.has("offset") ? std::optional<std::int64_t>(offset) : std::nullopt;
-    return {[=] { return outer_project_workspace(a, delta, sketch, then, slice, out); },
-            [=](const Queue& queue) { outer_project(a, delta, sketch, then, slice, out, queue); }};
+    const auto with_pieces = [piece](const auto& call) {
+      const std::int64_t usual = std::exchange(piece_bytes, piece);
+      call();
+      piece_bytes = usual;
+    };
+    return {[=] {
+              std::int64_t bytes = 0;
+              with_pieces([&] { bytes = outer_project_workspace(a, delta, sketch, then, slice, out); });
+              return bytes;
+            },
+            [=](const Queue& queue) { with_pieces([&] { outer_project(a, delta, sketch, then, slice, out, queue); }); }};
   }
   if (c.op == "form_gradients") {
     const auto a = in("a").tensor3(), delta = in("delta").tensor3();

@@ -6,7 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from cases import POISON, Case, form_gradients, normal, padded
+from cases import POISON, Case, form_gradients, normal, outer_project, padded
+
+from fimo_fast.sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch
 
 FLOAT, BF16, HALF = torch.float32, torch.bfloat16, torch.float16
 DTYPES = {"float32": FLOAT, "bfloat16": BF16, "float16": HALF}
@@ -20,6 +22,12 @@ def _factors(batch: int, tokens: int, n: int, m: int, dtype: torch.dtype = FLOAT
     if row_padding or lead:
         a, delta = padded(a, row_padding, lead), padded(delta, row_padding, lead)
     return a, delta
+
+
+def _uneven(batch: int, tokens: int, n: int, m: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Factors with one token more in memory, whose examples are further apart than their tokens."""
+    a, delta = _factors(batch, tokens + 1, n, m, dtype)
+    return a[:, 1:], delta[:, :-1]
 
 
 def _form_cases() -> list[Case]:
@@ -76,5 +84,102 @@ def _form_cases() -> list[Case]:
     return found
 
 
+def _outer(found: list[Case], what: str, factors: tuple[torch.Tensor, torch.Tensor], sketch: Any, *kernels: str,
+           offset: int | None = None, **more: Any) -> None:  # fmt: skip
+    """A case that adds to numbers, in rows that lie apart."""
+    batch, k = len(factors[0]), sketch.sketch_dim
+    out = padded(normal(batch, k, seed=len(found) + 99), 3, 1)
+    found.append(outer_project(f"outer_project/{what}", *factors, sketch, offset, out=out, kernels=kernels, **more))
+
+
+def _mask_cases() -> list[Case]:
+    found: list[Case] = []
+    for name, dtype in DTYPES.items():
+        _outer(found, f"mask_{name}", _factors(3, 5, 19, 23, dtype, 2, 1), Mask(19 * 23, 60, 7), "outer_mask_kernel<")
+    _outer(found, "mask_one_entry", _factors(2, 1, 1, 1), Mask(1, 1, 7))
+    _outer(found, "mask_one_output", _factors(2, 3, 30, 20), Mask(600, 1, 8))
+    _outer(found, "mask_all_outputs", _factors(2, 2, 18, 16), Mask(288, 288, 9))  # a second block of threads
+    _outer(found, "mask_seed", _factors(1, 1, 40, 30), Mask(1200, 257, 2**64 - 1))
+    _outer(found, "mask_parts", _factors(2, 101, 12, 10), Mask(120, 30, 3), "outer_mask_kernel<", "add_parts_kernel")
+    _outer(found, "mask_parts64", _factors(1, 64, 12, 10), Mask(120, 30, 3), "add_parts_kernel")
+    for offset in (0, 1, 500, 2**33 + 5, 2**47 + 1):
+        sketch = Mask(offset + 900, max(300, min(offset // 7, 4000)), 4)
+        _outer(found, f"mask_offset_{offset}", _factors(2, 2, 30, 20, seed=1), sketch, offset=offset)
+    _outer(found, "mask_pieces", _factors(2, 2, 18, 16), Mask(288, 100, 9), piece=12 * 37)
+    _outer(found, "mask_slice", _factors(2, 2, 30, 20, seed=1), Mask(5000, 4000, 4), offset=2000)
+    _outer(found, "mask_slice_between", _factors(2, 1, 3, 2, seed=1), Mask(10**6, 50, 4), offset=1000)  # no output
+    return found
+
+
+def _tensor_cases() -> list[Case]:
+    found: list[Case] = []
+    for name, dtype in DTYPES.items():
+        _outer(found, f"tensor_{name}", _factors(3, 3, 37, 50, dtype, 2, 1), TensorSketch(37, 50, 64, 5), "tensor_kernel<")
+        _outer(found, f"tensor_wide_{name}", _factors(2, 2, 21, 30, dtype, 2, 1), TensorSketch(21, 30, 16384, 5),
+               "tensor_rows_kernel<", "tensor_pass_kernel<16>", "tensor_pass_kernel<2>", "tensor_product_kernel")  # fmt: skip
+    for k in (1, 2, 4, 8, 16, 32, 128, 256, 512, 1024, 2048, 4096):
+        _outer(found, f"tensor_k{k}", _factors(2, 2, 5, 11, seed=k), TensorSketch(5, 11, k, 6))
+    for n, m in ((1, 1), (3, 1), (1, 4), (5, 4097), (1030, 2)):
+        _outer(found, f"tensor_{n}x{m}", _factors(1, 1, n, m), TensorSketch(n, m, 256, 2**63 + 7))
+    for tokens in (4, 7, 8, 9, 40):
+        _outer(found, f"tensor_tokens{tokens}", _factors(2, tokens, 10, 12), TensorSketch(10, 12, 32, 1))
+    for piece in (8, 8 * 16384 * 3, 8 * 16384 * 11):  # one token at a time, some of one example, several examples
+        _outer(found, f"tensor_pieces_{piece}", _factors(3, 5, 7, 9), TensorSketch(7, 9, 16384, 1), piece=piece)
+    _outer(found, "tensor_crowded", _factors(1, 2, 900, 700), TensorSketch(900, 700, 4, 1))
+    return found
+
+
+def _factored_cases() -> list[Case]:
+    found: list[Case] = []
+    for name, dtype in DTYPES.items():
+        sketch = Factored(Mask(40, 9, 1), SJLT(50, 12, 2))
+        _outer(found, f"factored_{name}", _factors(3, 5, 40, 50, dtype, 2, 1), sketch, "form_few_kernel<float")
+        _outer(found, f"factored_uneven_{name}", _uneven(3, 11, 40, 50, dtype), sketch, "even_tokens_kernel<", "form_tile_kernel<float, 64>")  # fmt: skip
+    _outer(found, "factored_one_token", _uneven(5, 1, 40, 50, FLOAT), Factored(SJLT(40, 7, 1), Rademacher(50, 6, 2)))
+    _outer(found, "factored_one_example", _factors(1, 9, 40, 50, row_padding=1), Factored(SJLT(40, 8, 1), Gaussian(50, 6, 2)))
+    _outer(found, "factored_logra", _factors(2, 70, 96, 80), Factored(Rademacher(96, 64, 1), Rademacher(80, 64, 2)),
+           "form_tile_kernel<float, 64>")  # fmt: skip
+    _outer(found, "factored_parts", _factors(2, 130, 10, 12), Factored(Mask(10, 5, 1), Mask(12, 4, 2)), "add_parts_kernel")
+    for piece in (8, 500, 1000, 2000):  # one token at a time, some, all of one example, of several
+        _outer(found, f"factored_pieces_{piece}", _uneven(4, 7, 9, 13, FLOAT), Factored(SJLT(9, 5, 1), SJLT(13, 6, 2)), piece=piece)
+    _outer(found, "factored_srht", _factors(2, 12, 40, 50), Factored(SRHT(40, 16, 1), SRHT(50, 5, 2)))
+    return found
+
+
+def _formed_cases() -> list[Case]:
+    found: list[Case] = []
+    n, m = 36, 30
+    sketches = {"rademacher": Rademacher, "gaussian": Gaussian, "sjlt": SJLT, "srht": SRHT}
+    for kind, sketch in sketches.items():
+        for name, dtype in DTYPES.items():
+            _outer(found, f"formed_{kind}_{name}", _factors(3, 3, n, m, dtype), sketch(n * m, 40, 3), "form_few_kernel<")
+        for offset in (0, 37, 2**40 + 64):
+            _outer(found, f"formed_{kind}_offset_{offset}", _factors(2, 10, n, m), sketch(offset + n * m + 9, 33, 3),
+                   "form_tile_kernel<", offset=offset)  # fmt: skip
+    # Several tiles, several groups of examples, both; tiles of one SRHT block.
+    for piece in (256, 1024, 6000):
+        _outer(found, f"formed_pieces_{piece}", _factors(4, 2, 14, 15), SJLT(210, 8, 1), piece=piece)
+        _outer(found, f"formed_pieces_srht_{piece}", _factors(4, 2, 14, 15), SRHT(299, 32, 1), offset=39, piece=piece)
+    _outer(found, "formed_one_entry", _factors(2, 1, 1, 1), SJLT(1, 3, 1, nonzeros=1))
+    return found
+
+
+def _chain_cases() -> list[Case]:
+    found: list[Case] = []
+    masks = Factored(Mask(40, 9, 1), Mask(50, 12, 2))
+    _outer(found, "chain_factgrass", _factors(3, 5, 40, 50, BF16), Composition(masks, SJLT(108, 20, 3)))
+    _outer(found, "chain_three", _factors(2, 2, 40, 50), Composition(Composition(masks, SJLT(108, 64, 3)), Rademacher(64, 20, 4)))
+    _outer(found, "chain_tensor", _factors(2, 2, 40, 50), Composition(TensorSketch(40, 50, 64, 3), Mask(64, 20, 4)))
+    _outer(found, "chain_formed", _factors(2, 2, 20, 30), Composition(SJLT(600, 64, 3), SJLT(64, 20, 4)))
+    chain = Composition(Mask(5000, 4000, 4), SJLT(4000, 50, 5))
+    _outer(found, "chain_mask_slice", _factors(2, 2, 30, 20), chain, offset=2000)
+    _outer(found, "chain_mask_three", _factors(2, 2, 30, 20), Composition(chain, Gaussian(50, 7, 1)), offset=4400)
+    for piece in (4, 4 * 64 * 2):
+        twice = Composition(Composition(Mask(600, 64, 1), SJLT(64, 30, 3)), SJLT(30, 20, 4))
+        _outer(found, f"chain_pieces_{piece}", _factors(5, 2, 20, 30), twice, piece=piece)
+    _outer(found, "chain_mask_nothing", _factors(2, 1, 3, 2), Composition(Mask(10**6, 50, 4), SJLT(50, 7, 1)), offset=1000)
+    return found
+
+
 def cases() -> list[Case]:
-    return _form_cases()
+    return _form_cases() + _mask_cases() + _tensor_cases() + _factored_cases() + _formed_cases() + _chain_cases()

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// FactoredSketch: the factors of a chunk of tokens are sketched into a workspace, and their outer products summed from there.
+#include "cuda/outer_factored.cuh"
+
+#include "cuda/form.h"
+#include "cuda/outer_routes.h"
+#include "cuda/routes.h"
+
+namespace fimo::cuda {
+namespace {
+
+bool evenly_spaced(const ConstTensor3View& x) {
+  return x.batch == 1 || x.tokens == 1 || x.batch_stride == x.tokens * x.token_stride;
+}
+
+/// All tokens as the rows of a matrix.
+ConstMatrixView token_rows(Context& context, const ConstTensor3View& x) {
+  const std::int64_t rows = x.batch * x.tokens, count = rows * x.dim;
+  if (evenly_spaced(x)) return {x.data, x.dtype, rows, x.dim, x.tokens == 1 ? x.batch_stride : x.token_stride};
+  const auto blocks = static_cast<unsigned>(ceil_div(count, kCopyThreads));
+  if (dtype_size(x.dtype) == 4) {
+    auto* copy = context.take<std::uint32_t>(count);
+    context.launch(even_tokens_kernel<std::uint32_t>, {blocks, kCopyThreads}, static_cast<const std::uint32_t*>(x.data),
+                   x.batch_stride, x.token_stride, x.tokens, x.dim, count, copy);
+    return {copy, x.dtype, rows, x.dim, x.dim};
+  }
+  auto* copy = context.take<std::uint16_t>(count);
+  context.launch(even_tokens_kernel<std::uint16_t>, {blocks, kCopyThreads}, static_cast<const std::uint16_t*>(x.data),
+                 x.batch_stride, x.token_stride, x.tokens, x.dim, count, copy);
+  return {copy, x.dtype, rows, x.dim, x.dim};
+}
+
+/// into (zeros) += the sketches of all tokens.
+void sketch_tokens(Context& context, const ConstTensor3View& x, const Sketch& sketch, float* into) {
+  const Context::Scope scope(context);
+  const ConstMatrixView rows = token_rows(context, x);
+  project_vectors(context, rows, sketch, 0, {into, DType::kFloat32, rows.rows, sketch.sketch_dim, sketch.sketch_dim});
+}
+
+}  // namespace
+
+void zeros(Context& context, float* x, std::int64_t count) {
+  context.launch(zeros_kernel, {static_cast<unsigned>(ceil_div(count, 4 * kCopyThreads)), kCopyThreads}, x, count);
+}
+
+void project_factored(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const FactoredSketch& sketch,
+                      const MatrixView& out) {
+  const std::int64_t cols = sketch.a.sketch_dim, rows = sketch.delta.sketch_dim, element = dtype_size(a.dtype);
+  const std::int64_t copied = larger(evenly_spaced(a) ? 0 : a.dim, evenly_spaced(delta) ? 0 : delta.dim) * element;
+  const std::int64_t token_bytes = 4 * (cols + rows) + copied;
+  const std::int64_t chunk = larger(1, 2 * piece_bytes / token_bytes);
+  const std::int64_t at_once = smaller(a.tokens, chunk > 512 ? chunk / 512 * 512 : chunk);
+  const std::int64_t group = smaller(a.batch, larger(1, at_once == a.tokens ? chunk / a.tokens : 1));
+  for (std::int64_t b = 0; b < a.batch; b += group) {
+    const Range examples{b, smaller(b + group, a.batch)};
+    const MatrixView target = some_rows(out, examples);
+    for (std::int64_t t = 0; t < a.tokens; t += at_once) {
+      const Range tokens{t, smaller(t + at_once, a.tokens)};
+      const std::int64_t count = tokens.end - tokens.begin;
+      const auto part = [&](const ConstTensor3View& x) { return some_tokens(some_examples(x, examples), tokens); };
+      const Context::Scope scope(context);
+      const std::int64_t padded = round_up(target.rows * count * cols, 4);  // 16-byte vectors
+      float* sketched_a = context.take<float>(padded + target.rows * count * rows);
+      float* sketched_delta = sketched_a ? sketched_a + padded : nullptr;
+      zeros(context, sketched_a, padded + target.rows * count * rows);
+      sketch_tokens(context, part(a), sketch.a, sketched_a);
+      sketch_tokens(context, part(delta), sketch.delta, sketched_delta);
+      sum_outer_products(context, {sketched_a, DType::kFloat32, target.rows, count, cols, count * cols, cols},
+                         {sketched_delta, DType::kFloat32, target.rows, count, rows, count * rows, rows}, {0, rows * cols},
+                         true, target);
+    }
+  }
+}
+
+}  // namespace fimo::cuda

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The ways to sketch outer products that never form them. All add to the rows of `out`; no sizes are zero.
+#pragma once
+
+#include "cuda/context.h"
+#include "fimo_fast/outer_project.h"
+
+namespace fimo::cuda {
+
+/// Bytes of workspace for a piece of what is too large to keep at once: tiles of formed gradients, sketches of some tokens or
+/// examples. Only tests change it, so that loops over pieces show in small cases.
+inline std::int64_t piece_bytes = std::int64_t{32} << 20;
+
+/// Workspace: up to 2 piece_bytes, or what one token takes, and what project_vectors needs for it (outer_factored.cu).
+void project_factored(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const FactoredSketch& sketch,
+                      const MatrixView& out);
+
+/// Workspace: the factors' tables, 4 (k + n + m) bytes or so, and up to 16 MiB; for k beyond what fits shared memory twice
+/// piece_bytes, or what one token takes (outer_tensor.cu).
+void project_tensor(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const TensorSketch& sketch,
+                    const MatrixView& out);
+
+/// The outputs of a mask whose coordinates lie in [begin, end); consecutive, since strata are (outer_mask.cu).
+Range kept_outputs(const Sketch& sketch, std::int64_t begin, std::int64_t end);
+
+/// `kept` are the outputs that keep an entry of the slice at `offset`, and the columns of `out`. Workspace: 12 bytes an output,
+/// at most piece_bytes, and up to 16 MiB (outer_mask.cu).
+void project_outer_mask(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
+                        std::int64_t offset, Range kept, const MatrixView& out);
+
+/// x[0:count] = 0 (outer_factored.cu).
+void zeros(Context& context, float* x, std::int64_t count);
+
+/// The given examples, or tokens of each.
+inline ConstTensor3View some_examples(ConstTensor3View x, Range examples) {
+  x.data = advance(x.data, examples.begin * x.batch_stride, x.dtype);
+  x.batch = examples.end - examples.begin;
+  return x;
+}
+inline ConstTensor3View some_tokens(ConstTensor3View x, Range tokens) {
+  x.data = advance(x.data, tokens.begin * x.token_stride, x.dtype);
+  x.tokens = tokens.end - tokens.begin;
+  return x;
+}
+inline MatrixView some_rows(MatrixView x, Range rows) {
+  x.data = advance(x.data, rows.begin * x.row_stride, x.dtype);
+  x.rows = rows.end - rows.begin;
+  return x;
+}
+
+}  // namespace fimo::cuda

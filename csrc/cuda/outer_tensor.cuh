@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// TensorSketch: out += WHT(sum_t WHT(C_a a_t) * WHT(C_delta delta_t) / k), with CountSketches C_a and C_delta.
+///
+/// Floor: the factors read once, 8 bytes an output; of a token n + m additions and 2 k log2(k) more of the transforms, k
+/// products. What it is for, a few tokens of many examples, takes microseconds: launches count, of which there are two.
+///   tensor_table_kernel  sorts each factor's columns by bucket, once for all tokens: a bucket's sum is then a gather, in the
+///                        order of the columns, without atomic additions of floats.
+///   tensor_kernel        up to kTensorMaxShared buckets: a block takes an example's tokens, or a part of them. Both sketches,
+///                        their transforms and the sum of products stay in shared memory; the last transform once a part.
+///   tensor_rows_kernel, tensor_pass_kernel, tensor_product_kernel
+///                        more buckets: the same steps through the workspace. Right, not tuned.
+#pragma once
+
+#include "cuda/gpu.cuh"
+#include "cuda/hadamard.cuh"
+#include "fimo_fast/random.h"
+
+namespace fimo::cuda {
+
+constexpr int kTensorThreads = 256;
+constexpr int kTensorTableThreads = 1024;
+constexpr int kTensorMaxShared = 8192;  // buckets
+
+/// The columns of a factor by bucket: `entries` [dim], increasing columns of bucket 0, of bucket 1, ..., with the sign in the
+/// top bit; those of bucket c begin at starts[c], and starts[k] is dim.
+struct TensorTable {
+  std::uint32_t* starts;
+  std::uint32_t* entries;
+  std::uint32_t* counts;  // [k], scratch, where shared memory does not hold them
+  std::int64_t dim;
+  std::uint64_t seed;
+};
+
+FIMO_DEVICE float tensor_float(float x) { return x; }
+FIMO_DEVICE float tensor_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+FIMO_DEVICE float tensor_float(__half x) { return __half2float(x); }
+
+/// Floats that k buckets take in shared memory, see hadamard_slot.
+FIMO_HOST_DEVICE constexpr int tensor_floats(int k) { return k + (k + 31) / 32; }
+
+FIMO_DEVICE std::uint32_t tensor_bucket(std::uint32_t word, std::uint32_t k) {
+  return static_cast<std::uint32_t>((static_cast<std::uint64_t>(word >> 1) * k) >> 31);
+}
+
+struct TensorTableShared {
+  std::uint32_t warps[kWarp];  // sums before the scan
+};
+
+/// The sum of x over the threads before this one.
+FIMO_DEVICE std::uint32_t tensor_before(TensorTableShared& s, std::uint32_t x) {
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  std::uint32_t sum = x;
+  for (int d = 1; d < kWarp; d *= 2) {
+    const std::uint32_t other = __shfl_up_sync(kAllLanes, sum, static_cast<unsigned>(d));
+    if (lane >= d) sum += other;
+  }
+  if (lane == kWarp - 1) s.warps[warp] = sum;
+  __syncthreads();
+  std::uint32_t before = 0;
+  for (int w = 0; w < warp; ++w) before += s.warps[w];
+  return before + sum - x;
+}
+
+/// Grid: one block a factor. Counts the columns of each bucket; their sums before a bucket are its start; a column's place is
+/// its rank among those of its bucket, which lie there in any order for a while.
+__global__ void __launch_bounds__(kTensorTableThreads)
+    tensor_table_kernel(TensorTable of_a, TensorTable of_delta, std::uint32_t k) {
+  auto& s = shared<TensorTableShared>();
+  const TensorTable table = blockIdx.x == 0 ? of_a : of_delta;
+  const auto dim = static_cast<std::uint32_t>(table.dim);
+  for (std::uint32_t c = threadIdx.x; c < k; c += kTensorTableThreads) table.counts[c] = 0;
+  __syncthreads();
+  for (std::uint32_t block = threadIdx.x; 4 * block < dim; block += kTensorTableThreads) {
+    const PhiloxBlock bits = philox(block, 0, kStreamSjlt, table.seed);
+    for (std::uint32_t i = 0; i < 4 && 4 * block + i < dim; ++i) atomicAdd(&table.counts[tensor_bucket(bits.word[i], k)], 1u);
+  }
+  __syncthreads();
+  // Each thread adds up some neighbouring buckets.
+  const std::uint32_t some = (k + kTensorTableThreads - 1) / kTensorTableThreads;
+  const std::uint64_t begin = static_cast<std::uint64_t>(threadIdx.x) * some;
+  const auto first = static_cast<std::uint32_t>(begin < k ? begin : k), last = k - first < some ? k : first + some;
+  std::uint32_t sum = 0;
+  for (std::uint32_t c = first; c < last; ++c) sum += table.counts[c];
+  std::uint32_t start = tensor_before(s, sum);
+  for (std::uint32_t c = first; c < last; ++c) {
+    const std::uint32_t count = table.counts[c];
+    table.starts[c] = table.counts[c] = start;
+    start += count;
+  }
+  if (threadIdx.x == 0) table.starts[k] = dim;
+  __syncthreads();
+  std::uint32_t* unsorted = table.entries + dim;
+  for (std::uint32_t block = threadIdx.x; 4 * block < dim; block += kTensorTableThreads) {
+    const PhiloxBlock bits = philox(block, 0, kStreamSjlt, table.seed);
+    for (std::uint32_t i = 0; i < 4 && 4 * block + i < dim; ++i) {
+      unsorted[atomicAdd(&table.counts[tensor_bucket(bits.word[i], k)], 1u)] = 4 * block + i;
+    }
+  }
+  __syncthreads();
+  for (std::uint32_t block = threadIdx.x; 4 * block < dim; block += kTensorTableThreads) {
+    const PhiloxBlock bits = philox(block, 0, kStreamSjlt, table.seed);
+    for (std::uint32_t i = 0; i < 4 && 4 * block + i < dim; ++i) {
+      const std::uint32_t column = 4 * block + i, bucket = tensor_bucket(bits.word[i], k);
+      const std::uint32_t begin_at = table.starts[bucket], end = table.starts[bucket + 1];
+      std::uint32_t place = begin_at;
+      for (std::uint32_t p = begin_at; p < end; ++p) place += unsorted[p] < column;
+      table.entries[place] = column | (bits.word[i] & 1u) << 31;
+    }
+  }
+}
+
+/// The CountSketch of x at bucket c.
+template <class Element>
+FIMO_DEVICE float tensor_gather(const Element* x, const std::uint32_t* starts, const std::uint32_t* entries, std::uint32_t c) {
+  float sum = 0.0f;
+  const std::uint32_t end = starts[c + 1];
+  for (std::uint32_t p = starts[c]; p < end; ++p) {
+    const std::uint32_t entry = entries[p];
+    const float value = tensor_float(x[entry & 0x7FFFFFFFu]);
+    sum += entry >> 31 ? -value : value;
+  }
+  return sum;
+}
+
+template <class Element>
+struct TensorTask {
+  const Element *a, *delta;
+  std::int64_t a_batch, a_token, delta_batch, delta_token;  // strides
+  std::int64_t tokens, part;                                // of which a block takes `part`
+  TensorTable of_a, of_delta;
+  int log2_k;
+  std::int64_t examples;
+  float* out;
+  std::int64_t stride;
+  float* parts;  // [parts - 1, examples, k]
+};
+
+/// Grid: x: examples; y: parts of the tokens, of which the first is added to out. Shared memory: 3 tensor_floats(k).
+/// Between transforms a thread owns buckets threadIdx.x, threadIdx.x + kTensorThreads, ...
+template <class Element>
+__global__ void __launch_bounds__(kTensorThreads) tensor_kernel(TensorTask<Element> task) {
+  const int k = 1 << task.log2_k, thread = threadIdx.x;
+  float* of_a = &shared<float>();
+  float *of_delta = of_a + tensor_floats(k), *sums = of_delta + tensor_floats(k);
+  const std::int64_t example = blockIdx.x, first = blockIdx.y * task.part;
+  const std::int64_t last = first + task.part < task.tokens ? first + task.part : task.tokens;
+  for (std::int64_t t = first; t < last; ++t) {
+    const Element* a = task.a + example * task.a_batch + t * task.a_token;
+    const Element* delta = task.delta + example * task.delta_batch + t * task.delta_token;
+    for (int c = thread; c < k; c += kTensorThreads) {
+      of_a[hadamard_slot(c)] = tensor_gather(a, task.of_a.starts, task.of_a.entries, c);
+      of_delta[hadamard_slot(c)] = tensor_gather(delta, task.of_delta.starts, task.of_delta.entries, c);
+    }
+    __syncthreads();
+    hadamard_shared(of_a, task.log2_k, thread, kTensorThreads);
+    hadamard_shared(of_delta, task.log2_k, thread, kTensorThreads);
+    for (int c = thread; c < k; c += kTensorThreads) {
+      const int slot = hadamard_slot(c);
+      const float product = of_a[slot] * of_delta[slot];
+      sums[slot] = t > first ? sums[slot] + product : product;
+    }
+  }
+  const float inverse = 1.0f / static_cast<float>(k);
+  for (int c = thread; c < k; c += kTensorThreads) sums[hadamard_slot(c)] *= inverse;
+  __syncthreads();
+  hadamard_shared(sums, task.log2_k, thread, kTensorThreads);
+  float* out =
+      blockIdx.y == 0 ? task.out + example * task.stride : task.parts + ((blockIdx.y - 1) * task.examples + example) * k;
+  for (int c = thread; c < k; c += kTensorThreads) {
+    const float sum = sums[hadamard_slot(c)];
+    out[c] = blockIdx.y == 0 ? out[c] + sum : sum;
+  }
+}
+
+// --- Many buckets -------------------------------------------------------------------------------------------
+
+/// y[row, c] = the CountSketch at bucket c of token row % tokens of example row / tokens. Grid: rows x blocks of buckets.
+template <class Element>
+__global__ void __launch_bounds__(kTensorThreads)
+    tensor_rows_kernel(const Element* x, std::int64_t batch_stride, std::int64_t token_stride, std::int64_t tokens,
+                       TensorTable table, std::int64_t k, float* y) {
+  const std::int64_t blocks = (k + kTensorThreads - 1) / kTensorThreads, row = blockIdx.x / blocks;
+  const std::int64_t c = blockIdx.x % blocks * kTensorThreads + threadIdx.x;
+  if (c >= k) return;
+  const Element* token = x + row / tokens * batch_stride + row % tokens * token_stride;
+  y[row * k + c] = tensor_gather(token, table.starts, table.entries, static_cast<std::uint32_t>(c));
+}
+
+/// The stages of strides 2^low, ..., R 2^low / 2 of all rows of x, which lie one after the other: `count` elements.
+template <int R>
+__global__ void __launch_bounds__(kTensorThreads) tensor_pass_kernel(float* x, std::int64_t count, int low) {
+  const std::int64_t group = static_cast<std::int64_t>(blockIdx.x) * kTensorThreads + threadIdx.x;
+  if (group >= count / R) return;
+  const std::int64_t below = group & ((std::int64_t{1} << low) - 1), first = (group - below) * R + below;
+  float v[R];
+#pragma unroll
+  for (int i = 0; i < R; ++i) v[i] = x[first + (static_cast<std::int64_t>(i) << low)];
+  hadamard_registers(v);
+#pragma unroll
+  for (int i = 0; i < R; ++i) x[first + (static_cast<std::int64_t>(i) << low)] = v[i];
+}
+
+/// sums[b, c] (+)= sum_t a[b, t, c] delta[b, t, c] / k.
+__global__ void __launch_bounds__(kTensorThreads)
+    tensor_product_kernel(const float* a, const float* delta, std::int64_t tokens, std::int64_t k, std::int64_t count, bool add,
+                          float* sums) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kTensorThreads + threadIdx.x;
+  if (i >= count) return;
+  const std::int64_t at = i / k * tokens * k + i % k;
+  float sum = 0.0f;
+  for (std::int64_t t = 0; t < tokens; ++t) sum += a[at + t * k] * delta[at + t * k];
+  sum *= 1.0f / static_cast<float>(k);
+  sums[i] = add ? sums[i] + sum : sum;
+}
+
+}  // namespace fimo::cuda

@@ -1,0 +1,116 @@
+"""Sketches of vectors by SRHT: tiles of 2^11 to 2^14 coordinates, and the passes for other block lengths."""
+
+from __future__ import annotations
+
+import cases
+import torch
+from cases import Case, normal, padded
+from torch import Tensor
+
+from fimo_fast import reference
+from fimo_fast._sketch_args import to_args
+from fimo_fast.sketch import SRHT
+
+F32, BF16, F16 = torch.float32, torch.bfloat16, torch.float16
+_CPP = {F32: "float", BF16: "__nv_bfloat16", F16: "__half"}
+
+
+def _hadamard(x: Tensor) -> Tensor:
+    """The transform of the last dimension."""
+    size = x.shape[-1]
+    h = 1
+    while h < size:
+        pairs = x.reshape(*x.shape[:-1], size // (2 * h), 2, h)
+        x = torch.stack([pairs[..., 0, :] + pairs[..., 1, :], pairs[..., 0, :] - pairs[..., 1, :]], dim=-2)
+        x = x.reshape(*x.shape[:-3], size)
+        h *= 2
+    return x
+
+
+def _signs(start: int, count: int, stream: int, seed: int) -> Tensor:
+    """Those of `count` blocks of 128 from block `start` on, float64 [count, 128]."""
+    words = reference.philox(torch.arange(start, start + count), 0, stream, seed)
+    bits = (words[:, :, None] >> torch.arange(32)) & 1
+    return 1.0 - 2.0 * bits.reshape(count, 128).double()
+
+
+def exact(grads: Tensor, sketch: SRHT, offset: int) -> Tensor:
+    """The sketch in float64, by fast transforms: the matrix of `reference.sketch_matrix` is too large for long blocks."""
+    block, k = sketch.block, sketch.sketch_dim
+    rows = torch.tensor(reference.srht_rows(sketch))
+    first, last = offset // block, (offset + grads.shape[1] - 1) // block + 1
+    start = first * block
+    x = torch.zeros(len(grads), (last - first) * block, dtype=torch.float64)
+    x[:, offset - start : offset - start + grads.shape[1]] = grads.double()
+    low = start // 128
+    signs = _signs(low, (last * block + 127) // 128 - low, reference.STREAM_SRHT_IN, sketch.seed).flatten()
+    y = _hadamard((x * signs[start - low * 128 :][: x.shape[1]]).reshape(len(grads), last - first, block))[:, :, rows]
+    calls = (k + 127) // 128
+    out = _signs(first * calls, (last - first) * calls, reference.STREAM_SRHT_OUT, sketch.seed)
+    return (y * out.reshape(last - first, -1)[:, :k]).sum(1) * k**-0.5
+
+
+def _case(what: str, grads: Tensor, k: int, *, seed: int = 1, offset: int = 0, input_dim: int | None = None,
+          out: Tensor | None = None, **more: object) -> Case:  # fmt: skip
+    sketch = SRHT(input_dim or offset + grads.shape[1], k, seed)
+    if out is None:
+        out = normal(len(grads), k, seed=seed + 77)
+    expected = out.double() + exact(grads, sketch, offset)
+    kinds, numbers = to_args(sketch)
+    scale = float(grads.double().norm(dim=1).max() + out.abs().max())
+    bits = min(max(11, (sketch.block - 1).bit_length()), 14)
+    if "kernels" not in more:
+        tile = f"srht_kernel<{_CPP[grads.dtype]}, {bits}>"
+        more["kernels"] = (tile,) if 32 <= sketch.block <= 16384 else (f"srht_copy_kernel<{_CPP[grads.dtype]}>",)
+    return Case(f"srht/{what}", "project", {"grads": grads, "out": out}, {"out": (expected, 2e-6 * scale)}, kinds,
+                {"sketch": numbers, "offset": [offset]}, **more)  # type: ignore[arg-type]  # fmt: skip
+
+
+def cases() -> list[Case]:
+    found = []
+    name = {F32: "f32", BF16: "bf16", F16: "f16"}
+    for dtype in (F32, BF16, F16):
+        t = name[dtype]
+        some = lambda rows, cols, seed=0, dtype=dtype: normal(rows, cols, dtype=dtype, seed=seed)  # noqa: E731
+        # Each tile size: all rows kept and not, steps of a group, a last step without a tile for some groups, parts.
+        found += [
+            _case(f"tile-11-steps-{t}", some(1, 14 * 2048 + 13), 2048),
+            _case(f"tile-11-parts-{t}", some(2, 17 * 2048 - 5, 1), 1500, seed=2**40 + 3),
+            _case(f"tile-12-steps-{t}", some(1, 6 * 4096 + 1, 2), 4096, seed=5),
+            _case(f"tile-12-kept-{t}", some(1, 8 * 4096, 3), 2049, seed=6),
+            _case(f"tile-13-steps-{t}", some(1, 3 * 8192 + 8, 4), 5000 if dtype == F16 else 8192, seed=7),
+            _case(f"tile-14-steps-{t}", some(1, 2 * 16384 + 32, 5), 16384 if dtype != F16 else 9000, seed=8),
+        ]
+        # Blocks that share a tile: of every length, kept rows at the edges of words and of random blocks.
+        found += [
+            _case(f"packed-{k}-{t}", some(1, 5000 + k, k), k, seed=k) for k in (17, 32, 33, 64, 100, 128, 129, 500, 1023)
+        ]
+        # Slices: offsets that begin inside a tile or not, aligned to 16 bytes or not, far out.
+        found += [
+            _case(f"offset-aligned-{t}", some(2, 3 * 2048, 6), 2000, offset=2048 * 3 + 16, input_dim=2048 * 9),
+            _case(f"offset-odd-{t}", some(1, 2 * 2048 + 1, 7), 256, offset=777, input_dim=9000),
+            _case(f"offset-far-{t}", some(1, 4096, 8), 300, offset=2**47 - 2048 * 3 + 3, input_dim=2**47 + 7),
+            _case(f"offset-2^32-{t}", some(1, 2 * 4096, 9), 4096, offset=2**32 - 4096, input_dim=2**33),
+            _case(f"padded-{t}", padded(some(3, 4500, 10), 3, 1), 1024, out=padded(normal(3, 1024), 5, 3)),
+            _case(f"padded-aligned-{t}", padded(some(3, 4096, 11), 16, 8), 600, out=padded(normal(3, 600), 1, 1)),
+            _case(f"one-{t}", some(1, 1, 12), 64),
+        ]
+        # Other lengths.
+        found += [
+            _case(f"passes-{k}-{t}", some(2, cols, k), k, offset=offset, seed=k + 100)
+            for k, cols, offset in ((1, 130, 0), (2, 65, 3), (3, 300, 1), (7, 300, 250), (16, 500, 2**33 + 5), (13, 4500, 9))
+        ]
+    found += [
+        _case("rows-many", normal(401, 300), 40),
+        _case("passes-parts", normal(1, 5000), 5, seed=3),
+        _case("passes-32768", normal(1, 40000), 32768),
+        _case("passes-20000-kept", normal(1, 30000, dtype=BF16), 20000, seed=2),
+        _case("kept-all-but-one", normal(1, 2048), 2047, seed=11),
+    ]
+    sketch = SRHT(5000, 100, 9)
+    x = normal(2, 3000, seed=4)
+    assert torch.allclose(exact(x, sketch, 77), reference.project(x.double(), sketch, 77))
+    big = torch.zeros(1, 4096)
+    big[0, 100], big[0, 3000] = float("inf"), float("nan")
+    found.append(_case("not-finite", big, 2048, kernels=("srht_kernel<",)))
+    return found
