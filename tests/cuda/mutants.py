@@ -92,9 +92,9 @@ OPERATORS: list[tuple[str, str, Replacement]] = [
     ("stride off by one", rf"\* ((?:{_NAME}(?:\.|->))*\w*(?:[sS]tride|[pP]itch)\w*)", r"* (\1 + 1)"),
     ("operands of minus swapped", rf"({_OPERAND}) - ({_OPERAND})(?= *[;,)\]<>]| [<>])", r"\2 - \1"),
     ("rounded down", r"\bceil_div\(([^(),]+), ([^(),]+)\)", r"((\1) / (\2))"),
-    ("sum overwritten", r" \+= (?!.*\) )(?=.*;$)", " = "),
+    ("sum overwritten", r" \+= (?!.*\) )(?=.*;\s*$)", " = "),
     ("sum overwritten", r" \|= ", " = "),
-    ("sign flipped", r" \+= (?=.*;$)", " -= "),
+    ("sign flipped", r" \+= (?=.*;\s*$)", " -= "),
     ("loop from one", r"(for \([\w:]+ \w+ = )0;", r"\g<1>1;"),
 ]
 
