@@ -164,7 +164,7 @@ class _Sequences(nn.Module):
     def forward(self, x: Tensor, absent: Tensor) -> Tensor:
         turned = x if self.batch_first else x.transpose(0, 1)
         if self.decoder:
-            causal = nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype)
+            causal = nn.Transformer.generate_square_subsequent_mask(x.shape[1], x.device, x.dtype)
             memory = turned.flip(-1)
             absent = torch.zeros_like(absent, dtype=x.dtype).masked_fill(absent, -torch.inf)
             y = self.stack(turned, memory, tgt_mask=causal, memory_key_padding_mask=absent)
