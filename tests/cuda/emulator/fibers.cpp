@@ -40,7 +40,6 @@ fimo_emulator_switch:
 namespace emulator {
 namespace {
 
-constexpr std::size_t kMaxThreads = 1024;
 constexpr std::size_t kStackBytes = 128 << 10;
 constexpr std::size_t kGuardBytes = 4096;
 constexpr int kSavedRegisters = 6;
@@ -77,8 +76,7 @@ void prepare_fibers() {
 #endif
 }
 
-Fiber new_fiber(unsigned thread, unsigned set, void (*entry)()) {
-  const std::size_t index = set * kMaxThreads + thread;
+Fiber new_fiber(unsigned index, void (*entry)()) {
   if (kept.size() <= index) kept.resize(index + 1);
   Kept& mine = kept[index];
   if (!mine.stack) {

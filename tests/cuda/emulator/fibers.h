@@ -26,8 +26,8 @@ struct Fiber {
 /// Called before a kernel: forgets what failed ones have left on stacks.
 void prepare_fibers();
 
-/// A fiber of thread `thread` (below 1024) in a set, about to call entry(), which must not return.
-Fiber new_fiber(unsigned thread, unsigned set, void (*entry)());
+/// Fiber `index`, about to call entry(), which must not return. The fewer are used at all, the cheaper is a barrier.
+Fiber new_fiber(unsigned index, void (*entry)());
 
 /// From the scheduler to a fiber, until it leaves.
 void enter(Fiber& fiber);

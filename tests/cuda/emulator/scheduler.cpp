@@ -103,7 +103,7 @@ void start_block(std::uint64_t number, dim3 grid, dim3 size, unsigned char* shar
     Thread& thread = threads[i];
     thread.cursor = {
         {i % size.x, i / size.x % size.y, i / size.x / size.y}, index, size, grid, i, i % 32, shared, shared_bytes};
-    thread.fiber = new_fiber(i, set, thread_main);
+    thread.fiber = new_fiber(set * block.count + i, thread_main);
     thread.predicate = thread.fenced = false;
     thread.last_atomic = nullptr;
     thread.copies.clear();
