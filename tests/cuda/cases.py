@@ -38,6 +38,7 @@ class Case:
         name: "family/what is special", unique.
         kernels: prefixes of kernels ("srht_kernel<") that must have run: fast paths are taken, or it fails.
         not_kernels: prefixes of those that must not.
+        heavy: takes too long under ThreadSanitizer, and other cases have the same paths.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Case:
     numbers: dict[str, list[int]] = field(default_factory=dict)
     kernels: tuple[str, ...] = ()
     not_kernels: tuple[str, ...] = ()
+    heavy: bool = False
 
 
 def padded(x: Tensor, row_padding: int = 0, lead: int = 0) -> Tensor:

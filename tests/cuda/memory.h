@@ -33,6 +33,7 @@ class DeviceMemory {
   std::size_t bytes() const { return bytes_; }
 
   void put(const void* from) {
+    if (!bytes_) return;
 #if defined(FIMO_EMULATE)
     if (bytes_ > 0) std::memcpy(data_, from, bytes_);
 #else
@@ -41,6 +42,7 @@ class DeviceMemory {
   }
   /// Waits for everything that runs.
   void copy_to(void* to) const {
+    if (!bytes_) return;
 #if defined(FIMO_EMULATE)
     if (bytes_ > 0) std::memcpy(to, data_, bytes_);
 #else

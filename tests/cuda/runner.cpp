@@ -5,6 +5,7 @@
 // usage: runner FILE [NAME]    NAME: only cases whose name contains it
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <utility>
@@ -188,6 +189,7 @@ int main(int argc, char** argv) {
                 quoted(c.name).c_str(), outcome.problem.empty() ? "null" : quoted(outcome.problem).c_str(), outcome.error,
                 static_cast<unsigned long long>(outcome.bits), kernels.c_str());
     std::fflush(stdout);
+    if (failed && std::getenv("FIMO_RUNNER_STOP")) break;  // mutants need no more
   }
   return failed ? 1 : 0;
 }

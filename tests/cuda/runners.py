@@ -134,20 +134,22 @@ class Run:
         return "" if self.returncode == (1 if failed else 0) else f"status {self.returncode}\n{self.output}"
 
 
-def run_program(command: list[Any], way: Way, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
+def run_program(
+    command: list[Any], way: Way, timeout: float | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """A finished process. One that takes too long has status 124."""
     command = [str(part) for part in (*way.before, *command)]
     options: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "timeout": timeout}
     try:
-        return subprocess.run(command, env={**os.environ, **way.environment}, **options)
+        return subprocess.run(command, env={**os.environ, **way.environment, **environment}, **options)
     except subprocess.TimeoutExpired as expired:
         out = (expired.stdout or b"").decode(errors="replace")
         return subprocess.CompletedProcess(command, 124, out, f"no end after {timeout} s")
 
 
-def run(folder: Path, file: Path, way: Way, name: str = "", timeout: float | None = None) -> Run:
+def run(folder: Path, file: Path, way: Way, name: str = "", timeout: float | None = None, **environment: str) -> Run:
     """Runs the cases of a file whose name contains ``name``."""
-    done = run_program([folder / "runner", file, *([name] if name else [])], way, timeout)
+    done = run_program([folder / "runner", file, *([name] if name else [])], way, timeout, **environment)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{") and line.endswith("}")]
     output = done.stdout[-500:] + "\n" + done.stderr[-6000:]
     return Run({line.pop("name"): line for line in lines}, done.returncode, output)

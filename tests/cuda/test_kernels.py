@@ -44,16 +44,17 @@ def builds(request):
 
 @pytest.fixture(scope="session")
 def family_cases(tmp_path_factory):
-    """A function: a family's cases and the file with them."""
+    """A function: a family's cases for a mode, and the file with them."""
     known = {}
 
-    def get(family):
-        if family not in known:
-            found = cases_of(family)
+    def get(family, mode):
+        key = (family, mode == "tsan")
+        if key not in known:
+            found = [case for case in cases_of(family) if not (mode == "tsan" and case.heavy)]
             file = tmp_path_factory.mktemp("cases") / family
             cases.write(found, file)
-            known[family] = (found, file)
-        return known[family]
+            known[key] = (found, file)
+        return known[key]
 
     return get
 
@@ -77,7 +78,7 @@ def runs(request, builds, family_cases):
     for family, way in sorted(wanted, key=lambda pair: (list(ways).index(pair[1]), pair[0]), reverse=True):
         if missing(ways[way].mode) or (ways[way].before and shutil.which(ways[way].before[0]) is None):
             continue
-        file = family_cases(family)[1]
+        file = family_cases(family, ways[way].mode)[1]
         pending[family, way] = pool.submit(run, builds(ways[way].mode), file, ways[way])
 
     def get(family, way):
@@ -97,7 +98,7 @@ def _bitwise(config):
 
 
 def test_right(runs, family_cases, family, way, request):
-    found, _ = family_cases(family)
+    found, _ = family_cases(family, _ways(request.config)[way].mode)
     done = runs(family, way)
     assert not done.crash, done.crash
     emulated = _ways(request.config) is EMULATED

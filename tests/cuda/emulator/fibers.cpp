@@ -44,8 +44,12 @@ constexpr std::size_t kStackBytes = 128 << 10;
 constexpr std::size_t kGuardBytes = 4096;
 constexpr int kSavedRegisters = 6;
 
-std::vector<char*> stacks;      // kFiberSets for each thread
-std::vector<void*> tsan_names;  // the same
+/// Kept for the next block and kernel; null until it is needed.
+struct Kept {
+  char* stack = nullptr;
+  void* tsan = nullptr;
+};
+std::vector<Kept> kept;
 void* scheduler_stack_pointer = nullptr;
 [[maybe_unused]] void* scheduler_tsan = nullptr;
 [[maybe_unused]] void* scheduler_fake_stack = nullptr;
@@ -61,22 +65,29 @@ char* new_stack() {
 
 }  // namespace
 
-void prepare_fibers(unsigned threads) {
-  while (stacks.size() < kFiberSets * threads) stacks.push_back(new_stack());
+void prepare_fibers() {
 #if defined(FIMO_EMULATE_TSAN)
   scheduler_tsan = __tsan_get_current_fiber();
-  while (tsan_names.size() < kFiberSets * threads) tsan_names.push_back(__tsan_create_fiber(0));
 #endif
 #if defined(FIMO_EMULATE_ASAN)
-  for (char* stack : stacks) __asan_unpoison_memory_region(stack + kGuardBytes, kStackBytes - kGuardBytes);
+  for (const Kept& one : kept) {
+    if (one.stack) __asan_unpoison_memory_region(one.stack + kGuardBytes, kStackBytes - kGuardBytes);
+  }
 #endif
 }
 
-Fiber new_fiber(unsigned thread, unsigned set, void (*entry)()) {
+Fiber new_fiber(unsigned index, void (*entry)()) {
+  if (kept.size() <= index) kept.resize(index + 1);
+  Kept& mine = kept[index];
+  if (!mine.stack) {
+    mine.stack = new_stack();
+#if defined(FIMO_EMULATE_TSAN)
+    mine.tsan = __tsan_create_fiber(0);
+#endif
+  }
   Fiber fiber;
-  const std::size_t index = thread * kFiberSets + set;
-  fiber.stack = stacks[index];
-  if (kSeesRaces) fiber.tsan = tsan_names[index];
+  fiber.stack = mine.stack;
+  fiber.tsan = mine.tsan;
   // As if entry() had been called from nowhere, with a stack aligned as the ABI asks, and had switched away at once.
   void** top = reinterpret_cast<void**>(fiber.stack + kStackBytes);
   *--top = nullptr;

@@ -6,13 +6,15 @@
 
 namespace emulator {
 
-/// How many fibers a CUDA thread's number has under ThreadSanitizer, taken in turn by blocks: to it, accesses of one fiber are
-/// ordered, so blocks that shared fibers could not race.
+/// How many fibers a thread's number has, taken in turn by blocks. To ThreadSanitizer accesses of one fiber are ordered, so
+/// blocks that shared fibers could not race. Large blocks have fewer: what a barrier costs it grows with their square.
+constexpr unsigned fiber_sets(unsigned threads) {
 #if defined(FIMO_EMULATE_TSAN)
-constexpr unsigned kFiberSets = 4;
+  return threads <= 256 ? 4 : 2;
 #else
-constexpr unsigned kFiberSets = 1;
+  return threads ? 1 : 0;
 #endif
+}
 
 struct Fiber {
   void* stack_pointer = nullptr;
@@ -21,11 +23,11 @@ struct Fiber {
   void* fake_stack = nullptr;  // AddressSanitizer's
 };
 
-/// Creates the stacks of `threads` fibers, and forgets what failed kernels have left on them.
-void prepare_fibers(unsigned threads);
+/// Called before a kernel: forgets what failed ones have left on stacks.
+void prepare_fibers();
 
-/// A fiber on stack `thread` of a set, about to call entry(), which must not return.
-Fiber new_fiber(unsigned thread, unsigned set, void (*entry)());
+/// Fiber `index`, about to call entry(), which must not return. The fewer are used at all, the cheaper is a barrier.
+Fiber new_fiber(unsigned index, void (*entry)());
 
 /// From the scheduler to a fiber, until it leaves.
 void enter(Fiber& fiber);

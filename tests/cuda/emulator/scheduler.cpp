@@ -103,7 +103,7 @@ void start_block(std::uint64_t number, dim3 grid, dim3 size, unsigned char* shar
     Thread& thread = threads[i];
     thread.cursor = {
         {i % size.x, i / size.x % size.y, i / size.x / size.y}, index, size, grid, i, i % 32, shared, shared_bytes};
-    thread.fiber = new_fiber(i, set, thread_main);
+    thread.fiber = new_fiber(set * block.count + i, thread_main);
     thread.predicate = thread.fenced = false;
     thread.last_atomic = nullptr;
     thread.copies.clear();
@@ -155,10 +155,10 @@ class BlockOrder {
   std::vector<std::uint32_t> order_;
 };
 
-/// Neighbours in every group of kFiberSets blocks have different sets; others mostly.
-unsigned fiber_set(std::uint64_t number) {
-  const std::uint64_t group = number / kFiberSets * 0x9E3779B97F4A7C15u;
-  return static_cast<unsigned>((number + (group >> 60)) % kFiberSets);
+/// Of `sets` blocks one after another all have different fibers; others mostly.
+unsigned fiber_set(std::uint64_t number, unsigned sets) {
+  const std::uint64_t group = number / sets * 0x9E3779B97F4A7C15u;
+  return static_cast<unsigned>((number + (group >> 60)) % sets);
 }
 
 }  // namespace
@@ -199,18 +199,19 @@ void run_grid(dim3 grid, dim3 size, std::size_t shared_bytes, void (*body)(void*
   const std::uint64_t blocks = std::uint64_t{grid.x} * grid.y * grid.z;
   random_state = options.seed * 0x9E3779B97F4A7C15u + 1;
   threads.resize(size.x * size.y * size.z);
-  prepare_fibers(static_cast<unsigned>(threads.size()));
+  prepare_fibers();
   kernel_body = body;
   kernel_context = context;
   block.error = nullptr;
   SharedMemory shared(blocks, shared_bytes, options.low_shared);
   const std::unique_ptr<Tags[]> tags(new Tags[kSeesRaces ? blocks : 1]);
   const BlockOrder order(blocks);
+  const unsigned sets = fiber_sets(static_cast<unsigned>(threads.size()));
   release(&grid_begins);
   for (std::uint64_t i = 0; i < blocks && !block.error; ++i) {
     const std::uint64_t number = order.at(i);
     block.tags = &tags[kSeesRaces ? number : 0];
-    start_block(number, grid, size, shared_bytes ? shared.of(number) : nullptr, shared_bytes, fiber_set(number));
+    start_block(number, grid, size, shared_bytes ? shared.of(number) : nullptr, shared_bytes, fiber_set(number, sets));
     run_block();
   }
   acquire(&grid_ends);

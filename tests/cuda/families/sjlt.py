@@ -46,8 +46,8 @@ def cases() -> list[Case]:
         _case("many chunks", 3, 9100, 1, kernels=_PARTS),
         _case("parts", 5, 5000, 100, row_padding=3, lead=1, kernels=_PARTS),
         # As many groups of rows as blocks run at once: one part, which adds to out itself.
-        _case("one part", 1056, 300, 8, 2, not_kernels=("add_parts_kernel",)),
-        _case("one part, bfloat16", 2112, 150, 4, 1, torch.bfloat16, not_kernels=("add_parts_kernel",)),
+        _case("one part", 1056, 300, 8, 2, not_kernels=("add_parts_kernel",), heavy=True),
+        _case("one part, bfloat16", 2112, 150, 4, 1, torch.bfloat16, not_kernels=("add_parts_kernel",), heavy=True),
         _case("uneven blocks", 4, 1000, 1000, 7),
         _case("all outputs", 4, 90, 37, 37),
         _case("full table", 1, 3264, 1024, 5, offset=1, seed=2**64 - 1),

@@ -1,0 +1,154 @@
+"""Seeded bugs: one textual change each to the kernels in csrc/cuda."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# What no case can see: the emulator's side of the code, and the CUDA runtime's.
+EXCLUDED = {"gpu.cuh", "context.h", "instructions.cuh", "device.cu", "device.h", "entry.h", "routes.h"}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A change of ``file`` (in csrc/cuda) from ``begin`` to ``end``."""
+
+    file: str
+    operator: str
+    line: int
+    begin: int
+    end: int
+    text: str  # instead
+    before: str  # the line, stripped
+    after: str
+
+    @property
+    def key(self) -> str:
+        """What names it in the list of equivalent ones: stays as long as the line does."""
+        return f"{self.file}: {self.after}"
+
+    @property
+    def line_key(self) -> str:
+        """The same for all mutants of the line."""
+        return f"{self.file}: any of {self.before}"
+
+    def order(self, seed: int) -> str:
+        """Samples are the first in this order: stable where other lines change."""
+        return hashlib.sha256(f"{seed}|{self.operator}|{self.before}|{self.key}".encode()).hexdigest()
+
+
+Replacement = str | Callable[[re.Match[str]], str]
+_NAME = r"[A-Za-z_]\w*"
+# An operand without operators that bind less than a product.
+_OPERAND = rf"(?:{_NAME}(?:(?:\.|->|::){_NAME})*(?:\([^()]*\)|\[[^\[\]]*\])?|\d+)"
+
+
+def _next(match: re.Match[str], by: int = 1) -> str:
+    return f"{match[1]}{int(match[2]) + by}"
+
+
+def _atomic(match: re.Match[str]) -> str:
+    target, value = match[2].split(", ", 1) if ", " in match[2] else (match[2], "0")
+    operator = {"Add": "+", "Sub": "-", "Or": "|", "Xor": "^", "And": "&"}.get(match[1])
+    if operator:
+        return f"(*({target}) = *({target}) {operator} ({value}));"
+    return f"(*({target}) = {match[1].lower()}(*({target}), {value}));"
+
+
+# Name of the operator, what it looks for (in a line without comments), what it puts there.
+OPERATORS: list[tuple[str, str, Replacement]] = [
+    ("barrier dropped", r"__sync(?:threads|warp)\([^;]*\);", ";"),
+    ("barrier of reduction dropped", r"__syncthreads_(?:or|and|count)\((.*?)\)(?=[;) ])", r"(\1)"),
+    ("fence dropped", r"__threadfence\(\);", ";"),
+    ("wait dropped", r"copy_async_wait<\w+>\(\);", ";"),
+    ("wait for less", r"(copy_async_wait<)(\w+)(?=>\(\);)", r"\1\2 + 1"),
+    ("commit dropped", r"copy_async_commit\(\);", ";"),
+    ("copy's bound dropped", r"(copy_async<.*, )([^,;]+)(?=\);)", r"\1true"),
+    ("bound off by one", r" (<|>) (?=\S)", r" \1= "),
+    ("bound off by one", r" (<|>)= (?=\S)", r" \1 "),
+    ("condition dropped", r"\bif \((?!constexpr)(.*)\) (?=return|continue|break)", "if (false) "),
+    ("condition dropped", r"\bif \((?!constexpr)(.*)\) (?!return|continue|break)", "if (true) "),
+    ("part of a condition dropped", r"(\(|= |return )([^()=?]+|[^()]*\([^()]*\)[^()=?]*) && ", r"\1"),
+    (
+        "choice dropped",
+        r"((?<=[^=!<>]= )|(?<=[(,] )|(?<=return ))([^=?:(),]+|[^=?:(),]*\([^()]*\)) \? (?=\S)",
+        "true ? ",
+    ),
+    ("constant off by one", r"([+-] )(\d+)\b(?!\.)", _next),
+    ("constant off by one", r"((?:\* ))(\d+)\b(?!\.)", _next),
+    ("divisor off by one", r"((?:/|%) )(\d+|k[A-Z]\w*)\b(?!\.)", r"\1(\2 + 1)"),
+    ("shift off by one", r"((?:>>|<<)=? )(\d+)\b", _next),
+    ("mask's bit dropped", r"( & )(\d+|0x[0-9A-Fa-f]+)(u?)\b", lambda m: f"{m[1]}({m[2]}{m[3]} >> 1)"),
+    ("shuffle off", r"(__shfl_\w+\([^;]*, )(\d+)(?=\))", _next),
+    ("lanes of the mask dropped", r"\bkAllLanes\b", "(kAllLanes >> 1)"),
+    ("fragment swapped", r"(?<=\w)\[0\](?!\s*=\s*\{)", "[1]"),
+    ("fragment swapped", r"(?<=\w)\[1\](?!\s*=\s*\{)", "[0]"),
+    ("atomic made plain", r"^(?=\s)\s*\batomic(Add|Sub|Min|Max|Or|Xor|And)\((.*)\);", _atomic),
+    ("min and max swapped", r"\bmin\(", "max("),
+    ("min and max swapped", r"\bmax\(", "min("),
+    ("stride off by one", rf"\* ((?:{_NAME}(?:\.|->))*\w*(?:[sS]tride|[pP]itch)\w*)", r"* (\1 + 1)"),
+    ("operands of minus swapped", rf"({_OPERAND}) - ({_OPERAND})(?= *[;,)\]<>]| [<>])", r"\2 - \1"),
+    ("rounded down", r"\bceil_div\(([^(),]+), ([^(),]+)\)", r"((\1) / (\2))"),
+    ("sum overwritten", r" \+= (?!.*\) )(?=.*;\s*$)", " = "),
+    ("sum overwritten", r" \|= ", " = "),
+    ("sign flipped", r" \+= (?=.*;\s*$)", " -= "),
+    ("loop from one", r"(for \([\w:]+ \w+ = )0;", r"\g<1>1;"),
+]
+
+
+def _code(text: str) -> list[tuple[int, str]]:
+    """The lines without comments, as long as before, and where they begin; what is no code of the device is blank."""
+    text = re.sub(r"/\*.*?\*/", lambda m: re.sub(r"[^\n]", " ", m[0]), text, flags=re.S)
+    lines, at = [], 0
+    for line in text.split("\n"):
+        code = re.sub(r"//.*", lambda m: " " * len(m[0]), line)
+        code = re.sub(r'"[^"]*"', lambda m: '"' + " " * (len(m[0]) - 2) + '"', code)
+        words = code.strip()
+        if words.startswith(("#", "template", "static_assert", "namespace", "using", "require")):
+            code = " " * len(code)
+        lines.append((at, code))
+        at += len(line) + 1
+    return lines
+
+
+def mutants_of(file: Path) -> Iterator[Mutant]:
+    """All mutants of a file. Those that do not compile are found out later."""
+    text = file.read_text()
+    seen = set()
+    for number, (at, code) in enumerate(_code(text), start=1):
+        if not code.strip():
+            continue
+        declaration = re.match(rf"\s*(?:const |constexpr |std::)*{_NAME}(?:<.*>)?[ &*]+\w+\[", code)
+        for operator, pattern, replacement in OPERATORS:
+            if operator == "fragment swapped" and declaration and "=" not in code:
+                continue
+            for match in re.finditer(pattern, code):
+                new = match.expand(replacement) if isinstance(replacement, str) else replacement(match)
+                begin, end = at + match.start(), at + match.end()
+                if match[0] == new:
+                    continue
+                line = text[at : at + len(code)]
+                changed = line[: match.start()] + new + line[match.end() :]
+                if changed in seen and (number, changed) in seen:
+                    continue
+                seen |= {changed, (number, changed)}
+                yield Mutant(file.name, operator, number, begin, end, new, line.strip(), changed.strip())
+
+
+def all_mutants(cuda: Path) -> list[Mutant]:
+    """Those of all files of csrc/cuda."""
+    files = sorted(file for file in cuda.iterdir() if file.suffix in (".cu", ".cuh", ".h"))
+    return [mutant for file in files if file.name not in EXCLUDED for mutant in mutants_of(file)]
+
+
+def equivalent(listing: Path) -> dict[str, str]:
+    """Keys of mutants (or of lines) that change nothing which can be seen, and why: lines "KEY ## REASON"."""
+    found = {}
+    for line in listing.read_text().splitlines():
+        if line and not line.startswith("#"):
+            key, reason = line.split(" ## ")
+            found[key] = reason
+    return found

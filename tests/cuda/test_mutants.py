@@ -1,0 +1,76 @@
+"""Seeded bugs are seen: the operators of mutants.py, and a sample of real mutants (mutate.py runs all of them)."""
+
+import collections
+import re
+
+import pytest
+from mutants import OPERATORS, all_mutants, equivalent, mutants_of
+from mutate import CSRC, EQUIVALENT, MODES, score
+from runners import families, missing
+
+# A line for each operator, and one thing that it must become.
+EXAMPLES = [
+    ("barrier dropped", "  __syncthreads();", "  ;"),
+    ("barrier dropped", "  __syncwarp(mask);", "  ;"),
+    ("barrier of reduction dropped", "  while (__syncthreads_or(more)) {", "  while ((more)) {"),
+    ("fence dropped", "  __threadfence();", "  ;"),
+    ("wait dropped", "  copy_async_wait<1>();", "  ;"),
+    ("wait for less", "  copy_async_wait<1>();", "  copy_async_wait<1 + 1>();"),
+    ("commit dropped", "  copy_async_commit();", "  ;"),
+    ("copy's bound dropped", "  copy_async<16>(to, from + i, i < n);", "  copy_async<16>(to, from + i, true);"),
+    ("bound off by one", "  if (i < n) return;", "  if (i <= n) return;"),
+    ("bound off by one", "  if (i >= n) return;", "  if (i > n) return;"),
+    ("condition dropped", "  if (i >= n) return;", "  if (false) return;"),
+    ("condition dropped", "  if (i < n) out[i] = 1;", "  if (true) out[i] = 1;"),
+    ("part of a condition dropped", "  if (i < n && j < m) x = 1;", "  if (j < m) x = 1;"),
+    ("choice dropped", "  x = inside ? y : 0.0f;", "  x = true ? y : 0.0f;"),
+    ("constant off by one", "  x = y[i + 1];", "  x = y[i + 2];"),
+    ("divisor off by one", "  x = y % 4;", "  x = y % (4 + 1);"),
+    ("shift off by one", "  x = y >> 3;", "  x = y >> 4;"),
+    ("mask's bit dropped", "  x = y & 7;", "  x = y & (7 >> 1);"),
+    ("shuffle off", "  x = __shfl_xor_sync(kAllLanes, x, 1);", "  x = __shfl_xor_sync(kAllLanes, x, 2);"),
+    ("lanes of the mask dropped", "  __syncwarp(kAllLanes);", "  __syncwarp((kAllLanes >> 1));"),
+    ("fragment swapped", "  mma(d, a[0], b[1]);", "  mma(d, a[1], b[1]);"),
+    ("atomic made plain", "  atomicAdd(&x[i], y);", "(*(&x[i]) = *(&x[i]) + (y));"),
+    ("min and max swapped", "  x = min(y, z);", "  x = max(y, z);"),
+    ("stride off by one", "  x = y[i * task.row_stride];", "  x = y[i * (task.row_stride + 1)];"),
+    ("operands of minus swapped", "  x = end - begin;", "  x = begin - end;"),
+    ("rounded down", "  x = ceil_div(n, 4);", "  x = ((n) / (4));"),
+    ("sum overwritten", "  x += y;", "  x = y;"),
+    ("sign flipped", "  x += y;", "  x -= y;"),
+    ("loop from one", "  for (int i = 0; i < n; ++i) {", "  for (int i = 1; i < n; ++i) {"),
+]
+
+
+@pytest.mark.parametrize(("operator", "before", "after"), EXAMPLES, ids=[before.strip() for _, before, _ in EXAMPLES])
+def test_operator(tmp_path, operator, before, after):
+    file = tmp_path / "x.cuh"
+    text = f"// if (i < n) return;\n#define X 1 + 1\n{before}  // i < n\n"
+    file.write_text(text)
+    found = [m for m in mutants_of(file) if m.operator == operator]
+    changed = [text[: m.begin] + m.text + text[m.end :] for m in found]
+    assert text.replace(before, after) in changed, changed
+    assert all(m.line == 3 for m in found)
+
+
+def test_all_operators_have_an_example():
+    assert {operator for operator, *_ in OPERATORS} == {operator for operator, *_ in EXAMPLES}
+
+
+def test_equivalent_mutants_exist():
+    mutants = all_mutants(CSRC / "cuda")
+    keys = {m.key for m in mutants} | {m.line_key for m in mutants}
+    assert not (gone := equivalent(EQUIVALENT).keys() - keys), f"no such mutants: {gone}"
+
+
+def test_a_sample_is_killed(request):
+    if request.config.getoption("device") != "cpu":
+        pytest.skip("mutants are run on the emulator")
+    if reason := next(filter(None, map(missing, MODES)), ""):
+        pytest.skip(reason)
+    outcomes, _ = score(families(), [], 2, seed=1, jobs=2, folder=request.config.cache.mkdir("cuda-mutants"))
+    verdicts = collections.Counter(outcome.verdict for outcome in outcomes)
+    survived = [f"{o.mutant.file}:{o.mutant.line} {o.mutant.after}" for o in outcomes if o.verdict == "survived"]
+    assert not survived, "\n".join(survived)
+    assert verdicts["killed"] >= len(families()), verdicts
+    assert all(re.match(r"(fifo|lifo|random1|asan|tsan): ", o.by) for o in outcomes if o.verdict == "killed")
