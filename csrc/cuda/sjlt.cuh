@@ -21,6 +21,7 @@
 
 #include <type_traits>
 
+#include "cuda/instructions.cuh"
 #include "cuda/sjlt_table.cuh"
 
 namespace fimo::cuda {
@@ -87,6 +88,20 @@ struct SjltCut {
   std::int64_t chunks;
 };
 
+/// What block `block` owns.
+struct SjltPlace {
+  std::int64_t first_row, part;
+  int rows, first_bucket, buckets;
+};
+template <class Tile>
+FIMO_DEVICE SjltPlace sjlt_place(const SjltCut& cut, unsigned block, std::int64_t rows, int buckets) {
+  const unsigned ranges = static_cast<unsigned>(cut.ranges), groups = static_cast<unsigned>(cut.groups);
+  const int first_bucket = static_cast<int>(block % ranges) * Tile::kOwned;
+  const std::int64_t first_row = static_cast<std::int64_t>(block / ranges % groups) * Tile::kRows;
+  return {first_row, block / ranges / groups, static_cast<int>(min(rows - first_row, static_cast<std::int64_t>(Tile::kRows))),
+          first_bucket, min(buckets - first_bucket, Tile::kOwned)};
+}
+
 /// Adds to out[part_stride * part + row * row_stride + bucket] where there is one part; else stores there.
 template <class Element>
 __global__ void __launch_bounds__(kSjltThreads, 2)
@@ -96,13 +111,9 @@ __global__ void __launch_bounds__(kSjltThreads, 2)
   using Bits = std::conditional_t<sizeof(Element) == 4, float, std::uint16_t>;
   auto& s = shared<typename Tile::Shared>();
   const int thread = static_cast<int>(threadIdx.x);
-  const int range = static_cast<int>(blockIdx.x % static_cast<unsigned>(cut.ranges));
-  const std::int64_t group = blockIdx.x / static_cast<unsigned>(cut.ranges) % cut.groups;
-  const std::int64_t part = blockIdx.x / static_cast<unsigned>(cut.ranges) / cut.groups;
-  const int first_bucket = range * Tile::kOwned, owned = min(buckets - first_bucket, Tile::kOwned);
-  const std::int64_t first_row = group * Tile::kRows;
-  const int some = static_cast<int>(min(rows - first_row, static_cast<std::int64_t>(Tile::kRows)));
-  const Bits* x = reinterpret_cast<const Bits*>(grads) + first_row * row_stride;
+  const SjltPlace own = sjlt_place<Tile>(cut, blockIdx.x, rows, buckets);
+  const int owned = own.buckets, some = own.rows;
+  const Bits* x = reinterpret_cast<const Bits*>(grads) + own.first_row * row_stride;
 
   float sums[Tile::kSlots][Tile::kRows];
 #pragma unroll
@@ -110,12 +121,16 @@ __global__ void __launch_bounds__(kSjltThreads, 2)
 #pragma unroll
     for (int r = 0; r < Tile::kRows; ++r) sums[i][r] = 0.0f;
   }
-  for (std::int64_t c = cut.chunks * part / cut.parts; c < cut.chunks * (part + 1) / cut.parts; ++c) {
-    const std::int64_t begin = c * cut.chunk;
+  const int last = static_cast<int>(cut.chunks * (own.part + 1) / cut.parts);
+#pragma unroll 1
+  for (int c = static_cast<int>(cut.chunks * own.part / cut.parts); c < last; ++c) {
+    const std::int64_t begin = static_cast<std::int64_t>(c) * cut.chunk;
     const int places = static_cast<int>(min(cut.count - begin, static_cast<std::int64_t>(cut.chunk)));
-    const std::uint16_t* starts = table.starts + c * table.starts_stride + first_bucket;
+    const std::uint16_t* starts = table.starts + c * table.starts_stride + own.first_bucket;
     const int low = starts[0] & ~7, high = starts[owned];
     const SjltEntry* entries = table.entries + c * table.entries_stride + low;
+    // Unrolling these loops further would not fit into the 64 registers of a thread.
+#pragma unroll 1
     for (int p = thread; p < places; p += Tile::kUnroll * kSjltThreads) {
       Bits value[Tile::kUnroll][Tile::kRows];
 #pragma unroll
@@ -130,9 +145,11 @@ __global__ void __launch_bounds__(kSjltThreads, 2)
         if (p + u * kSjltThreads < places) s.x[p + u * kSjltThreads] = packed(value[u]);
       }
     }
+#pragma unroll 1
     for (int i = 8 * thread; i <= owned; i += 8 * kSjltThreads) {
       *reinterpret_cast<uint4*>(s.starts + i) = *reinterpret_cast<const uint4*>(starts + i);
     }
+#pragma unroll 1
     for (int i = 8 * thread; i < high - low; i += 8 * kSjltThreads) {
       *reinterpret_cast<uint4*>(s.entries + i) = *reinterpret_cast<const uint4*>(entries + i);
     }
@@ -149,14 +166,15 @@ __global__ void __launch_bounds__(kSjltThreads, 2)
     }
     __syncthreads();
   }
+  const SjltPlace target = sjlt_place<Tile>(cut, static_cast<unsigned>(opaque(blockIdx.x)), rows, buckets);
 #pragma unroll
   for (int i = 0; i < Tile::kSlots; ++i) {
     const int b = i * kSjltThreads + thread;
-    if (b >= owned) continue;
-    float* to = out + part * part_stride + first_row * out_stride + first_bucket + b;
+    if (b >= target.buckets) continue;
+    float* to = out + target.part * part_stride + target.first_row * out_stride + target.first_bucket + b;
 #pragma unroll
     for (int r = 0; r < Tile::kRows; ++r) {
-      if (r < some) to[r * out_stride] = cut.parts == 1 ? to[r * out_stride] + sums[i][r] : sums[i][r];
+      if (r < target.rows) to[r * out_stride] = cut.parts == 1 ? to[r * out_stride] + sums[i][r] : sums[i][r];
     }
   }
 }
