@@ -75,7 +75,9 @@ def recorded(runner: Path, found: Iterable[Case | Shapes]) -> dict[str, list[Lau
         environment = {**os.environ, "FIMO_EMULATOR_TRACE": "1", "FIMO_EMULATOR_DRY": "1"}
         done = subprocess.run([runner, file], capture_output=True, text=True, env=environment)
     trace = [_launch(line) for line in done.stderr.splitlines() if _LINE.fullmatch(line)]
-    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    # Without having run the results are wrong by any number, also by "inf", which is no JSON.
+    lines = [re.sub(r'"error": [^,]*, ', "", line) for line in done.stdout.splitlines() if line.startswith("{")]
+    results = [json.loads(line) for line in lines]
     without_data = {case.name for case in found if isinstance(case, Shapes)}
     wrong = [f"{r['name']}: {r['problem']}" for r in results if r["problem"] and r["name"] in without_data]
     assert len(results) == len(found) and not wrong, f"{wrong[:5]} {done.stderr[-500:]}"
