@@ -76,11 +76,12 @@ def _tolerance(exact: Tensor, scale: Tensor | float, relative: float) -> float:
 
 def project(name: str, grads: Tensor, sketch: Any, offset: int = 0, *, out: Tensor | None = None,
             relative: float = 2e-6, **more: Any) -> Case:  # fmt: skip
-    """The sketch of ``grads``, added to ``out`` (zeros by default). Tolerance is relative to the norms of rows."""
+    """The sketch of ``grads``, added to ``out`` (zeros by default). Tolerance is relative to the norms of rows, of what is finite."""
     if out is None:
         out = torch.zeros(len(grads), sketch.sketch_dim)
     exact = reference.project(grads.double(), sketch, offset, out.double().clone())
-    scale = grads.double().norm(dim=1).max() + out.abs().max() if grads.numel() else 1.0
+    finite = grads.double().nan_to_num(0.0, 0.0, 0.0)
+    scale = finite.norm(dim=1).max() + out.abs().max() if grads.numel() else 1.0
     kinds, numbers = to_args(sketch)
     return Case(name, "project", {"grads": grads, "out": out},
                 {"out": (exact, _tolerance(exact, scale, relative))}, kinds,
