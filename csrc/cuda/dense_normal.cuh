@@ -82,8 +82,8 @@ FIMO_DEVICE void normal_numbers(std::uint32_t word, float& first, float& second)
   constexpr float kCosine[] = {-1.2336988f, 0.2536532f, -0.020813966f, 0.0008596901f};
   constexpr float kMinus2Ln2 = -1.3862944f;
   constexpr std::uint32_t kSqrtHalfBits = 0x3F3504F3u, kOneBits = 0x3F800000u;
-  constexpr std::uint32_t kLarge = 0x4B000000u;    // 2^23, whose unit in the last place is 1
-  constexpr std::uint32_t kMedium = 0x43800000u;   // 2^8, whose unit in the last place is 2^-15
+  constexpr std::uint32_t kLarge = 0x4B000000u;   // 2^23, whose unit in the last place is 1
+  constexpr std::uint32_t kMedium = 0x43800000u;  // 2^8, whose unit in the last place is 2^-15
 
   const float odd = rn_add(__uint_as_float(word >> 15 | (kLarge | 1u)), -8388608.0f);
   const std::uint32_t bits = __float_as_uint(odd) + (kOneBits - kSqrtHalfBits);
@@ -190,8 +190,8 @@ struct NormalRows {
       if (block16 >= shape.blocks16()) break;
       const std::int64_t row = row_first + n * 8 + lane / 4, at = first + block16 * 16 + lane % 4 * 4;
       const std::int64_t left = row < task.rows ? end - at : 0;
-      held[i] = Values::load(static_cast<const Element*>(task.x) + (left > 0 ? row * task.row_stride + at : 0), left,
-                             task.aligned);
+      held[i] =
+          Values::load(static_cast<const Element*>(task.x) + (left > 0 ? row * task.row_stride + at : 0), left, task.aligned);
     }
   }
 
@@ -316,7 +316,8 @@ __global__ void __launch_bounds__(kDenseThreads) normal_kernel(DenseTask task, N
     for (int m = 0; m < 4; ++m) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        store_sum(task, tile, my_row + n * 8 + lane % 4 * 2 + i % 2, my_col + m * 16 + lane / 4 + i / 2 * 8, sums[m][n][i] * scale);
+        store_sum(task, tile, my_row + n * 8 + lane % 4 * 2 + i % 2, my_col + m * 16 + lane / 4 + i / 2 * 8,
+                  sums[m][n][i] * scale);
       }
     }
   }

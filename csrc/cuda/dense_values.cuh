@@ -18,14 +18,14 @@ constexpr int kDenseThreads = 256;
 struct DenseTask {
   const void* x;
   std::int64_t rows, dim, row_stride;
-  std::int64_t cols;              // of the sketch
-  std::uint64_t first, seed;      // the coordinate of x[:, 0]
-  std::int64_t part_length;       // coordinates of a part, a multiple of the stage's
+  std::int64_t cols;          // of the sketch
+  std::uint64_t first, seed;  // the coordinate of x[:, 0]
+  std::int64_t part_length;   // coordinates of a part, a multiple of the stage's
   std::int64_t col_tiles, row_tiles;
   float scale;
-  bool aligned;                   // rows begin at multiples of 16 bytes
-  bool add;                       // one part: add to target; otherwise store
-  float* target;                  // [parts, rows, cols]
+  bool aligned;   // rows begin at multiples of 16 bytes
+  bool add;       // one part: add to target; otherwise store
+  float* target;  // [parts, rows, cols]
   std::int64_t target_row_stride, target_part_stride;
 };
 
