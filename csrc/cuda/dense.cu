@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rademacher and Gaussian sketches: tiles of rows, parts of the coordinates.
-#include <cmath>
-#include <type_traits>
 
 #include "cuda/dense_normal.cuh"
 #include "cuda/dense_signs.cuh"
 #include "cuda/routes.h"
+#include "sketch_sizes.h"
 
 namespace fimo::cuda {
 namespace {
@@ -108,7 +107,7 @@ void project_dense(Context& context, const ConstMatrixView& grads, const Sketch&
     task.part_length = plan.part_stages * plan.stage;
     task.col_tiles = ceil_div(sketch.sketch_dim, plan.tile_cols);
     task.row_tiles = ceil_div(group.rows, plan.tile_rows);
-    task.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(sketch.sketch_dim)));
+    task.scale = static_cast<float>(scale_of(sketch));
     task.aligned = (reinterpret_cast<std::uintptr_t>(task.x) |
                     static_cast<std::uintptr_t>(grads.row_stride) * static_cast<std::uintptr_t>(dtype_size(grads.dtype))) %
                        16 ==

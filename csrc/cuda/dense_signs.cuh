@@ -48,14 +48,14 @@ FIMO_DEVICE void make_signs(const DenseTask& task, std::uint64_t first, std::int
   std::uint32_t* to = &signs[four / 8][(quarter / 2 * 4) * 64 + (quarter % 2) * 32 + four % 8];
 #pragma unroll
   for (int v = 0; v < 4; ++v) {  // bytes: coordinates 2, 0, 3, 1 from the lowest
-    const std::uint32_t low20 = pick_bytes(block[2].word[v], block[0].word[v], 0x5140);
-    const std::uint32_t high20 = pick_bytes(block[2].word[v], block[0].word[v], 0x7362);
-    const std::uint32_t low31 = pick_bytes(block[3].word[v], block[1].word[v], 0x5140);
-    const std::uint32_t high31 = pick_bytes(block[3].word[v], block[1].word[v], 0x7362);
-    to[0 * 64 + v * 8] = pick_bytes(low20, low31, 0x5410);
-    to[1 * 64 + v * 8] = pick_bytes(low20, low31, 0x7632);
-    to[2 * 64 + v * 8] = pick_bytes(high20, high31, 0x5410);
-    to[3 * 64 + v * 8] = pick_bytes(high20, high31, 0x7632);
+    const std::uint32_t low20 = __byte_perm(block[2].word[v], block[0].word[v], 0x5140);
+    const std::uint32_t high20 = __byte_perm(block[2].word[v], block[0].word[v], 0x7362);
+    const std::uint32_t low31 = __byte_perm(block[3].word[v], block[1].word[v], 0x5140);
+    const std::uint32_t high31 = __byte_perm(block[3].word[v], block[1].word[v], 0x7362);
+    to[0 * 64 + v * 8] = __byte_perm(low20, low31, 0x5410);
+    to[1 * 64 + v * 8] = __byte_perm(low20, low31, 0x7632);
+    to[2 * 64 + v * 8] = __byte_perm(high20, high31, 0x5410);
+    to[3 * 64 + v * 8] = __byte_perm(high20, high31, 0x7632);
   }
 }
 
