@@ -53,18 +53,21 @@ __global__ void __launch_bounds__(kRowsThreads) rows_rank_kernel(Rows rows, cons
   const std::int64_t first = group * rows.capacity();
   const std::int64_t size = min(rows.capacity(), rows.batch * rows.tokens - first);
   const std::int64_t key = t < size ? keys[first + t] : kNoRow;
+  const bool counts = key != kNoRow, ranked = counts || t == size;
+  const std::int64_t before = counts ? t : 0;  // those of the same row that come before
   std::int32_t rank = 0;
   for (std::int64_t tile = 0; tile < size; tile += kRowsThreads) {
     s.keys[thread] = tile + thread < size ? keys[first + tile + thread] : kNoRow;
     __syncthreads();
-    for (int u = 0; u < kRowsThreads; ++u) rank += s.keys[u] < key || (s.keys[u] == key && tile + u < t);
+    for (int u = 0; ranked && u < kRowsThreads; ++u) rank += s.keys[u] < key || (s.keys[u] == key && tile + u < before);
     __syncthreads();
   }
-  if (t < size && key != kNoRow) {
+  if (counts) {
     rows.row[first + rank] = key;
     rows.place[first + rank] = static_cast<std::int32_t>(t);
+  } else if (t == size) {
+    rows.count[group] = rank;
   }
-  if (t == size) rows.count[group] = rank;
 }
 
 /// The sketches of examples with an index out of range are NaN. A block an example.

@@ -17,12 +17,11 @@
 namespace fimo::cuda {
 
 constexpr int kRowsSjltThreads = 1024;
-constexpr int kRowsSjltEach = 2;  // Philox blocks of a thread
-constexpr int kRowsSjltQuads = kRowsSjltEach * kRowsSjltThreads;
+constexpr int kRowsSjltQuads = kRowsSjltThreads;  // Philox blocks of a chunk
 
 struct RowsSjlt {
   SjltBlocks blocks;
-  int buckets, chunk;  // quads (Philox blocks, of up to 4 nonzeros) of a chunk
+  int buckets, chunk;  // quads (Philox blocks, of up to 4 nonzeros) in a chunk
   std::uint64_t seed;
   float scale;
   RowsOut out;
@@ -30,6 +29,7 @@ struct RowsSjlt {
 
 struct RowsSjltShared {
   float4 values[kRowsSjltQuads];  // ± delta, by quad and word
+  float sums[kSjltBuckets];       // each belongs to one thread
   std::uint32_t starts[kSjltBuckets + 1];
   std::uint32_t warps[kRowsSjltThreads / kWarp];
   std::uint16_t entries[4 * kRowsSjltQuads];  // 4 quad + word
@@ -67,60 +67,42 @@ FIMO_DEVICE void rows_sjlt_quad(const RowsList<Element>& list, const RowsSjlt& t
 /// blockIdx.x = example * parts + part.
 template <class Element>
 __global__ void __launch_bounds__(kRowsSjltThreads, 1) rows_sjlt_kernel(Rows rows, RowsSjlt task) {
-  constexpr int kOwned = kSjltBuckets / kRowsSjltThreads;
   auto& s = shared<RowsSjltShared>();
   const int thread = static_cast<int>(threadIdx.x);
   const std::int64_t example = blockIdx.x / task.out.parts, part = blockIdx.x % task.out.parts;
   const RowsList<Element> list(rows, example);
   const std::int64_t quads = rows_sjlt_quads(rows.dim, task.blocks.nonzeros), total = list.count * quads;
   const std::int64_t chunks = (total + task.chunk - 1) / task.chunk;
-  float sums[kOwned] = {};
+  for (int b = thread; b < task.buckets; b += kRowsSjltThreads) s.sums[b] = 0.0f;
   for (std::int64_t c = chunks * part / task.out.parts; c < chunks * (part + 1) / task.out.parts; ++c) {
     for (int b = thread; b < task.buckets; b += kRowsSjltThreads) s.starts[b] = 0;
     __syncthreads();
-    std::uint32_t found[kRowsSjltEach][4];
-#pragma unroll
-    for (int i = 0; i < kRowsSjltEach; ++i) {
-      const int quad = i * kRowsSjltThreads + thread;
-      const std::int64_t item = c * task.chunk + quad;
+    const std::int64_t item = c * task.chunk + thread;
+    std::uint32_t found[4] = {~0u, ~0u, ~0u, ~0u};
+    if (thread < task.chunk && item < total) {
       float value[4] = {};
-#pragma unroll
-      for (int w = 0; w < 4; ++w) found[i][w] = ~0u;
-      if (quad < task.chunk && item < total) {
-        rows_sjlt_quad(list, task, item / quads, item % quads, s.starts, value, found[i]);
-        s.values[quad] = make_float4(value[0], value[1], value[2], value[3]);
-      }
+      rows_sjlt_quad(list, task, item / quads, item % quads, s.starts, value, found);
+      s.values[thread] = make_float4(value[0], value[1], value[2], value[3]);
     }
     __syncthreads();
     exclusive_scan<kRowsSjltThreads>(s.starts, task.buckets, s.warps);
     __syncthreads();
 #pragma unroll
-    for (int i = 0; i < kRowsSjltEach; ++i) {
-#pragma unroll
-      for (int w = 0; w < 4; ++w) {
-        if (found[i][w] == ~0u) continue;
-        const std::uint32_t to = s.starts[found[i][w] >> 16] + (found[i][w] & 0xFFFFu);
-        s.entries[to] = static_cast<std::uint16_t>(4 * (i * kRowsSjltThreads + thread) + w);
-      }
+    for (int w = 0; w < 4; ++w) {
+      if (found[w] == ~0u) continue;
+      s.entries[s.starts[found[w] >> 16] + (found[w] & 0xFFFFu)] = static_cast<std::uint16_t>(4 * thread + w);
     }
     __syncthreads();
     const float* values = reinterpret_cast<const float*>(s.values);
-#pragma unroll
-    for (int i = 0; i < kOwned; ++i) {
-      const int b = i * kRowsSjltThreads + thread;
-      if (b >= task.buckets) break;
+    for (int b = thread; b < task.buckets; b += kRowsSjltThreads) {
       std::uint16_t* entries = s.entries + s.starts[b];
       const std::uint32_t count = s.starts[b + 1] - s.starts[b];
       sort_list(entries, count, std::uint16_t{0xFFFF});
-      for (std::uint32_t at = 0; at < count; ++at) sums[i] += values[entries[at]];
+      for (std::uint32_t at = 0; at < count; ++at) s.sums[b] += values[entries[at]];
     }
     __syncthreads();
   }
-#pragma unroll
-  for (int i = 0; i < kOwned; ++i) {
-    const int b = i * kRowsSjltThreads + thread;
-    if (b < task.buckets) task.out.put(part, example, b, sums[i] * task.scale);
-  }
+  for (int b = thread; b < task.buckets; b += kRowsSjltThreads) task.out.put(part, example, b, s.sums[b] * task.scale);
 }
 
 }  // namespace fimo::cuda

@@ -17,7 +17,7 @@
 
 namespace fimo::cuda {
 
-constexpr int kRowsSrhtEach = 16;  // numbers of a thread
+constexpr int kRowsSrhtEach = 32;  // numbers of a thread
 
 struct RowsSrht {
   int log2_block;
@@ -54,6 +54,7 @@ struct RowsSrhtTile {
   static constexpr int kThreads = kSize / kRowsSrhtEach;
   struct Shared {
     float x[hadamard_floats(kSize)];
+    float sums[kSize];  // each belongs to one thread
     std::uint32_t signs_in[kSize / 32], signs_out[kSize / 32];
   };
 };
@@ -69,19 +70,21 @@ template <class Element, int kThreads>
 FIMO_DEVICE void rows_srht_gather(const RowsList<Element>& list, std::int64_t token, std::int64_t low, int size,
                                   float (&v)[kRowsSrhtEach]) {
   for (std::int64_t t = token; t < list.count && list.coordinate(t) - low < size; ++t) {
-    const std::int64_t begin = list.coordinate(t) - low;
-    const Element* delta = list.delta(t);
+    const std::int64_t begin = list.coordinate(t) - low, end = begin + list.rows.dim;
+    const int from = static_cast<int>(begin > 0 ? begin : 0), to = static_cast<int>(end < size ? end : size);
+    const Element* delta = list.delta(t) - begin;
 #pragma unroll
     for (int m = 0; m < kRowsSrhtEach; ++m) {
       const int j = m * kThreads + static_cast<int>(threadIdx.x);
-      if (j < size && j >= begin && j - begin < list.rows.dim) v[m] += to_float(delta[j - begin]);
+      if (j >= from && j < to) v[m] += to_float(delta[j]);
     }
   }
 }
 
 /// blockIdx.x = example * parts + part.
 template <class Element, int kBits>
-__global__ void __launch_bounds__(RowsSrhtTile<kBits>::kThreads) rows_srht_kernel(Rows rows, RowsSrht task) {
+__global__ void __launch_bounds__(RowsSrhtTile<kBits>::kThreads, 768 / RowsSrhtTile<kBits>::kThreads)
+    rows_srht_kernel(Rows rows, RowsSrht task) {
   using Tile = RowsSrhtTile<kBits>;
   auto& s = shared<typename Tile::Shared>();
   const int thread = static_cast<int>(threadIdx.x), size = 1 << task.log2_block;
@@ -89,7 +92,7 @@ __global__ void __launch_bounds__(RowsSrhtTile<kBits>::kThreads) rows_srht_kerne
   const std::int64_t example = blockIdx.x / task.out.parts, part = blockIdx.x % task.out.parts;
   const RowsList<Element> list(rows, example);
   const std::int64_t last = list.count * (part + 1) / task.out.parts;
-  float sums[kRowsSrhtEach] = {};
+  for (int c = thread; c < task.sketch_dim; c += Tile::kThreads) s.sums[c] = 0.0f;
   for (std::int64_t i = list.count * part / task.out.parts; i < last; ++i) {
     const RowsSrhtBlocks<Element> blocks(list, task, i);
     for (std::int64_t block = blocks.begin; block < blocks.end; ++block) {
@@ -110,21 +113,14 @@ __global__ void __launch_bounds__(RowsSrhtTile<kBits>::kThreads) rows_srht_kerne
       }
       __syncthreads();
       hadamard_shared(s.x, task.log2_block, thread, Tile::kThreads);
-#pragma unroll
-      for (int m = 0; m < kRowsSrhtEach; ++m) {
-        const int c = m * Tile::kThreads + thread;
-        if (c >= task.sketch_dim) break;
+      for (int c = thread; c < task.sketch_dim; c += Tile::kThreads) {
         const float x = s.x[hadamard_slot(static_cast<int>(task.row(c)))];
-        sums[m] += flip(x, s.signs_out[c / 32] << (31 - c % 32));
+        s.sums[c] += flip(x, s.signs_out[c / 32] << (31 - c % 32));
       }
       __syncthreads();
     }
   }
-#pragma unroll
-  for (int m = 0; m < kRowsSrhtEach; ++m) {
-    const int c = m * Tile::kThreads + thread;
-    if (c < task.sketch_dim) task.out.put(part, example, c, sums[m] * task.scale);
-  }
+  for (int c = thread; c < task.sketch_dim; c += Tile::kThreads) task.out.put(part, example, c, s.sums[c] * task.scale);
 }
 
 }  // namespace fimo::cuda
