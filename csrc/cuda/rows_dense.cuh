@@ -112,7 +112,7 @@ struct RowsDenseShared {
 
 /// blockIdx.x = (group * parts + part) * tiles + four tiles of outputs.
 template <class Element, class Entries>
-__global__ void __launch_bounds__(kRowsWarps* kWarp) rows_dense_kernel(Rows rows, RowsDense task) {
+__global__ void __launch_bounds__(kRowsWarps* kWarp, 3) rows_dense_kernel(Rows rows, RowsDense task) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   auto& s = shared<RowsDenseShared<Entries>>().warps[warp];
   const std::int64_t tile = blockIdx.x % task.tiles * kRowsWarps + warp;
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(kRowsWarps* kWarp) rows_dense_kernel(Rows rows
       for (std::int64_t t = i; t < end; ++t) {
         float sums[Entries::kSums] = {};
         entries.add(list.delta(t) + j, rows.dim - j, sums);
-        const int e = list.example(t);
+        const int e = list.example[t];
 #pragma unroll
         for (int i = 0; i < Entries::kSums; ++i) s.sums[e][i][lane] += sums[i];
       }

@@ -63,8 +63,10 @@ __global__ void __launch_bounds__(kRowsThreads) rows_rank_kernel(Rows rows, cons
     __syncthreads();
   }
   if (counts) {
+    const std::int64_t example = t / rows.tokens;
     rows.row[first + rank] = key;
-    rows.place[first + rank] = static_cast<std::int32_t>(t);
+    rows.element[first + rank] = (group * rows.examples + example) * rows.batch_stride + t % rows.tokens * rows.token_stride;
+    rows.example[first + rank] = static_cast<std::int32_t>(example);
   } else if (t == size) {
     rows.count[group] = rank;
   }

@@ -112,15 +112,14 @@ def _list_cases() -> list[Case]:
     """The sort: tiles of 256 keys, groups of 16 examples and of 32768 tokens."""
     found: list[Case] = []
     for tokens in (255, 256, 257, 515):
-        _add(found, f"tokens_{tokens}", "sjlt", 9, _tokens(2, tokens, 2, 300), 300)
+        _add(found, f"tokens_{tokens}", "sjlt", 9, _tokens(2, tokens, 2, 70), 70)
         _add(found, f"tokens_{tokens}", "rademacher", 9, _tokens(2, tokens, 1, 30), 30)
     for batch in (15, 16, 17, 33):
         for kind in ("rademacher", "gaussian"):
             _add(found, f"batch_{batch}", kind, 20, _tokens(batch, 3, 5, 6), 6)
-    index, delta = _tokens(2, 40, 70, 12, zero=0)
-    delta[:, ::2, :69] = 0.0  # all but the last number
-    delta[:, 1::4] = -0.0
-    _add(found, "last_number", "srht", 40, (index, delta), 12)
+    index, delta = _tokens(2, 70, 70, 12, zero=0)  # every token has one number that is not zero
+    delta[:, torch.eye(70) == 0] = -0.0
+    _add(found, "one_number", "srht", 40, (index, delta), 12)
     index, delta = _tokens(2, 33000, 1, 5, zero=2)
     delta[0, 32999], delta[1, 7], delta[1, 32000] = 1.0, 2.0, 3.0
     _add(found, "many_tokens", "rademacher", 5, (index, delta), 5, heavy=True)
@@ -155,7 +154,7 @@ def _sjlt_cases() -> list[Case]:
     for nonzeros in (1, 2, 3, 4, 5, 7, 16):
         _add(found, f"nonzeros_{nonzeros}", "sjlt", 50, _tokens(2, 7, 13, 30), 30, 1, nonzeros=nonzeros)
         _add(found, f"one_number_{nonzeros}", "sjlt", 50, _tokens(2, 9, 1, 30), 30, 2, nonzeros=nonzeros)
-    _add(found, "most_nonzeros", "sjlt", 2050, _tokens(1, 2, 3, 30, zero=0), 30, 2**40, nonzeros=2048)
+    _add(found, "most_nonzeros", "sjlt", 2050, _tokens(1, 1, 3, 30, zero=0), 30, 2**40, nonzeros=2048)
     # Chunks of 4096 nonzeros and of fewer, in one part and in several.
     for parts, piece in (("parts", None), ("one_part", 1)):
         more = {} if piece is None else {"piece": piece}
@@ -166,7 +165,7 @@ def _sjlt_cases() -> list[Case]:
     wide = {"kernels": ("sjlt_wide_kernel<",), "not_kernels": ("rows_sjlt_kernel<",)}
     for name, dtype in DTYPES.items():
         _add(found, f"wide_{name}", "sjlt", 16385, _tokens(2, 5, 13, 4, dtype), 4, 7, beyond=3, **wide)
-    _add(found, "wide_nonzeros", "sjlt", 2100, _tokens(2, 2, 3, 2, zero=0), 2, 7, nonzeros=2049, **wide)
+    _add(found, "wide_nonzeros", "sjlt", 2100, _tokens(2, 2, 2, 1, zero=0), 1, 7, nonzeros=2049, **wide)
     found += _out_of_range("sjlt", 16385, **wide)
     return found
 
