@@ -118,8 +118,8 @@ def form_gradients(name: str, a: Tensor, delta: Tensor, begin: int = 0, end: int
 def rows_project(name: str, index: Tensor, delta: Tensor, sketch: Any, offset: int = 0, *, out: Tensor | None = None,
                  relative: float = 2e-6, exact: Tensor | None = None, piece: int | None = None,
                  **more: Any) -> Case:  # fmt: skip
-    """index int64 [B, T], delta [B, T, d]. ``exact``: the expected result where reference.py raises. ``piece``: bytes of
-    workspace for a piece of what is cut into pieces."""
+    """index int64 [B, T], delta [B, T, d]. ``exact``: the expected result where reference.py raises. ``piece``: bytes
+    of workspace for a piece of what is cut into pieces."""
     if out is None:
         out = torch.zeros(len(delta), sketch.sketch_dim)
     if exact is None:
