@@ -117,6 +117,12 @@ def _list_cases() -> list[Case]:
     for batch in (15, 16, 17, 33):
         for kind in ("rademacher", "gaussian"):
             _add(found, f"batch_{batch}", kind, 20, _tokens(batch, 3, 5, 6), 6)
+    index, delta = _tokens(2, 300, 1, 12)
+    out, index[0, 5] = normal(2, 9), 12
+    exact = torch.full((2, 9), float("nan"), dtype=torch.float64)
+    sketch = Rademacher(12, 9, 3)
+    exact[1] = reference.rows_project(index[1:], delta[1:].double(), sketch, 0, out[1:].double().clone())[0]
+    found.append(rows_project("rows_project/early_out_of_range", index, delta, sketch, out=out, exact=exact))
     index, delta = _tokens(2, 70, 70, 12, zero=0)  # every token has one number that is not zero
     delta[:, torch.eye(70) == 0] = -0.0
     _add(found, "one_number", "srht", 40, (index, delta), 12)
