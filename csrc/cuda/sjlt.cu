@@ -56,8 +56,13 @@ void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, s
     std::int64_t chunk = ceil_div(count, each * parts);
     if (longest % 32 == 0) chunk = round_up(chunk, 32);
     const std::int64_t chunks = ceil_div(count, smaller(chunk, longest));
-    const SjltCut cut{
-        count, groups, static_cast<int>(parts), static_cast<int>(ranges), static_cast<int>(smaller(chunk, longest)), chunks};
+    const SjltCut cut{count,
+                      groups,
+                      static_cast<int>(parts),
+                      static_cast<int>(ranges),
+                      static_cast<int>(smaller(chunk, longest)),
+                      static_cast<int>(chunks),
+                      static_cast<int>(ceil_div(chunks, parts))};
     context.launch(sjlt_table_kernel, {static_cast<unsigned>(chunks), kSjltTableThreads, sizeof(SjltTableShared)},
                    static_cast<std::uint64_t>(offset + begin), count, cut.chunk, sjlt_blocks(sketch), static_cast<int>(k),
                    sketch.seed, table);

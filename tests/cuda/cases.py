@@ -27,6 +27,11 @@ _DTYPES = {
 }
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """As `case.h` reads it."""
+    return _DTYPES[dtype]
+
+
 @dataclass
 class Case:
     """One call.
@@ -211,7 +216,7 @@ def write(cases: Iterable[Case], path: Path) -> None:
                 file.write(f"numbers {key} {' '.join(map(str, numbers))}\n".encode())
             for key, x in case.tensors.items():
                 storage = _storage(x)
-                words = [key, _DTYPES[x.dtype], x.ndim, *x.shape, *x.stride(), storage.numel(), x.storage_offset()]
+                words = [key, dtype_name(x.dtype), x.ndim, *x.shape, *x.stride(), storage.numel(), x.storage_offset()]
                 file.write(f"tensor {' '.join(map(str, words))}\n".encode())
                 file.write(storage.view(torch.uint8).numpy().tobytes() + b"\n")
             for key, (exact, tolerance) in case.expected.items():
