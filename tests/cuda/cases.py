@@ -198,24 +198,28 @@ def _storage(x: Tensor) -> Tensor:
     return x.as_strided((last + 1,), (1,), 0)
 
 
+def dump(case: Case) -> bytes:
+    """What `case.h` reads."""
+    parts = [f"case {case.name} {case.op}\n".encode()]
+    if case.kinds:
+        parts.append(f"kinds {case.kinds}\n".encode())
+    for key, numbers in case.numbers.items():
+        parts.append(f"numbers {key} {' '.join(map(str, numbers))}\n".encode())
+    for key, x in case.tensors.items():
+        storage = _storage(x)
+        words = [key, _DTYPES[x.dtype], x.ndim, *x.shape, *x.stride(), storage.numel(), x.storage_offset()]
+        parts.append(f"tensor {' '.join(map(str, words))}\n".encode())
+        parts.append(storage.view(torch.uint8).numpy().tobytes() + b"\n")
+    for key, (exact, tolerance) in case.expected.items():
+        parts.append(f"expect {key} {tolerance!r}\n".encode())
+        parts.append(exact.double().contiguous().numpy().tobytes() + b"\n")
+    return b"".join([*parts, b"end\n"])
+
+
 def write(cases: Iterable[Case], path: Path) -> None:
-    """Writes what `case.h` reads."""
+    """A file of cases."""
     with open(path, "wb") as file:
-        for case in cases:
-            file.write(f"case {case.name} {case.op}\n".encode())
-            if case.kinds:
-                file.write(f"kinds {case.kinds}\n".encode())
-            for key, numbers in case.numbers.items():
-                file.write(f"numbers {key} {' '.join(map(str, numbers))}\n".encode())
-            for key, x in case.tensors.items():
-                storage = _storage(x)
-                words = [key, _DTYPES[x.dtype], x.ndim, *x.shape, *x.stride(), storage.numel(), x.storage_offset()]
-                file.write(f"tensor {' '.join(map(str, words))}\n".encode())
-                file.write(storage.view(torch.uint8).numpy().tobytes() + b"\n")
-            for key, (exact, tolerance) in case.expected.items():
-                file.write(f"expect {key} {tolerance!r}\n".encode())
-                file.write(exact.double().contiguous().numpy().tobytes() + b"\n")
-            file.write(b"end\n")
+        file.writelines(map(dump, cases))
 
 
 def problems(cases: Iterable[Case], results: dict[str, dict[str, Any]], kernels: bool = True) -> list[str]:

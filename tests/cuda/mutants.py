@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 # What no case can see: the emulator's side of the code, and the CUDA runtime's.
@@ -24,6 +24,17 @@ class Mutant:
     text: str  # instead
     before: str  # the line, stripped
     after: str
+    number: int = 0  # of those in the file with the same operator, line and change
+
+    @property
+    def name(self) -> str:
+        """What names it in the ledger: stays when other lines change."""
+        parts = (self.file, self.operator, self.before, self.after, str(self.number))
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+
+    def applied(self, text: str) -> str:
+        """The file's text, changed."""
+        return text[: self.begin] + self.text + text[self.end :]
 
     @property
     def key(self) -> str:
@@ -141,7 +152,13 @@ def mutants_of(file: Path) -> Iterator[Mutant]:
 def all_mutants(cuda: Path) -> list[Mutant]:
     """Those of all files of csrc/cuda."""
     files = sorted(file for file in cuda.iterdir() if file.suffix in (".cu", ".cuh", ".h"))
-    return [mutant for file in files if file.name not in EXCLUDED for mutant in mutants_of(file)]
+    found, names = [], set()
+    for mutant in (m for file in files if file.name not in EXCLUDED for m in mutants_of(file)):
+        while mutant.name in names:
+            mutant = replace(mutant, number=mutant.number + 1)
+        names.add(mutant.name)
+        found.append(mutant)
+    return found
 
 
 def equivalent(listing: Path) -> dict[str, str]:

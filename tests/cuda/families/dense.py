@@ -94,7 +94,7 @@ def _gaussian() -> list[Case]:
         case("parts-rows-70", 70, 32 * 9 + 5, 130),
         case("parts-rows-130", 130, 32 * 6 - 7, 70),
         # So many tiles that their parts are long.
-        case("long", 129, 200, 64 * 67, not_kernels=(_PARTS,), heavy=True),
+        case("long", 129, 165, 64 * 67, not_kernels=(_PARTS,), heavy=True),
     ]
     for what, offset in (("2^32", 2**32 - 70), ("2^47", 2**47 + 1), ("unaligned", 131)):
         found.append(case(f"offset-{what}", 2, 100, 140, offset=offset, seed=2**63 + 5))
