@@ -76,7 +76,8 @@ def _tolerance(exact: Tensor, scale: Tensor | float, relative: float) -> float:
 
 def project(name: str, grads: Tensor, sketch: Any, offset: int = 0, *, out: Tensor | None = None,
             relative: float = 2e-6, **more: Any) -> Case:  # fmt: skip
-    """The sketch of ``grads``, added to ``out`` (zeros by default). Tolerance is relative to the norms of rows, of what is finite."""
+    """The sketch of ``grads``, added to ``out`` (zeros by default). Tolerance is relative to the norms of rows, of what
+    is finite."""
     if out is None:
         out = torch.zeros(len(grads), sketch.sketch_dim)
     exact = reference.project(grads.double(), sketch, offset, out.double().clone())
@@ -111,8 +112,9 @@ def form_gradients(name: str, a: Tensor, delta: Tensor, begin: int = 0, end: int
     exact = torch.einsum("btm,btn->bmn", delta.double(), a.double()).flatten(1)[:, begin:end].contiguous()
     scale = (a.double().norm(dim=1).max() * delta.double().norm(dim=1).max()) if a.numel() else 1.0
     out = torch.full(exact.shape, POISON) if out is None else out
+    numbers = {"begin": [begin]} | ({} if piece is None else {"piece": [piece]})
     return Case(name, "form_gradients", {"a": a, "delta": delta, "out": out},
-                {"out": (exact, _tolerance(exact, scale, relative))}, "", {"begin": [begin]} | ({} if piece is None else {"piece": [piece]}), **more)  # fmt: skip
+                {"out": (exact, _tolerance(exact, scale, relative))}, "", numbers, **more)  # fmt: skip
 
 
 def rows_project(name: str, index: Tensor, delta: Tensor, sketch: Any, offset: int = 0, *, out: Tensor | None = None,

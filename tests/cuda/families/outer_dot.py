@@ -18,7 +18,7 @@ def _kernel(name: str, dtype: torch.dtype) -> str:
 
 
 def _tensor(shape: tuple[int, int, int], dtype: torch.dtype, seed: int, layout: tuple[int, int] = (0, 0)) -> Tensor:
-    """layout: padding of tokens, lead. Examples lie a token apart from each other besides, so that they are no matrix."""
+    """layout: padding of tokens, lead. Examples lie a token apart from each other besides: they are no matrix."""
     batch, tokens, dim = shape
     return padded(normal(batch, tokens + 1, dim, dtype=dtype, seed=seed), *layout)[:, :tokens]
 
@@ -48,8 +48,8 @@ def cases() -> list[Case]:
         finish = (tile, "pair_finish_kernel")
         # Tiles: one token, examples within a tile, cut by tiles, longer than tiles; on either side.
         sizes: list[tuple[tuple[int, int], tuple[int, int], tuple[str, ...]]] = [
-            ((1, 1), (1, 1), (tile,)), ((130, 1), (5, 3), (tile,)), ((3, 50), (2, 129), finish), ((45, 3), (3, 64), (tile,)),
-            ((2, 131), (129, 1), finish), ((3, 86), (3, 100), finish)]  # fmt: skip
+            ((1, 1), (1, 1), (tile,)), ((130, 1), (5, 3), (tile,)), ((3, 50), (2, 129), finish),
+            ((45, 3), (3, 64), (tile,)), ((2, 131), (129, 1), finish), ((3, 86), (3, 100), finish)]  # fmt: skip
         for left, right, kernels in sizes[:: 1 if some else 2]:
             # (The wider ones: so that forming gradients does not pay.)
             n, m = (133, 99) if dtype == F32 and kernels == finish else (3 * step + 5, step + 3)

@@ -128,8 +128,23 @@ def _shapes() -> list[Case]:
             kind = "int" if dtype == torch.int8 else "float"
             kernels = (f"topk_filter_kernel<{kind}>",)
             found.append(topk(f"topk/parts/{tile}/{low}", q, f, min(n, 30), scales, kernels=kernels))
-    sizes = ((1, 1, 1), (1, 255, 3), (2, 256, 8), (15, 257, 17), (16, 515, 16), (17, 17, 33), (17, 16, 9), (16, 16, 5),
-             (127, 255, 32), (128, 256, 31), (129, 257, 33), (259, 130, 16), (20, 2047, 8), (21, 2049, 8), (3, 2304, 0))
+    sizes = (
+        (1, 1, 1),
+        (1, 255, 3),
+        (2, 256, 8),
+        (15, 257, 17),
+        (16, 515, 16),
+        (17, 17, 33),
+        (17, 16, 9),
+        (16, 16, 5),
+        (127, 255, 32),
+        (128, 256, 31),
+        (129, 257, 33),
+        (259, 130, 16),
+        (20, 2047, 8),
+        (21, 2049, 8),
+        (3, 2304, 0),
+    )
     for m, n, d in sizes:
         q, f = _integers(m, d, torch.bfloat16, 20), _integers(n, d, torch.bfloat16, 21)
         found.append(topk(f"topk/sizes/{m}x{n}x{d}", q, f, min(n, 33)))
