@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import re
+import signal
 import tempfile
 import threading
 import time
@@ -225,7 +226,7 @@ def _kernels_in(file: str) -> set[str]:
 
 def _end_of(done: Run, limit: float) -> str:
     """How a process ended before its end."""
-    if done.returncode == -24:
+    if done.returncode == -signal.SIGXCPU:
         return f"no end after {limit:.0f} s of CPU time"
     if done.returncode == 124:
         return "no end after an hour"

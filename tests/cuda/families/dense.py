@@ -18,7 +18,7 @@ _PARTS = "add_parts_kernel"
 
 def _case(what: str, kind: Any, grads: Tensor, k: int, *kernels: str, offset: int = 0, seed: int = 1,
           out: Tensor | None = None, **more: Any) -> Case:  # fmt: skip
-    """Results are about |x| / sqrt(k). Cutting x off after 16 bits would make them wrong by 1e-5 of it; the sums of tensor
+    """Results are about |x| / sqrt(k). Cutting x off after 16 bits would make them wrong by 1e-5 of it; sums of tensor
     cores, which round towards zero, by 24 units of 2^-24."""
     out = normal(len(grads), k, seed=seed + 77) if out is None else out
     name = f"dense/{kind.__name__.lower()}-{what}-{_NAMES[grads.dtype]}"
