@@ -19,8 +19,8 @@ from cases import Case
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 
-# What a report of a sanitizer must do: end the program, and say so by its exit status. And how many seconds of CPU time a
-# case may take before the runner is ended: a minute is usual for the longest under ThreadSanitizer.
+# What a report of a sanitizer must do: end the program, and say so by its exit status. And how many seconds of CPU time
+# a case may take before the runner is ended: a minute is usual for the longest under ThreadSanitizer.
 _ENVIRONMENT = {
     "FIMO_RUNNER_SECONDS": "600",
     "TSAN_OPTIONS": "halt_on_error=1:exitcode=66:report_signal_unsafe=0",
