@@ -16,9 +16,9 @@ _HEADERS = [f"cuda/{name}" for name in sorted(EXCLUDED) if name.endswith((".h", 
 
 
 class Builds:
-    """A mode's build of the unchanged kernels, and copies of it with other objects."""
+    """A mode's build of the unchanged kernels, and copies of it with other objects, compiled with ``optimize``."""
 
-    def __init__(self, folder: Path, mode: str) -> None:
+    def __init__(self, folder: Path, mode: str, optimize: str = "-O1") -> None:
         self.folder = build(folder, mode, target="runner")
         self.read_by: dict[str, set[str]] = {}  # object: names of the files of csrc/cuda in it
         self._compile: dict[str, list[str]] = {}
@@ -28,20 +28,21 @@ class Builds:
             if match := re.match(r"(\S+\.cu\.o): #deps", line):
                 current = self.read_by.setdefault(match[1], set())
                 command = re.sub(r" -MD -MT \S+ -MF \S+| -g1| -W\S+", "", objects[match[1]]["command"])
-                self._compile[match[1]] = [*shlex.split(command), "-w"]
+                words = [optimize if word == "-O1" else word for word in shlex.split(command)]
+                self._compile[match[1]] = [*words, "-w"]
             elif "/csrc/cuda/" in line:
                 current.add(Path(line.strip()).name)
         command = self._ninja("commands", "runner").splitlines()[-1]
         self._link = shlex.split(re.sub(r"^: && | && :$", "", command))
-        self._headers = self._parse_headers()
+        self._headers = self._parse_headers(optimize)
 
     def _ninja(self, *tool: str) -> str:
         command = ["ninja", "-C", str(self.folder), "-t", *tool]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    def _parse_headers(self) -> Path:
+    def _parse_headers(self, optimize: str) -> Path:
         """A precompiled header of those that no mutant changes: half of the time of most objects."""
-        header = self.folder / "mutants" / "unchanged.h"
+        header = self.folder / f"mutants{optimize}" / "unchanged.h"
         header.parent.mkdir(exist_ok=True)
         header.write_text("".join(f'#include "{name}"\n' for name in _HEADERS))
         words = next(iter(self._compile.values()))

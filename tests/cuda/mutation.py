@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import re
 import signal
 import tempfile
@@ -20,9 +21,11 @@ from mutant_ledger import Entry, Ledger, code_of, hash_of
 from mutants import EXCLUDED, Mutant
 from runners import EMULATED, Run, cases_of, run
 
-# Passes over the mutants that are left, and the ways of EMULATED to run in each.
-PASSES = {"plain": ("fifo",), "orders": ("lifo", "random1"), "asan": ("asan",), "tsan": ("tsan",)}
-_SLOWER = {"plain": 1, "asan": 10, "tsan": 60}
+# Passes over the mutants that are left, and the ways of EMULATED to run in each. The first is for time's sake only: it
+# compiles without optimization, one object and for a few small cases, and still kills most.
+PASSES = {"quick": ("fifo",), "plain": ("fifo",), "orders": ("lifo", "random1"), "asan": ("asan",), "tsan": ("tsan",)}
+_QUICK_SECONDS = 0.25  # of CPU time, optimized: of the smallest cases
+_SLOWER = {"quick": 5, "plain": 1, "orders": 1, "asan": 10, "tsan": 60}
 # What decides about a result besides the files that have mutants.
 _ALSO_CODE = {"instructions.cuh"}
 
@@ -79,12 +82,13 @@ class Mutation:
             case_hash = hash_of([case_files.dump(case)])
             self.known.append(Known(case, family, case_hash, kernels, result["bits"], result["seconds"]))
 
-    def builds(self, mode: str) -> Builds:
-        """A mode's build, made when it is first needed."""
+    def builds(self, pass_: str) -> Builds:
+        """A pass's builds, made when they are first needed."""
         with self._lock:
-            if mode not in self._builds:
-                self._builds[mode] = Builds(self._where(mode), mode)
-            return self._builds[mode]
+            if pass_ not in self._builds:
+                mode = EMULATED[PASSES[pass_][0]].mode
+                self._builds[pass_] = Builds(self._where(mode), mode, "-O0" if pass_ == "quick" else "-O1")
+            return self._builds[pass_]
 
     def _file_of(self, found: list[Case]) -> Path:
         name = hash_of(case.name.encode() for case in found)
@@ -128,14 +132,21 @@ class Mutation:
         counts = collections.Counter(known.family for known in self.cases_for(file)[0])
         return counts.most_common(1)[0][0] if counts else ""
 
-    def cases_in(self, step: str, file: str) -> list[Known]:
-        """The cases that run in a step. The first is fast: it can run those of whole families."""
+    def cases_in(self, pass_: str, file: str) -> list[Known]:
+        """The cases that run in a pass."""
         near, far = self.cases_for(file)
-        return near + far if step == "fifo" else [known for known in near if step != "tsan" or not known.case.heavy]
+        if pass_ == "quick":
+            times = itertools.accumulate(known.seconds for known in near)
+            return [known for known, time_ in zip(near, times, strict=True) if time_ < _QUICK_SECONDS]
+        if pass_ == "plain":
+            return near + far
+        return [known for known in near if pass_ != "tsan" or not known.case.heavy]
 
     def hash_of_cases(self, pass_: str, file: str) -> str:
-        """One hash of all cases of a pass."""
-        cases = lambda: sorted(known.hash for known in self.cases_in(PASSES[pass_][0], file))  # noqa: E731
+        """One hash of all cases of a pass. The quick one decides nothing, and is not repeated for other cases."""
+        if pass_ == "quick":
+            return "once"
+        cases = lambda: sorted(known.hash for known in self.cases_in(pass_, file))  # noqa: E731
         return self._once(f"{pass_} {file}", lambda: hash_of(name.encode() for name in cases()))
 
     def entry(self, mutant: Mutant) -> Entry:
@@ -174,22 +185,20 @@ class _Trial:
 
     def run(self, passes: Iterable[str]) -> None:
         for name in passes:
-            builds = self.mutation.builds(EMULATED[PASSES[name][0]].mode)
+            builds = self.mutation.builds(name)
             objects = builds.objects_with(self.mutant.file)
-            # Most are killed where one object is changed.
-            for some in (objects[:1], objects) if name == "plain" and len(objects) > 1 else (objects,):
-                if not builds.runner_of(self.mutant, some, self.folder):
-                    self.entry.verdict = "does not compile"
-                    return
-                if any(self._fails(name, step) for step in PASSES[name]):
-                    self.entry.verdict = "killed"
-                    return
+            if not builds.runner_of(self.mutant, objects[:1] if name == "quick" else objects, self.folder):
+                self.entry.verdict = "does not compile"
+                return
+            if any(self._fails(name, step) for step in PASSES[name]):
+                self.entry.verdict = "killed"
+                return
             self.entry.passed[name] = self.mutation.hash_of_cases(name, self.mutant.file)
 
     def _fails(self, pass_: str, step: str) -> bool:
-        known = self.mutation.cases_in(step, self.mutant.file)
+        known = self.mutation.cases_in(pass_, self.mutant.file)
         most = max((k.seconds for k in known), default=0.0)
-        limit = 2 + 5 * most * _SLOWER[EMULATED[step].mode]
+        limit = 2 + 5 * most * _SLOWER[pass_]
         file = self.mutation._file_of([k.case for k in known])
         # An hour of the clock: what sleeps would never use up its CPU time.
         options = {"FIMO_RUNNER_STOP": "1", "FIMO_RUNNER_SECONDS": str(limit)}
