@@ -24,12 +24,12 @@ class Mutant:
     text: str  # instead
     before: str  # the line, stripped
     after: str
-    number: int = 0  # of those in the file with the same operator, line and change
+    number: int = 1  # among those of the file that make the same line
 
     @property
     def name(self) -> str:
         """What names it in the ledger: stays when other lines change."""
-        parts = (self.file, self.operator, self.before, self.after, str(self.number))
+        parts = (self.file, self.operator, self.before, self.after, str(self.number - 1))
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
     def applied(self, text: str) -> str:
@@ -39,7 +39,7 @@ class Mutant:
     @property
     def key(self) -> str:
         """What names it in the list of equivalent ones: stays as long as the line does."""
-        return f"{self.file}: {self.after}"
+        return f"{self.file}: {self.after}" + (f" #{self.number}" if self.number > 1 else "")
 
     @property
     def line_key(self) -> str:
@@ -152,11 +152,11 @@ def mutants_of(file: Path) -> Iterator[Mutant]:
 def all_mutants(cuda: Path) -> list[Mutant]:
     """Those of all files of csrc/cuda."""
     files = sorted(file for file in cuda.iterdir() if file.suffix in (".cu", ".cuh", ".h"))
-    found, names = [], set()
+    found, keys = [], set()
     for mutant in (m for file in files if file.name not in EXCLUDED for m in mutants_of(file)):
-        while mutant.name in names:
+        while mutant.key in keys:
             mutant = replace(mutant, number=mutant.number + 1)
-        names.add(mutant.name)
+        keys.add(mutant.key)
         found.append(mutant)
     return found
 

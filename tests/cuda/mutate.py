@@ -53,6 +53,19 @@ def sample(mutants: list[Mutant], count: int, seed: int, mutation: Mutation) -> 
     return chosen
 
 
+def rounds(mutants: list[Mutant], seed: int) -> list[list[Mutant]]:
+    """One mutant of each line, then another of each, and so on: what a run that is ended has seen is a fair sample."""
+    found: list[list[Mutant]] = []
+    seen: collections.Counter[tuple[str, int]] = collections.Counter()
+    for mutant in sorted(mutants, key=lambda m: m.order(seed)):
+        place = (mutant.file, mutant.line)
+        if seen[place] == len(found):
+            found.append([])
+        found[seen[place]].append(mutant)
+        seen[place] += 1
+    return [sorted(some, key=lambda m: (m.file, m.line)) for some in found]
+
+
 def score(mutation: Mutation, mutants: list[Mutant], passes: list[str], jobs: int,
           say: Callable[[str], None]) -> list[Outcome]:  # fmt: skip
     """Outcomes of mutants after some passes, one over all of them after the other."""
@@ -92,7 +105,9 @@ def main() -> int:
     if not args.all:
         mutants = sample(mutants, args.sample, args.seed, mutation)
     passes = [name for name in PASSES if not args.passes or name in args.passes]
-    outcomes = score(mutation, mutants, passes, args.jobs, lambda line: print(line, flush=True))
+    outcomes = []
+    for some in rounds(mutants, args.seed):
+        outcomes += score(mutation, some, passes, args.jobs, lambda line: print(line, flush=True))
     text = report(outcomes, mutation.family_of)
     print(text)
     if args.markdown:
