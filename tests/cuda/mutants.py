@@ -97,6 +97,8 @@ OPERATORS: list[tuple[str, str, Replacement]] = [
     ("lanes of the mask dropped", r"\bkAllLanes\b", "(kAllLanes >> 1)"),
     ("fragment swapped", r"(?<=\w)\[0\](?!\s*=\s*\{)", "[1]"),
     ("fragment swapped", r"(?<=\w)\[1\](?!\s*=\s*\{)", "[0]"),
+    ("fragment swapped", r"(?<=\w)\[([23])\](?!\s*=\s*\{)", lambda m: f"[{5 - int(m[1])}]"),
+    ("fragment swapped", r"(?<!Idx)(?<!Dim)\.([xyzw])\b(?!\()", lambda m: "." + "yxwz"["xyzw".index(m[1])]),
     ("atomic made plain", r"^(?=\s)\s*\batomic(Add|Sub|Min|Max|Or|Xor|And)\((.*)\);", _atomic),
     ("min and max swapped", r"\bmin\(", "max("),
     ("min and max swapped", r"\bmax\(", "min("),

@@ -34,6 +34,8 @@ EXAMPLES = [
     ("shuffle off", "  x = __shfl_xor_sync(kAllLanes, x, 1);", "  x = __shfl_xor_sync(kAllLanes, x, 2);"),
     ("lanes of the mask dropped", "  __syncwarp(kAllLanes);", "  __syncwarp((kAllLanes >> 1));"),
     ("fragment swapped", "  mma(d, a[0], b[1]);", "  mma(d, a[1], b[1]);"),
+    ("fragment swapped", "  y = x[2] | x[3];", "  y = x[3] | x[3];"),
+    ("fragment swapped", "  y = make_uint2(v.x, v.w);", "  y = make_uint2(v.y, v.w);"),
     ("atomic made plain", "  atomicAdd(&x[i], y);", "(*(&x[i]) = *(&x[i]) + (y));"),
     ("min and max swapped", "  x = min(y, z);", "  x = max(y, z);"),
     ("stride off by one", "  x = y[i * task.row_stride];", "  x = y[i * (task.row_stride + 1)];"),
