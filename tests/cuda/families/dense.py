@@ -58,6 +58,7 @@ def _rademacher() -> list[Case]:
         found += [case(f"rows-{rows}", rows, 40, 24, *kernels, not_kernels=others) for rows in counts]
     found += [case(f"k-{k}", 2, 40, k, few) for k in (1, 31, 32, 33, 63, 127, 128, 129, 255, 257, 385, 511, 512, 1025)]
     found += [case(f"stages-{n}", 2, n, 9, few, not_kernels=(_PARTS,)) for n in (1, 255, 256, 257, 512, 769, 1024)]
+    found.append(_case("largest", Rademacher, torch.tensor([[1.0, torch.finfo(F32).max, 2.0]]), 1, _signs(F32, 1)))
     for what, offset in (("2^32", 2**32 - 70), ("2^47", 2**47 + 1), ("unaligned", 131)):
         found.append(case(f"offset-{what}", 2, 400, 140, few, offset=offset, seed=2**63 + 5))
     return found

@@ -91,13 +91,13 @@ def _form_cases() -> list[Case]:
     add("few_range_wide", few, 1, 1, 3000, 2, 1030, 2950)
     add("tile_range_wide", "form_tile_kernel<float, 64>", 1, 9, 300, 2, 67, 290)
     add("few_out", few, 3, 2, 20, 6, out_padding=4)
-    add("few_out_unaligned", few, 3, 2, 20, 6, out_padding=3)
+    add("few_out_unaligned", few, 3, 2, 20, 6, out_padding=5)
     add("few_out_lead", few, 3, 2, 20, 6, out_padding=4, out_lead=2)
     add("tile_out", "form_tile_kernel<", 3, 9, 20, 6, out_padding=4)
-    add("tile_out_unaligned", "form_tile_kernel<", 3, 9, 20, 6, out_padding=3)
+    add("tile_out_unaligned", "form_tile_kernel<", 3, 9, 20, 6, out_padding=5)
     add("tile_out_lead", "form_tile_kernel<", 3, 9, 20, 6, out_padding=4, out_lead=1)
     # Tiles: one row or column less and more than a tile, and a second tile.
-    for n, m in ((63, 65), (64, 64), (65, 63), (131, 5)):
+    for n, m in ((63, 65), (64, 65), (65, 64), (131, 5)):
         add(f"tile64_{n}x{m}", "form_tile_kernel<float, 64>", 1, 17, n, m)
     for n, m in ((127, 129), (129, 127), (128, 66), (65, 257)):
         add(f"tile128_{n}x{m}", "form_tile_kernel<float, 128>", 1, 9, n, m)
