@@ -58,6 +58,9 @@ def cases() -> list[Case]:
         _case("three ranges, bfloat16", 9, 700, 4100, 3, torch.bfloat16, lead=1),
         _case("widest", 1, 900, 16384, 2),
         _case("most nonzeros", 1, 20, 2050, 2048, offset=2**33),
+        # Segments of three chunks, of which the last has fewer chunks than parts; of one chunk.
+        _case("segments", 3, 3 * 1536 + 100, 100, 3, row_padding=1, lead=1, offset=11, piece=3 * 3280, kernels=_PARTS),
+        _case("segments, one chunk", 2, 700, 30, 2, torch.bfloat16, piece=1, not_kernels=("add_parts_kernel",)),
         _nan(),
         _case("wide", 5, 900, 16385, 1, kernels=_WIDE, not_kernels=("sjlt_kernel",)),
         _case("wide, segments", 66, 40, 2100, 2049, kernels=_WIDE),
