@@ -13,19 +13,17 @@ void products(Context& context, DType dtype, const TileRows& a, const TileRows& 
 
 // --- The choice of parts, which topk shares ---
 
-/// Of the parts of a product that is cut for speed. Exactness cuts int8 too: that takes 4 bytes a product for every
-/// kMaxInt8Depth of the depth.
-constexpr std::int64_t kMaxPartBytes = std::int64_t{64} << 20;
 constexpr std::int64_t kMultiprocessors = 132;  // of an H100: only speed depends on it
 
 /// Parts of the depth, of `slices` slices: least time for `tiles` tiles of `outputs` products, of which `together` run at once,
 /// in units of the time of a slice. Starting and ending a tile takes about 16 of them, and parts are written and read at about
-/// 1 MiB each.
+/// 1 MiB each. Parts that are cut for speed take 2 piece_bytes at most; exactness cuts int8 too, which takes 4 bytes a product
+/// for every kMaxInt8Depth of the depth.
 inline std::int64_t depth_parts(std::int64_t slices, std::int64_t least, std::int64_t tiles, std::int64_t together,
                                 std::int64_t outputs) {
   std::int64_t best = least, best_cost = 0;
   for (std::int64_t parts = least; parts == least || (parts <= slices / 8 && parts <= 1024); ++parts) {
-    if (parts > least && parts * outputs * 4 > kMaxPartBytes) break;
+    if (parts > least && parts * outputs * 4 > 2 * piece_bytes) break;
     const std::int64_t finish = parts == 1 ? 0 : 16 + parts * outputs * 8 / (1 << 20);
     const std::int64_t cost = ceil_div(tiles * parts, together) * (ceil_div(slices, parts) + 16) + finish;
     if (parts == least || cost < best_cost) best = parts, best_cost = cost;

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from cases import Case
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 
-# What a report of a sanitizer must do: end the program, and say so by its exit status.
+# What a report of a sanitizer must do: end the program, and say so by its exit status. And how many seconds of CPU time
+# a case may take before the runner is ended: a minute is usual for the longest under ThreadSanitizer.
 _ENVIRONMENT = {
+    "FIMO_RUNNER_SECONDS": "600",
     "TSAN_OPTIONS": "halt_on_error=1:exitcode=66:report_signal_unsafe=0",
     "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
@@ -132,7 +135,10 @@ class Run:
     def crash(self) -> str:
         """The report of a sanitizer or a crash; empty if it said itself what failed."""
         failed = any(result["problem"] for result in self.results.values())
-        return "" if self.returncode == (1 if failed else 0) else f"status {self.returncode}\n{self.output}"
+        if self.returncode == (1 if failed else 0):
+            return ""
+        endless = " (a case took too long)" if self.returncode == -signal.SIGXCPU else ""
+        return f"status {self.returncode}{endless}\n{self.output}"
 
 
 def run_program(
