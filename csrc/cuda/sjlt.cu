@@ -2,6 +2,7 @@
 #include "cuda/sjlt.cuh"
 
 #include "cuda/sjlt_routes.h"
+#include "cuda/sjlt_wide.cuh"
 #include "sketch_sizes.h"
 
 namespace fimo::cuda {
@@ -9,6 +10,12 @@ namespace {
 
 constexpr std::int64_t kTableBytes = std::int64_t{32} << 20;  // of one table
 constexpr std::int64_t kBlocks = 264;                         // that run at once on an H100
+
+/// Coordinates of a chunk at most.
+std::int64_t sjlt_chunk(const Sketch& sketch) {
+  const std::int64_t most = smaller(kSjltPositions, smaller(kSjltEntries, kSjltMeanList * sketch.sketch_dim) / sketch.nonzeros);
+  return most >= 32 ? most / 32 * 32 : larger(most, 1);
+}
 
 /// The number of parts that keeps `kBlocks` places busy with `units` blocks a part: the fewest whose last wave is nearly full.
 std::int64_t parts_for(std::int64_t units, std::int64_t most) {
