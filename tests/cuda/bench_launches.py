@@ -14,7 +14,7 @@ from fimo_fast.bench import Case, project
 from fimo_fast.sketch import Composition
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int8)
-_OPERATIONS = [name for name in bench.OPERATIONS if name not in ("overhead", "rows_project")]
+_OPERATIONS = [name for name in bench.OPERATIONS if name != "overhead"]
 
 
 def all_cases() -> list[Case]:
