@@ -27,11 +27,12 @@ struct Registered {
   explicit Registered(const Kernel& kernel);
 };
 
-/// The parameters' numbers, in order: how many each has in bytes.
-const Kernel& find(const std::string& name);
+struct Argument {
+  const void* value;
+  std::size_t bytes;
+};
 
-/// Runs a kernel; arguments[i] points to parameter i.
-void launch(const std::string& name, const void* const* arguments, std::size_t count, dim3 grid, dim3 block,
-            std::size_t dynamic_bytes);
+/// Runs a kernel, all of its blocks, before returning.
+void launch(const std::string& name, const std::vector<Argument>& arguments, dim3 grid, dim3 block, std::size_t dynamic_bytes);
 
 }  // namespace ptx

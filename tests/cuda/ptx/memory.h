@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Addresses of PTX as pointers, checked at each access. Those of global, constant and local memory, and generic ones, are
 // pointers of this process. Those of shared memory count from its begin, as on a GPU, in 32 or 64 bits.
+// Accesses to global memory must lie in one Range; of generic ones nobody knows what they mean to reach.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,7 @@
 
 #include "emulator/emulator.h"
 #include "ptx/arithmetic.h"
+#include "ptx/ranges.h"
 
 namespace ptx {
 
@@ -39,7 +41,10 @@ inline std::uint64_t pointer_bits(std::uint64_t address) { return address; }
 
 template <class T, int kCount = 1, class Address>
 T* in_global(Address address) {
-  return at<T, kCount>(pointer_bits(address));
+  T* pointer = at<T, kCount>(pointer_bits(address));
+  const std::size_t bytes = sizeof(T) * kCount;
+  if (!in_range(pointer_bits(pointer), bytes)) fail_access("outside every array", pointer_bits(pointer), bytes);
+  return pointer;
 }
 template <class T, int kCount = 1, class Address>
 T* in_const(Address address) {
@@ -75,8 +80,9 @@ void copy_async(std::uint64_t to, std::uint64_t from, unsigned read) {
     unsigned char all[kBytes];
   };
   if (read > kBytes) emulator::fail("cp.async: reads more than it copies");
-  Bytes* target = in_shared<Bytes>(to);
-  emulator::copy_async(target, read ? at<const Bytes>(from) : nullptr, kBytes, read);
+  if (from % kBytes && read) fail_access("misaligned address", from, kBytes);
+  if (read && !in_range(from, read)) fail_access("outside every array", from, read);
+  emulator::copy_async(in_shared<Bytes>(to), reinterpret_cast<const void*>(from), kBytes, read);
 }
 
 }  // namespace ptx

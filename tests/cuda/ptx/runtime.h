@@ -7,6 +7,7 @@
 #include "ptx/convert.h"
 #include "ptx/launch.h"
 #include "ptx/memory.h"
+#include "ptx/ranges.h"
 #include "ptx/warp.h"
 
 namespace ptx {

@@ -60,8 +60,9 @@ def _table(variable: Variable) -> list[str]:
         values += _bytes(text.strip(), variable.type)
     if len(values) > variable.bytes:
         raise Refused(f"{variable.name} has too many values")
-    initial = ", ".join(map(str, values))
-    return [f"alignas({variable.align}) unsigned char {cpp_name(variable.name)}[{variable.bytes}] = {{{initial}}};"]
+    name, initial = cpp_name(variable.name), ", ".join(map(str, values))
+    lines = [f"alignas({variable.align}) unsigned char {name}[{variable.bytes}] = {{{initial}}};"]
+    return lines + ([f"const Range range_of_{name}({name}, sizeof({name}));"] if variable.space == "global" else [])
 
 
 def _bytes(text: str, kind: str) -> bytes:
@@ -183,6 +184,8 @@ def _body(statements: list[Statement], operands: Operands) -> list[str]:
                 raise Refused(f"{statement.name}: .{statement.space} in a function")
         elif isinstance(statement, Instruction):
             lines.append(translate(statement, operands))
+    if any("(carry, " in line for line in lines):
+        lines.insert(0, "unsigned carry = 0;")  # the condition code's
     return ["  " + line for line in lines]
 
 
