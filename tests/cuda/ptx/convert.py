@@ -17,7 +17,7 @@ def _convert(i: Instruction, m: Modifiers, o: Operands) -> str:
     to = m.type(*_INTEGERS, *FLOATS, *_HALVES, "f16x2", "bf16x2", "tf32")
     rounding = m.one_of("rn", "rna", *_TO_INTEGER)
     flush, saturate = m.one_of("ftz"), m.one_of("sat")
-    values = [o.value(text, source) for text in i.operands[1:]]
+    values = [o.value(text, source, wider=True) for text in i.operands[1:]]
     if len(values) != (2 if to.endswith("x2") else 1):
         raise Refused("number of operands")
     if flush:
@@ -29,7 +29,7 @@ def _convert(i: Instruction, m: Modifiers, o: Operands) -> str:
         if not is_float(to) or not is_float(source):
             raise Refused(".sat between these types")
         value = f"saturated({value})"
-    return o.assign(i.operands[0], value, to)
+    return o.assign(i.operands[0], value, to, wider=True)
 
 
 def _converted(to: str, source: str, rounding: str, values: list[str]) -> str:

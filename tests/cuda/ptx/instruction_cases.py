@@ -384,6 +384,7 @@ def _float_cases() -> list[Each]:
         Each("add.sat.f32 d, a, b", "f32 f32 -> f32", lambda a, b: clipped(a + b), True),
         Each("add.f32 d, a, 0fC0200000", "f32 -> f32", lambda a: a + np.float32(-2.5), True),
         Each("mov.f32 d, 0f7F800000", "f32 -> f32", lambda a: np.full_like(a, np.inf), True),
+        Each("mov.b32 %r8, a; mul.f32 %r9, %r8, b; mov.b32 d, %r9", "f32 f32 -> f32", np.multiply, True),
         Each("mov.b32 d, a", "f32 -> b32", lambda a: a.view(np.uint32), True),
         Each("rsqrt.approx.ftz.f32 d, a", "f32 -> f32", lambda a: 1 / np.sqrt(_flushed(a).astype("f8")), True, 2e-7),
         Each("ex2.approx.f32 d, a", "f32~ -> f32", np.exp2, True, 2e-6),

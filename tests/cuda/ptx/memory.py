@@ -45,8 +45,8 @@ def _load(i: Instruction, m: Modifiers, o: Operands) -> str:
         raise Refused(f"expected {count} registers")
     from_memory = pointer(o, address, space, f"const {CPP[kind]}", count)
     if count == 1:
-        return o.assign(registers[0], f"*{from_memory}", kind)
-    steps = [o.assign(register, f"v[{k}]", kind) for k, register in enumerate(registers)]
+        return o.assign(registers[0], f"*{from_memory}", kind, wider=True)
+    steps = [o.assign(register, f"v[{k}]", kind, wider=True) for k, register in enumerate(registers)]
     return f"{{ const auto* v = {from_memory}; {' '.join(steps)} }}"
 
 
@@ -54,7 +54,7 @@ def _load(i: Instruction, m: Modifiers, o: Operands) -> str:
 def _store(i: Instruction, m: Modifiers, o: Operands) -> str:
     kind, count, space = _access(m)
     address, source = i.operands
-    values = [o.value(text, kind) for text in o.elements(source)]
+    values = [o.value(text, kind, wider=True) for text in o.elements(source)]
     if len(values) != count:
         raise Refused(f"expected {count} values")
     to_memory = pointer(o, address, space, CPP[kind], count)

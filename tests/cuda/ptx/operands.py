@@ -102,12 +102,12 @@ class Operands:
         """The type that a register is declared with; empty if there is no such register."""
         return next((scope[name] for scope in reversed(self._scopes) if name in scope), "")
 
-    def value(self, text: str, kind: str) -> str:
-        """The operand as a value of C++ type CPP[kind]."""
+    def value(self, text: str, kind: str, wider: bool = False) -> str:
+        """The operand as a value of C++ type CPP[kind]; with ``wider`` registers may be, of which the low bits count."""
         if kind == "pred" and text.startswith("!"):
             return f"!{self.value(text[1:], kind)}"
         if declared := self.kind(text):
-            return self._converted(cpp_name(text), declared, kind, text)
+            return self._converted(cpp_name(text), declared, kind, text, wider)
         if (number := integer(text)) is not None and kind not in FLOATS:
             return ("true" if number else "false") if kind == "pred" else _integer_literal(number, kind)
         if found := re.fullmatch(r"0([fFdD])([0-9a-fA-F]+)", text):
@@ -116,7 +116,7 @@ class Operands:
                 bits = int(found[2], 16)
                 return _float_literal(bits, own) if kind == own else _integer_literal(bits, kind)
         if special := self._special(text):
-            return self._converted(special, "u32", kind, text)
+            return self._converted(special, "u32", kind, text, wider)
         if kind in ("u32", "b32", "s32", "u64", "b64", "s64"):
             name, _, offset = text.partition("+")
             if name.strip() in self.addresses and (not offset or integer(offset) is not None):
@@ -132,7 +132,7 @@ class Operands:
                  "%lanemask_ge": "~lanes_below()", "%lanemask_gt": "~(lanes_below() | own_lane())"}  # fmt: skip
         return known.get(text, "")
 
-    def _converted(self, cpp: str, declared: str, kind: str, text: str) -> str:
+    def _converted(self, cpp: str, declared: str, kind: str, text: str, wider: bool) -> str:
         own, wanted = register_type(declared), CPP[kind]
         if own == wanted:
             return cpp
@@ -143,12 +143,12 @@ class Operands:
             if mine != size or (kind not in FLOATS and not kind.startswith("b")):
                 raise Refused(f"operand {text} of type .{kind}, declared as .{declared}")
             return f"bits<{wanted}>({cpp})"
-        if mine < size:
+        if mine < size or (mine > size and not wider):
             raise Refused(f"operand {text} of type .{kind}, declared as .{declared}")
         return f"{wanted}({cpp})"
 
-    def assign(self, text: str, value: str, kind: str) -> str:
-        """A statement: the register, of any type that can hold it, becomes a value of type ``kind``."""
+    def assign(self, text: str, value: str, kind: str, wider: bool = False) -> str:
+        """A statement: the register becomes a value of type ``kind``; with ``wider`` it may be, and is extended."""
         if text == "_":
             return f"(void)({value});"
         declared = self.kind(text)
@@ -158,13 +158,14 @@ class Operands:
         if own == wanted:
             # Arithmetic of fewer than 32 bits is done in 32, so the conversion to the register cuts it off.
             return f"{name} = {value};"
-        if "pred" in (declared, kind) or type_bytes(declared) < type_bytes(kind):
+        mine, size = (0, 0) if "pred" in (declared, kind) else (type_bytes(declared), type_bytes(kind))
+        if not mine or mine < size or (mine > size and not wider):
             raise Refused(f"result {text} of type .{kind}, declared as .{declared}")
         if own in ("float", "double") or kind in FLOATS:
-            if type_bytes(declared) != type_bytes(kind):
+            if mine != size:
                 raise Refused(f"result {text} of type .{kind}, declared as .{declared}")
             return f"{name} = bits<{own}>({value});"
-        if type_bytes(kind) < 4 or type_bytes(declared) > type_bytes(kind):
+        if size < 4 or mine > size:
             return f"{name} = {wanted}({value});"  # the sign, or zeros, fill the rest
         return f"{name} = {value};"
 
