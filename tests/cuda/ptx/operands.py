@@ -103,7 +103,7 @@ class Operands:
         return next((scope[name] for scope in reversed(self._scopes) if name in scope), "")
 
     def value(self, text: str, kind: str, wider: bool = False) -> str:
-        """The operand as a value of C++ type CPP[kind]; with ``wider`` registers may be, of which the low bits count."""
+        """The operand as a value of C++ type CPP[kind]. ``wider``: its register may be, and the low bits count."""
         if kind == "pred" and text.startswith("!"):
             return f"!{self.value(text[1:], kind)}"
         if declared := self.kind(text):
@@ -148,7 +148,7 @@ class Operands:
         return f"{wanted}({cpp})"
 
     def assign(self, text: str, value: str, kind: str, wider: bool = False) -> str:
-        """A statement: the register becomes a value of type ``kind``; with ``wider`` it may be, and is extended."""
+        """A statement: the register becomes a value of type ``kind``. ``wider``: it may be, and is extended."""
         if text == "_":
             return f"(void)({value});"
         declared = self.kind(text)

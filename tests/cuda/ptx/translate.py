@@ -177,9 +177,7 @@ def _body(statements: list[Statement], operands: Operands) -> list[str]:
         elif isinstance(statement, Variable):
             if statement.space in ("local", "param"):
                 operands.define(statement, cpp_name(statement.name))
-                lines.append(
-                    f"alignas({statement.align}) unsigned char {cpp_name(statement.name)}[{statement.bytes}];"
-                )
+                lines.append(f"alignas({statement.align}) unsigned char {cpp_name(statement.name)}[{statement.bytes}];")
             elif statement.space != "shared":
                 raise Refused(f"{statement.name}: .{statement.space} in a function")
         elif isinstance(statement, Instruction):
@@ -192,8 +190,6 @@ def _body(statements: list[Statement], operands: Operands) -> list[str]:
 def _registers(registers: Registers, poisoned: bool) -> list[str]:
     """Poisoned: what nothing has written is NaN, or all ones. Not in inner scopes, which branches may enter."""
     kind = register_type(registers.type)
-    poison = {"float": "__builtin_nanf(\"\")", "double": "__builtin_nan(\"\")", "bool": "false"}.get(kind, f"{kind}(-1)")
-    names = [cpp_name(name) + (f" = {poison}" if poisoned else "") for name in registers.names]
+    poison = {"float": '__builtin_nanf("")', "double": '__builtin_nan("")', "bool": "false"}
+    names = [cpp_name(name) + (f" = {poison.get(kind, f'{kind}(-1)')}" if poisoned else "") for name in registers.names]
     return [f"{kind} {', '.join(names[i : i + 8])};" for i in range(0, len(names), 8)]
-
-

@@ -23,7 +23,8 @@ struct Segment {
 inline std::uint32_t shuffled(std::uint32_t mask, std::uint32_t value, int source, bool inside, const char* name) {
   return emulator::shfl(mask, value, inside ? source : static_cast<int>(emulator::current->lane), name);
 }
-inline std::uint32_t shuffled_up(std::uint32_t mask, std::uint32_t value, std::uint32_t by, std::uint32_t bounds, bool& inside) {
+inline std::uint32_t shuffled_up(std::uint32_t mask, std::uint32_t value, std::uint32_t by, std::uint32_t bounds,
+                                 bool& inside) {
   const int source = static_cast<int>(emulator::current->lane) - static_cast<int>(by & 31);
   inside = source >= static_cast<int>(Segment(bounds).last);
   return shuffled(mask, value, source, inside, "shfl.sync.up");
@@ -73,7 +74,8 @@ void load_matrices(std::uint32_t (&rows)[kCount], std::uint64_t address) {
   });
 }
 
-// --- mma.m16n8kK: sums += a b --------------------------------------------------------------------------------------------------
+// --- mma.m16n8kK: sums += a b
+// --------------------------------------------------------------------------------------------------
 
 struct Bfloat16 {
   static constexpr int kInRegister = 2;

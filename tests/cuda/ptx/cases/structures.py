@@ -47,7 +47,8 @@ def _product(name: str) -> str:
     lines += [f"ld.global.u32 %r{8 + i}, [%l1+{4 * i}];" for i in range(of_b)]
     lines.append(f"ld.global.v4.{sums} {{{d}}}, [%l2];")
     a, b = (", ".join(f"%r{first + i}" for i in range(count)) for first, count in ((1, of_a), (8, of_b)))
-    lines.append(f"mma.sync.aligned.m16n8k{depth}.row.col.{sums}.{kind}.{kind}.{sums} {{{d}}}, {{{a}}}, {{{b}}}, {{{d}}};")
+    types = f"{sums}.{kind}.{kind}.{sums}"
+    lines.append(f"mma.sync.aligned.m16n8k{depth}.row.col.{types} {{{d}}}, {{{a}}}, {{{b}}}, {{{d}}};")
     lines.append(f"st.global.v4.{sums} [%l2], {{{d}}};")
     return _entry(name, 3, "\n".join(lines))
 

@@ -52,6 +52,7 @@ class Programs:
         ranges = (_Argument * len(arrays))(*((each.ctypes.data, each.nbytes) for each in arrays))
         shape = _Shape(_three(grid), _three(block), shared_bytes)
         counts = [ctypes.c_size_t(len(each)) for each in (given, arrays)]
-        text = self._launch(kernel.encode(), ctypes.byref(shape), counts[0], values, counts[1], ranges, schedule.encode())
+        name, order = kernel.encode(), schedule.encode()
+        text = self._launch(name, ctypes.byref(shape), counts[0], values, counts[1], ranges, order)
         if text:
             raise Failed(text.decode())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Launches of translated kernels for Python's ctypes (test_ptx.py).
+// Launches of translated kernels for Python's ctypes (programs.py).
 #include <cstdio>
 #include <cstring>
 #include <exception>

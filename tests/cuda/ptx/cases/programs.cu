@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small kernels for test_ptx.py, each for what nvcc makes of one construct of CUDA. Their results are known.
+// Small kernels for test_ptx_programs.py, each for what nvcc makes of one construct of CUDA. Their results are known.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <cstdint>
+
+#include "cuda/instructions.cuh"
 
 #define KERNEL extern "C" __global__ void
 
@@ -102,7 +104,8 @@ KERNEL collectives(const unsigned* in, unsigned* out) {
 
 KERNEL reductions(const int* in, int* out) {
   const int x = in[threadIdx.x];
-  out[threadIdx.x] = __syncthreads_count(x & 1) + 1000 * (__syncthreads_and(x < 90) != 0) + 2000 * (__syncthreads_or(x == 7) != 0);
+  out[threadIdx.x] =
+      __syncthreads_count(x & 1) + 1000 * (__syncthreads_and(x < 90) != 0) + 2000 * (__syncthreads_or(x == 7) != 0);
 }
 
 KERNEL atomics(const unsigned* in, unsigned* out, float* sum, unsigned long long* wide) {
@@ -142,7 +145,79 @@ KERNEL integers(const std::int64_t* a, const std::int64_t* b, std::int64_t* out)
   out[6 * n + i] = a[i] / 10 - b[i] % 7;
 }
 
-// --- With a fault, where `fault` says so ---------------------------------------------------------------------------------------
+// --- instructions.cuh, of which the emulator runs host twins only
+// -------------------------------------------------------------
+
+namespace {
+
+/// Of every lane: 4 registers of A, 2 of B, 4 sums.
+template <class Sum>
+__device__ void multiply(void (*instruction)(Sum (&)[4], const std::uint32_t (&)[4], const std::uint32_t (&)[2]),
+                         const std::uint32_t* of_a, const std::uint32_t* of_b, Sum* sums) {
+  std::uint32_t a[4], b[2];
+  Sum d[4];
+  for (int i = 0; i < 4; ++i) a[i] = of_a[4 * threadIdx.x + i], d[i] = sums[4 * threadIdx.x + i];
+  for (int i = 0; i < 2; ++i) b[i] = of_b[2 * threadIdx.x + i];
+  instruction(d, a, b);
+  for (int i = 0; i < 4; ++i) sums[4 * threadIdx.x + i] = d[i];
+}
+
+struct Slots {
+  alignas(16) unsigned char bytes[28][16];
+};
+
+__device__ void copy_parts(Slots& to, const unsigned char* in) {
+  int slot = 6;
+  for (int n = 0; n <= 4; ++n, ++slot) fimo::cuda::copy_async_part<4>(to.bytes[slot], in + 16 * slot, n);
+  for (int n = 0; n <= 16; ++n, ++slot) fimo::cuda::copy_async_part<16>(to.bytes[slot], in + 16 * slot, n);
+}
+
+}  // namespace
+
+KERNEL mma_bf16_of_project(const std::uint32_t* a, const std::uint32_t* b, float* sums) {
+  multiply<float>(fimo::cuda::mma_bf16, a, b, sums);
+}
+KERNEL mma_f16_of_project(const std::uint32_t* a, const std::uint32_t* b, float* sums) {
+  multiply<float>(fimo::cuda::mma_half, a, b, sums);
+}
+KERNEL mma_tf32_of_project(const std::uint32_t* a, const std::uint32_t* b, float* sums) {
+  multiply<float>(fimo::cuda::mma_tf32, a, b, sums);
+}
+KERNEL mma_s8_of_project(const std::uint32_t* a, const std::uint32_t* b, int* sums) {
+  multiply<int>(fimo::cuda::mma_int8, a, b, sums);
+}
+
+/// By one thread: slot i from 16 i on. Bytes that nothing copies to stay 0xEE.
+KERNEL copies_of_project(const unsigned char* in, unsigned char* out) {
+  using fimo::cuda::copy_async;
+  auto& to = fimo::cuda::shared<Slots>();
+  for (int i = 0; i < 28 * 16; ++i) to.bytes[0][i] = 0xEE;
+  copy_async<4>(to.bytes[0], in, true), copy_async<4>(to.bytes[1], in + 16, false);
+  copy_async<8>(to.bytes[2], in + 32, true), copy_async<8>(to.bytes[3], in + 48, false);
+  copy_async<16>(to.bytes[4], in + 64, true), copy_async<16>(to.bytes[5], in + 80, false);
+  copy_parts(to, in);
+  fimo::cuda::copy_async_commit();
+  fimo::cuda::copy_async_wait<0>();
+  for (int i = 0; i < 28 * 16; ++i) out[i] = to.bytes[0][i];
+}
+
+KERNEL matrices_of_project(const uint4* in, std::uint32_t* out) {
+  auto& rows = fimo::cuda::shared<uint4[32]>();
+  rows[threadIdx.x] = in[threadIdx.x];
+  __syncwarp();
+  std::uint32_t registers[4];
+  fimo::cuda::load_matrices(registers, &rows[threadIdx.x]);
+  for (int m = 0; m < 4; ++m) out[4 * threadIdx.x + m] = registers[m];
+}
+
+KERNEL numbers_of_project(const std::uint32_t* a, const std::uint32_t* b, int* dots, const float* x, float* roots) {
+  const unsigned i = fimo::cuda::fresh_thread();
+  dots[i] = fimo::cuda::dot_int8(a[i], b[i], dots[i]);
+  roots[i] = fimo::cuda::reciprocal_root(x[i]);
+}
+
+// --- With a fault, where `fault` says so
+// ---------------------------------------------------------------------------------------
 
 KERNEL reverse(const float* in, float* out, int barrier) {
   __shared__ float rows[64];
