@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cuda/srht.cuh"
-#include "cuda/srht_outer.cuh"
-
-#include <cmath>
 
 #include "cuda/outer_routes.h"
 #include "cuda/routes.h"
+#include "cuda/srht_outer.cuh"
 #include "cuda/srht_passes.cuh"
+#include "cuda/srht_routes.h"
 #include "cuda/srht_rows.cuh"
+#include "sketch_sizes.h"
 
 namespace fimo::cuda {
 namespace {
@@ -15,12 +15,6 @@ namespace {
 constexpr std::int64_t kWorkspace = std::int64_t{64} << 20;
 constexpr int kSmallestTile = 11, kLargestTile = 14;
 constexpr int kShortestBlock = 5;  // of a tile, log2
-
-int log2_ceil(std::int64_t n) {
-  int result = 0;
-  while (std::int64_t{1} << result < n) ++result;
-  return result;
-}
 
 unsigned blocks_of(std::int64_t threads, int each) { return static_cast<unsigned>(ceil_div(threads, each)); }
 
@@ -110,11 +104,7 @@ void run_passes(Context& context, const ConstMatrixView& grads, const Sketch& sk
       context.launch(srht_copy_kernel<Element>, {blocks_of(now.rows * warps * kWarp, kPassThreads), kPassThreads}, now,
                      static_cast<const Element*>(grads.data) + r * grads.row_stride, grads.row_stride, offset,
                      offset + grads.cols, warps);
-      for (int stage = 0; stage < log2_block; stage += 4) {
-        const int stages = static_cast<int>(smaller(4, log2_block - stage));
-        context.launch(srht_pass_kernel, {blocks_of(now.rows * size >> stages, kPassThreads), kPassThreads}, work,
-                       now.rows * size, stage, stages);
-      }
+      transform_blocks(context, work, now.rows * size, log2_block);
       const MatrixView target{static_cast<float*>(out.data) + r * out.row_stride, out.dtype, now.rows, k, out.row_stride};
       context.launch(srht_sum_kernel, {blocks_of(parts * now.rows * round_up(k, kWarp), kPassThreads), kPassThreads}, now,
                      rows_kept, k, scale, parts, parts > 1 ? sums : static_cast<float*>(target.data),
@@ -140,14 +130,12 @@ SrhtTask task_of(const ConstMatrixView& grads, const Sketch& sketch, std::int64_
   return task;
 }
 
-float scale_of(const Sketch& sketch) { return static_cast<float>(1.0 / std::sqrt(static_cast<double>(sketch.sketch_dim))); }
-
 template <class Element>
 void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out) {
   const int log2_block = log2_ceil(sketch.sketch_dim);
   const std::int64_t block = std::int64_t{1} << log2_block;
   const bool tiles = log2_block >= kShortestBlock && log2_block <= kLargestTile;
-  const float scale = scale_of(sketch);
+  const auto scale = static_cast<float>(scale_of(sketch));
   SrhtShuffle kept{};
   if (block != sketch.sketch_dim) kept = shuffle(context, sketch, block, !tiles);
   if (!tiles) return run_passes<Element>(context, grads, sketch, offset, scale, log2_block, kept.rows, out);
@@ -163,6 +151,18 @@ void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, s
 
 }  // namespace
 
+const std::int32_t* srht_kept_rows(Context& context, const Sketch& sketch) {
+  const std::int64_t block = srht_block(sketch);
+  return block == sketch.sketch_dim ? nullptr : shuffle(context, sketch, block, true).rows;
+}
+
+void transform_blocks(Context& context, float* work, std::int64_t size, int log2_block) {
+  for (int stage = 0; stage < log2_block; stage += 4) {
+    const int stages = static_cast<int>(smaller(4, log2_block - stage));
+    context.launch(srht_pass_kernel, {blocks_of(size >> stages, kPassThreads), kPassThreads}, work, size, stage, stages);
+  }
+}
+
 bool srht_takes_outer(const Sketch& sketch) {
   const int log2_block = log2_ceil(sketch.sketch_dim);
   return log2_block >= kShortestBlock && log2_block <= 12;
@@ -173,8 +173,8 @@ void project_srht_outer(Context& context, const ConstTensor3View& a, const Const
   const int log2_block = log2_ceil(sketch.sketch_dim);
   SrhtShuffle kept{};
   if (std::int64_t{1} << log2_block != sketch.sketch_dim) kept = shuffle(context, sketch, std::int64_t{1} << log2_block, false);
-  const SrhtTask task =
-      task_of({nullptr, DType::kFloat32, a.batch, a.dim * delta.dim, 0}, sketch, offset, scale_of(sketch), log2_block, kept);
+  const SrhtTask task = task_of({nullptr, DType::kFloat32, a.batch, a.dim * delta.dim, 0}, sketch, offset,
+                                static_cast<float>(scale_of(sketch)), log2_block, kept);
   const bool aligned = reinterpret_cast<std::uintptr_t>(a.data) % 16 == 0 && a.dim % 4 == 0 && offset % 4 == 0 &&
                        (a.batch_stride % 4 == 0 || a.batch == 1) && (a.token_stride % 4 == 0 || a.tokens == 1);
   const SrhtOuter outer{static_cast<const float*>(a.data),

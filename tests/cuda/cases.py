@@ -6,9 +6,6 @@ translated PTX, and a GPU.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +25,11 @@ _DTYPES = {
     torch.int8: "int8",
     torch.int64: "int64",
 }
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """As `case.h` reads it."""
+    return _DTYPES[dtype]
 
 
 @dataclass
@@ -79,11 +81,12 @@ def _tolerance(exact: Tensor, scale: Tensor | float, relative: float) -> float:
 
 def project(name: str, grads: Tensor, sketch: Any, offset: int = 0, *, out: Tensor | None = None,
             relative: float = 2e-6, **more: Any) -> Case:  # fmt: skip
-    """The sketch of ``grads``, added to ``out`` (zeros by default). Tolerance is relative to the norms of rows."""
+    """The sketch of ``grads``, added to ``out`` (zeros by default). Tolerance is relative to the norms of rows, of what is finite."""
     if out is None:
         out = torch.zeros(len(grads), sketch.sketch_dim)
     exact = reference.project(grads.double(), sketch, offset, out.double().clone())
-    scale = grads.double().norm(dim=1).max() + out.abs().max() if grads.numel() else 1.0
+    finite = grads.double().nan_to_num(0.0, 0.0, 0.0)
+    scale = finite.norm(dim=1).max() + out.abs().max() if grads.numel() else 1.0
     kinds, numbers = to_args(sketch)
     return Case(name, "project", {"grads": grads, "out": out},
                 {"out": (exact, _tolerance(exact, scale, relative))}, kinds,
@@ -118,17 +121,19 @@ def form_gradients(name: str, a: Tensor, delta: Tensor, begin: int = 0, end: int
 
 
 def rows_project(name: str, index: Tensor, delta: Tensor, sketch: Any, offset: int = 0, *, out: Tensor | None = None,
-                 relative: float = 2e-6, exact: Tensor | None = None, **more: Any) -> Case:  # fmt: skip
-    """index int64 [B, T], delta [B, T, d]. ``exact``: the expected result where reference.py raises."""
+                 relative: float = 2e-6, exact: Tensor | None = None, piece: int | None = None,
+                 **more: Any) -> Case:  # fmt: skip
+    """index int64 [B, T], delta [B, T, d]. ``exact``: the expected result where reference.py raises. ``piece``: bytes of
+    workspace for a piece of what is cut into pieces."""
     if out is None:
         out = torch.zeros(len(delta), sketch.sketch_dim)
     if exact is None:
         exact = reference.rows_project(index, delta.double(), sketch, offset, out.double().clone())
-    scale = delta.double().norm(dim=2).sum(1).max() + out.abs().max() if delta.numel() else 1.0
+    scale = delta.double().norm(dim=2).nan_to_num(0, 0).sum(1).max() + out.abs().max() if delta.numel() else 1.0
     kinds, numbers = to_args(sketch)
+    given = {"sketch": numbers, "offset": [offset]} | ({} if piece is None else {"piece": [piece]})
     return Case(name, "rows_project", {"index": index, "delta": delta, "out": out},
-                {"out": (exact, _tolerance(exact, scale, relative))}, kinds,
-                {"sketch": numbers, "offset": [offset]}, **more)  # fmt: skip
+                {"out": (exact, _tolerance(exact, scale, relative))}, kinds, given, **more)  # fmt: skip
 
 
 def _sizes(a: Tensor, delta: Tensor) -> Tensor:
@@ -211,28 +216,13 @@ def write(cases: Iterable[Case], path: Path) -> None:
                 file.write(f"numbers {key} {' '.join(map(str, numbers))}\n".encode())
             for key, x in case.tensors.items():
                 storage = _storage(x)
-                words = [key, _DTYPES[x.dtype], x.ndim, *x.shape, *x.stride(), storage.numel(), x.storage_offset()]
+                words = [key, dtype_name(x.dtype), x.ndim, *x.shape, *x.stride(), storage.numel(), x.storage_offset()]
                 file.write(f"tensor {' '.join(map(str, words))}\n".encode())
                 file.write(storage.view(torch.uint8).numpy().tobytes() + b"\n")
             for key, (exact, tolerance) in case.expected.items():
                 file.write(f"expect {key} {tolerance!r}\n".encode())
                 file.write(exact.double().contiguous().numpy().tobytes() + b"\n")
             file.write(b"end\n")
-
-
-def run(program: Path, file: Path, name: str = "", **environment: str) -> dict[str, dict[str, Any]]:
-    """What the runner says of each case, by name.
-
-    Raises:
-        AssertionError: it ended other than by saying what failed (a sanitizer's report, a crash).
-    """
-    command = [str(program), str(file), *([name] if name else [])]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env={**os.environ, **environment})
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    results = {line.pop("name"): line for line in lines}
-    failed = [f"{name}: {result['problem']}" for name, result in results.items() if result["problem"]]
-    assert done.returncode == (1 if failed else 0), f"{command}\n{failed}\n{done.stdout[-500:]}\n{done.stderr[-6000:]}"
-    return results
 
 
 def problems(cases: Iterable[Case], results: dict[str, dict[str, Any]], kernels: bool = True) -> list[str]:
