@@ -1,5 +1,7 @@
-"""Kernels of ptx/cases/programs.cu as nvcc compiles them: CUDA's constructs, the project's instructions, and faults that
-must be reported. test_kernels.py and test_emulator.py run the kernels of the project."""
+"""Kernels of ptx/cases/programs.cu as nvcc compiles them: CUDA's constructs, the project's instructions, and faults.
+
+Faults must be reported. test_kernels.py and test_emulator.py run the kernels of the project.
+"""
 
 import re
 
