@@ -48,11 +48,11 @@ EMULATED = {
     "lifo": Way("plain", "lifo"),
     "random1": Way("plain", "random:1"),
     "random2": Way("plain", "random:2"),
-    "asan": Way("asan", "random:1"),
-    "tsan": Way("tsan", "random:1"),
     "ptx fifo": Way("ptx", "fifo"),
     "ptx lifo": Way("ptx", "lifo"),
     "ptx random": Way("ptx", "random:1"),
+    "asan": Way("asan", "random:1"),
+    "tsan": Way("tsan", "random:1"),
 }
 _SANITIZER = ("compute-sanitizer", "--error-exitcode", "77", "--tool")
 ON_GPU = {
