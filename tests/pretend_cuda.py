@@ -1,0 +1,70 @@
+"""A CUDA device that is not there: what asks for it gets tensors of the CPU, and a device with made-up properties.
+
+For what surrounds the kernels: commands, timing, reports. (tests/pretend.py has tensors that say where they are.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+NAME = "Pretended H100"
+MEMORY = 80 * 2**30
+CACHE = 50 * 2**20
+
+
+class _OnCpu(TorchFunctionMode):
+    """Makes tensors of the CPU where CUDA was asked for."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if "device" in kwargs:
+            kwargs["device"] = _there(kwargs["device"])
+        return function(*map(_there, args), **kwargs)
+
+
+def _there(x: Any) -> Any:
+    return torch.device("cpu") if isinstance(x, torch.device) and x.type == "cuda" else x
+
+
+class Event:
+    """Times by the host's clock; the CPU waits for each call anyway."""
+
+    def __init__(self, enable_timing: bool = False):
+        assert enable_timing
+        self.at = 0.0
+
+    def record(self) -> None:
+        self.at = time.perf_counter()
+
+    def elapsed_time(self, end: Event) -> float:
+        return max(1e-6, 1e3 * (end.at - self.at))
+
+
+@contextlib.contextmanager
+def cuda(monkeypatch: Any) -> Iterator[None]:
+    """``torch.cuda`` of one device inside the block."""
+    properties = SimpleNamespace(
+        name=NAME, major=9, minor=0, multi_processor_count=132, total_memory=MEMORY, L2_cache_size=CACHE
+    )
+    replaced = {
+        "is_available": lambda: True,
+        "device_count": lambda: 1,
+        "current_device": lambda: 0,
+        "get_device_name": lambda device=None: NAME,
+        "get_device_properties": lambda device=None: properties,
+        "mem_get_info": lambda device=None: (MEMORY // 2, MEMORY),
+        "synchronize": lambda device=None: None,
+        "empty_cache": lambda: None,
+        "Event": Event,
+    }
+    with monkeypatch.context() as patch, _OnCpu():
+        for name, value in replaced.items():
+            patch.setattr(torch.cuda, name, value)
+        yield
