@@ -23,13 +23,14 @@ class _OnCpu(TorchFunctionMode):
     """Makes tensors of the CPU where CUDA was asked for."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if "device" in kwargs:
-            kwargs["device"] = _there(kwargs["device"])
-        return function(*map(_there, args), **kwargs)
+        if function is torch.Tensor.cuda:
+            return args[0]
+        return function(*map(_there, args), **{key: _there(x) for key, x in (kwargs or {}).items()})
 
 
 def _there(x: Any) -> Any:
+    if isinstance(x, str) and (x == "cuda" or x.startswith("cuda:")):
+        return "cpu"
     return torch.device("cpu") if isinstance(x, torch.device) and x.type == "cuda" else x
 
 

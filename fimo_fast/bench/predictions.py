@@ -60,7 +60,6 @@ def read(path: Path = FILE) -> Predictions:
 def _prediction(path: Path, name: str, found: Any) -> Prediction:
     given = found if isinstance(found, dict) else {}
     seconds, floor, bound = (given.get(key) for key in ("seconds", "floor_seconds", "bound"))
-    numbers = isinstance(seconds, (int, float)) and isinstance(floor, (int, float))
-    if not (numbers and isinstance(bound, str) and seconds > 0):
-        raise ValueError(f"{path}: {name}: expected seconds above 0, floor_seconds and bound, got {found}")
-    return Prediction(float(seconds), float(floor), bound)
+    if isinstance(seconds, (int, float)) and isinstance(floor, (int, float)) and isinstance(bound, str) and seconds > 0:
+        return Prediction(float(seconds), float(floor), bound)
+    raise ValueError(f"{path}: {name}: expected seconds above 0, floor_seconds and bound, got {found}")
