@@ -45,7 +45,8 @@ def test_all_is_well(pretended, monkeypatch, tmp_path, capfd):
     report = (tmp_path / "out" / "report.md").read_text()
     for words in (
         "# fimo_fast on Pretended H100", "Compute capability 9.0, 132 multiprocessors, 80 GiB", "| build | ok |",
-        "| tests | ok |", "| bench | ok |", "- 1 passed, 0 failed, 0 skipped", "| a table |", f"torch {torch.__version__}",
+        "| tests | ok |", "| bench | ok |", "- 1 passed, 0 failed, 0 skipped", "| a table |",
+        f"torch {torch.__version__}",
         "- compute-sanitizer is not there: no check of memory", "- One device: nothing was checked on a second one.",
     ):  # fmt: skip
         assert words in report
@@ -135,7 +136,7 @@ def test_what_runs(tmp_path):
     )
     assert done.returncode == 0
     assert all(option in done.stdout for option in bench.command if option.startswith("--"))
-    collected = [*tests.command[:-1], "--collect-only", "-q", "-k", "project and sjlt or SJLT1000"]
+    collected = [*tests.command[:-1], "--collect-only", "-q", "-k", "sjlt and memcheck or SJLT1000"]
     done = subprocess.run(collected, capture_output=True, text=True, cwd=on_gpu.ROOT)
     assert done.returncode == 0, done.stdout[-2000:]
     assert "test_right[sjlt-memcheck]" in done.stdout and "[project SJLT1000-float32]" in done.stdout
