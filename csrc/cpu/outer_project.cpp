@@ -27,18 +27,6 @@ std::int64_t rows_at_once(std::int64_t row_bytes, std::int64_t bytes) {
   return larger(larger(1, smaller(16, kMaxTileBytes / row_bytes)), bytes / row_bytes);
 }
 
-/// The outputs of a mask whose coordinates lie in [begin, end); consecutive, since strata are.
-Range kept_outputs(const Sketch& sketch, std::int64_t begin, std::int64_t end) {
-  const auto coordinate = [&](std::int64_t c) {
-    return mask_entry(sketch.input_dim, sketch.sketch_dim, sketch.seed, c).coordinate;
-  };
-  Range outputs{mask_output(sketch.input_dim, sketch.sketch_dim, begin),
-                mask_output(sketch.input_dim, sketch.sketch_dim, end - 1) + 1};
-  if (coordinate(outputs.begin) < begin) ++outputs.begin;
-  if (outputs.end > outputs.begin && coordinate(outputs.end - 1) >= end) --outputs.end;
-  return outputs;
-}
-
 /// Where the entries of G that a mask keeps lie in the factors.
 struct MaskPositions {
   Workspace row, column, scale;

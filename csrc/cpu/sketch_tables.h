@@ -1,21 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// What the drivers that apply sketches of vectors share: the scale, and the blocks of an SJLT. An SRHT's are in srht_rows.h.
+/// What the drivers that apply sketches of vectors share: the blocks of an SJLT. An SRHT's are in srht_rows.h.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <vector>
 
 #include "fimo_fast/sketch.h"
+#include "sketch_sizes.h"
 #include "workspace.h"
 
 namespace fimo {
-
-/// What each number of the input is multiplied by.
-inline double scale_of(const Sketch& sketch) {
-  return 1.0 / std::sqrt(static_cast<double>(sketch.kind == SketchKind::kSjlt ? sketch.nonzeros : sketch.sketch_dim));
-}
 
 /// The block of outputs of each nonzero of an SJLT, repeated for the coordinates whose nonzeros are generated in one go.
 struct SjltBlocks {

@@ -12,16 +12,10 @@
 #include "fimo_fast/random.h"
 #include "fimo_fast/sketch.h"
 #include "mask.h"  // multiply_high
+#include "sketch_sizes.h"
 #include "workspace.h"
 
 namespace fimo {
-
-/// L, the length of an SRHT's block.
-inline std::int64_t srht_block(const Sketch& sketch) {
-  std::int64_t block = 1;
-  while (block < sketch.sketch_dim) block *= 2;
-  return block;
-}
 
 /// The rows of the transform an SRHT keeps: a partial Fisher-Yates shuffle, sorted. Step i exchanges entry i with entry
 /// i + floor(u (L - i) / 2^64), u the first two words of philox(i, 0, kStreamSrhtRows).

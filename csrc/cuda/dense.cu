@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rademacher and Gaussian sketches: tiles of rows, parts of the coordinates.
-#include <cmath>
-#include <type_traits>
 
 #include "cuda/dense_normal.cuh"
 #include "cuda/dense_signs.cuh"
 #include "cuda/routes.h"
+#include "sketch_sizes.h"
 
 namespace fimo::cuda {
 namespace {
 
-constexpr std::int64_t kBlocks = 132;         // that run side by side: the SMs of an H100
-constexpr std::int64_t kLeastStages = 4;      // of a part: the first one is not hidden
+constexpr std::int64_t kBlocks = 132;                           // that run side by side: the SMs of an H100
+constexpr std::int64_t kLeastStages = 4;                        // of a part: the first one is not hidden
 constexpr std::int64_t kMostPartials = std::int64_t{16} << 20;  // floats of the workspace, beyond one part (which needs none)
 
 /// Stages of a part, so that the blocks fill whole rounds of `side_by_side`.
@@ -78,7 +77,8 @@ void project_dense(Context& context, const ConstMatrixView& grads, const Sketch&
     if (gaussian) plan = {group, normal.stage(), normal.rows(), normal.cols(), 0, 0};
     const std::int64_t stages = ceil_div(grads.cols, plan.stage);
     const std::int64_t tiles = ceil_div(group.rows, plan.tile_rows) * ceil_div(sketch.sketch_dim, plan.tile_cols);
-    plan.part_stages = stages_of_part(stages, tiles, group.rows * sketch.sketch_dim, !gaussian && group.shape == 1 ? 2 * kBlocks : kBlocks);
+    plan.part_stages =
+        stages_of_part(stages, tiles, group.rows * sketch.sketch_dim, !gaussian && group.shape == 1 ? 2 * kBlocks : kBlocks);
     plan.parts = ceil_div(stages, plan.part_stages);
     return plan;
   };
@@ -107,9 +107,11 @@ void project_dense(Context& context, const ConstMatrixView& grads, const Sketch&
     task.part_length = plan.part_stages * plan.stage;
     task.col_tiles = ceil_div(sketch.sketch_dim, plan.tile_cols);
     task.row_tiles = ceil_div(group.rows, plan.tile_rows);
-    task.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(sketch.sketch_dim)));
-    task.aligned = (reinterpret_cast<std::uintptr_t>(task.x) | static_cast<std::uintptr_t>(grads.row_stride) *
-                                                                    static_cast<std::uintptr_t>(dtype_size(grads.dtype))) % 16 == 0;
+    task.scale = static_cast<float>(scale_of(sketch));
+    task.aligned = (reinterpret_cast<std::uintptr_t>(task.x) |
+                    static_cast<std::uintptr_t>(grads.row_stride) * static_cast<std::uintptr_t>(dtype_size(grads.dtype))) %
+                       16 ==
+                   0;
     task.add = direct;
     task.target = direct ? static_cast<float*>(target.data) : workspace;
     task.target_row_stride = direct ? out.row_stride : sketch.sketch_dim;

@@ -59,46 +59,6 @@ struct NormalShared {
   }
 };
 
-/// Horner's rule, lowest power first, every product and sum rounded.
-template <int N>
-FIMO_DEVICE float rn_polynomial(const float (&coefficients)[N], float x) {
-  float result = coefficients[N - 1];
-#pragma unroll
-  for (int i = N - 2; i >= 0; --i) result = rn_add(rn_mul(result, x), coefficients[i]);
-  return result;
-}
-
-/// The correctly rounded square root of a float in [2^-100, 2^100].
-FIMO_DEVICE float rn_root(float x) {
-  const float y = reciprocal_root(x), root = rn_mul(x, y);
-  return fmaf(fmaf(-root, root, x), rn_mul(y, 0.5f), root);
-}
-
-/// The two normal numbers of a word, as csrc/cpu/gaussian_kernel.h. Integers below 2^23 become floats by way of the
-/// last bits of a large float, which is exact and faster than a conversion.
-FIMO_DEVICE void normal_numbers(std::uint32_t word, float& first, float& second) {
-  constexpr float kMinus2Log[] = {-2.000002f, 1.0000223f, -0.66629016f, 0.49819487f, -0.40992656f, 0.3733571f, -0.23792227f};
-  constexpr float kSine[] = {1.570791f, -0.64589286f, 0.07943434f, -0.004333095f};
-  constexpr float kCosine[] = {-1.2336988f, 0.2536532f, -0.020813966f, 0.0008596901f};
-  constexpr float kMinus2Ln2 = -1.3862944f;
-  constexpr std::uint32_t kSqrtHalfBits = 0x3F3504F3u, kOneBits = 0x3F800000u;
-  constexpr std::uint32_t kLarge = 0x4B000000u;    // 2^23, whose unit in the last place is 1
-  constexpr std::uint32_t kMedium = 0x43800000u;   // 2^8, whose unit in the last place is 2^-15
-
-  const float odd = rn_add(__uint_as_float(word >> 15 | (kLarge | 1u)), -8388608.0f);
-  const std::uint32_t bits = __float_as_uint(odd) + (kOneBits - kSqrtHalfBits);
-  const float exponent = rn_add(__uint_as_float(bits >> 23 | kLarge), -(8388608.0f + 127.0f + 17.0f));
-  const float f = rn_add(__uint_as_float((bits & 0x007FFFFFu) + kSqrtHalfBits), -1.0f);
-  const float radius = rn_root(rn_add(rn_mul(exponent, kMinus2Ln2), rn_mul(rn_polynomial(kMinus2Log, f), f)));
-
-  const float x = rn_add(__uint_as_float((word >> 1 & 0x7FFEu) | (kMedium | 1u)), -256.0f);
-  const float z = rn_mul(x, x);
-  const float cosine = rn_add(rn_mul(rn_polynomial(kCosine, z), z), 1.0f);
-  const float sine = rn_mul(rn_polynomial(kSine, z), x);
-  first = __uint_as_float(__float_as_uint(rn_mul(radius, cosine)) ^ word << 31);
-  second = __uint_as_float(__float_as_uint(rn_mul(radius, sine)) ^ (word << 30 & 0x80000000u));
-}
-
 /// Entries of two coordinates as operands; no part is zero or of the other sign, so that products with infinities are infinite.
 template <class Element>
 FIMO_DEVICE void split_entries(float g0, float g1, std::uint32_t (&parts)[kNormalParts<Element>]) {
@@ -108,7 +68,7 @@ FIMO_DEVICE void split_entries(float g0, float g1, std::uint32_t (&parts)[kNorma
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       high[i] = __uint_as_float(__float_as_uint(g[i]) & 0xFFFFE000u);
-      low[i] = rn_add(g[i], -high[i]);
+      low[i] = rounded_sum(g[i], -high[i]);
     }
     const __half2 highs = __floats2half2_rn(high[0], high[1]), lows = __floats2half2_rn(low[0], low[1]);
     parts[0] = *reinterpret_cast<const std::uint32_t*>(&highs);
@@ -120,9 +80,9 @@ FIMO_DEVICE void split_entries(float g0, float g1, std::uint32_t (&parts)[kNorma
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       high[i] = (__float_as_uint(g[i]) - kLess) & 0xFFFF0000u;
-      const float rest = rn_add(g[i], -__uint_as_float(high[i]));
+      const float rest = rounded_sum(g[i], -__uint_as_float(high[i]));
       middle[i] = (__float_as_uint(rest) - kLess) & 0xFFFF0000u;
-      low[i] = __float_as_uint(rn_add(rest, -__uint_as_float(middle[i])));
+      low[i] = __float_as_uint(rounded_sum(rest, -__uint_as_float(middle[i])));
     }
     parts[0] = upper_halves(high[0], high[1]);
     parts[1] = upper_halves(middle[0], middle[1]);
@@ -159,7 +119,11 @@ FIMO_DEVICE void make_entries(const DenseTask& task, const NormalShape& shape, s
     if (w < first_word || w >= first_word + words || tile * 128 + w * 32 >= task.cols) continue;
     float number[2][4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) normal_numbers(block[i].word[w], number[0][i], number[1][i]);
+    for (int i = 0; i < 4; ++i) {
+      const NormalPair pair = normal_pair(block[i].word[w]);
+      number[0][i] = pair.first;
+      number[1][i] = pair.second;
+    }
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       std::uint32_t low[kParts], high[kParts];
@@ -190,8 +154,8 @@ struct NormalRows {
       if (block16 >= shape.blocks16()) break;
       const std::int64_t row = row_first + n * 8 + lane / 4, at = first + block16 * 16 + lane % 4 * 4;
       const std::int64_t left = row < task.rows ? end - at : 0;
-      held[i] = Values::load(static_cast<const Element*>(task.x) + (left > 0 ? row * task.row_stride + at : 0), left,
-                             task.aligned);
+      held[i] =
+          Values::load(static_cast<const Element*>(task.x) + (left > 0 ? row * task.row_stride + at : 0), left, task.aligned);
     }
   }
 
@@ -316,7 +280,8 @@ __global__ void __launch_bounds__(kDenseThreads) normal_kernel(DenseTask task, N
     for (int m = 0; m < 4; ++m) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        store_sum(task, tile, my_row + n * 8 + lane % 4 * 2 + i % 2, my_col + m * 16 + lane / 4 + i / 2 * 8, sums[m][n][i] * scale);
+        store_sum(task, tile, my_row + n * 8 + lane % 4 * 2 + i % 2, my_col + m * 16 + lane / 4 + i / 2 * 8,
+                  sums[m][n][i] * scale);
       }
     }
   }

@@ -6,16 +6,16 @@
 /// bytes are few beside them: x once, sums once. For 32 rows, 1,048,576 coordinates and k = 2,048 these are 33.6 million
 /// products, 0.22 ms at the 613 TFLOP/s that mma.sync reaches on an H100.
 ///
-/// A block owns 512 columns and 8 kTiles rows and walks along its part of the coordinates in stages of 256. For a stage it makes
-/// each Philox block once (four coordinates a thread, their bytes interleaved, so that a word of shared memory holds eight columns
-/// of the four coordinates that a lane of a fragment needs), and brings x in the order of fragments. A warp owns 64 columns and
-/// all rows. A register of signs costs a shift and a logic operation and serves kTiles products a part, and every word of
-/// shared memory is read once: with 32 rows 31 instructions make what 16 products (103 clocks at 62 % of the peak) use.
-/// Of the two warps of a sub-partition one makes the next stage before its products and the other after them, so that the
-/// tensor cores always have work; one barrier a stage. Sums and chains take 128 registers, hence one block an SM.
+/// A block owns 512 columns and 8 kTiles rows and walks along its part of the coordinates in stages of 256. For a stage it
+/// makes each Philox block once (four coordinates a thread, their bytes interleaved, so that a word of shared memory holds
+/// eight columns of the four coordinates that a lane of a fragment needs), and brings x in the order of fragments. A warp owns
+/// 64 columns and all rows. A register of signs costs a shift and a logic operation and serves kTiles products a part, and
+/// every word of shared memory is read once: with 32 rows 31 instructions make what 16 products (103 clocks at 62 % of the
+/// peak) use. Of the two warps of a sub-partition one makes the next stage before its products and the other after them, so
+/// that the tensor cores always have work; one barrier a stage. Sums and chains take 128 registers, hence one block an SM.
 ///
-/// Column of a fragment's row: lane group g, row g + 8 h of m-tile m is column 32 g + 8 (warp % 4) + 2 m + h of the warp group's
-/// 256. Coordinates: lane t of the group holds 8 t ... 8 t + 7 of 32, four a step, in the signs and in x alike.
+/// Column of a fragment's row: lane group g, row g + 8 h of m-tile m is column 32 g + 8 (warp % 4) + 2 m + h of the warp
+/// group's 256. Coordinates: lane t of the group holds 8 t ... 8 t + 7 of 32, four a step, in the signs and in x alike.
 #pragma once
 
 #include "cuda/dense_values.cuh"
@@ -48,14 +48,14 @@ FIMO_DEVICE void make_signs(const DenseTask& task, std::uint64_t first, std::int
   std::uint32_t* to = &signs[four / 8][(quarter / 2 * 4) * 64 + (quarter % 2) * 32 + four % 8];
 #pragma unroll
   for (int v = 0; v < 4; ++v) {  // bytes: coordinates 2, 0, 3, 1 from the lowest
-    const std::uint32_t low20 = pick_bytes(block[2].word[v], block[0].word[v], 0x5140);
-    const std::uint32_t high20 = pick_bytes(block[2].word[v], block[0].word[v], 0x7362);
-    const std::uint32_t low31 = pick_bytes(block[3].word[v], block[1].word[v], 0x5140);
-    const std::uint32_t high31 = pick_bytes(block[3].word[v], block[1].word[v], 0x7362);
-    to[0 * 64 + v * 8] = pick_bytes(low20, low31, 0x5410);
-    to[1 * 64 + v * 8] = pick_bytes(low20, low31, 0x7632);
-    to[2 * 64 + v * 8] = pick_bytes(high20, high31, 0x5410);
-    to[3 * 64 + v * 8] = pick_bytes(high20, high31, 0x7632);
+    const std::uint32_t low20 = __byte_perm(block[2].word[v], block[0].word[v], 0x5140);
+    const std::uint32_t high20 = __byte_perm(block[2].word[v], block[0].word[v], 0x7362);
+    const std::uint32_t low31 = __byte_perm(block[3].word[v], block[1].word[v], 0x5140);
+    const std::uint32_t high31 = __byte_perm(block[3].word[v], block[1].word[v], 0x7362);
+    to[0 * 64 + v * 8] = __byte_perm(low20, low31, 0x5410);
+    to[1 * 64 + v * 8] = __byte_perm(low20, low31, 0x7632);
+    to[2 * 64 + v * 8] = __byte_perm(high20, high31, 0x5410);
+    to[3 * 64 + v * 8] = __byte_perm(high20, high31, 0x7632);
   }
 }
 

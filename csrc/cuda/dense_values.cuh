@@ -7,8 +7,7 @@
 /// are short: after at most 24 products they are added to sums in registers, by additions that round to nearest.
 #pragma once
 
-#include "cuda/instructions.cuh"
-#include "fimo_fast/random.h"
+#include "cuda/entries.cuh"
 
 namespace fimo::cuda {
 
@@ -18,14 +17,14 @@ constexpr int kDenseThreads = 256;
 struct DenseTask {
   const void* x;
   std::int64_t rows, dim, row_stride;
-  std::int64_t cols;              // of the sketch
-  std::uint64_t first, seed;      // the coordinate of x[:, 0]
-  std::int64_t part_length;       // coordinates of a part, a multiple of the stage's
+  std::int64_t cols;          // of the sketch
+  std::uint64_t first, seed;  // the coordinate of x[:, 0]
+  std::int64_t part_length;   // coordinates of a part, a multiple of the stage's
   std::int64_t col_tiles, row_tiles;
   float scale;
-  bool aligned;                   // rows begin at multiples of 16 bytes
-  bool add;                       // one part: add to target; otherwise store
-  float* target;                  // [parts, rows, cols]
+  bool aligned;   // rows begin at multiples of 16 bytes
+  bool add;       // one part: add to target; otherwise store
+  float* target;  // [parts, rows, cols]
   std::int64_t target_row_stride, target_part_stride;
 };
 
@@ -49,36 +48,8 @@ FIMO_DEVICE void store_sum(const DenseTask& task, const DenseTile& tile, std::in
   *to = task.add ? *to + sum : sum;
 }
 
-/// Bytes of a (0 to 3) and b (4 to 7), the lowest digit of `digits` first.
-FIMO_DEVICE std::uint32_t pick_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t digits) {
-#if defined(FIMO_EMULATE)
-  const std::uint64_t both = static_cast<std::uint64_t>(b) << 32 | a;
-  std::uint32_t result = 0;
-  for (int i = 0; i < 4; ++i) result |= static_cast<std::uint32_t>(both >> 8 * (digits >> 4 * i & 7) & 0xFF) << 8 * i;
-  return result;
-#else
-  return __byte_perm(a, b, digits);
-#endif
-}
-
 /// The upper halves of two floats: bfloat16 cut off from them.
-FIMO_DEVICE std::uint32_t upper_halves(std::uint32_t low, std::uint32_t high) { return pick_bytes(low, high, 0x7632); }
-
-/// Sums and products that no compiler fuses.
-FIMO_DEVICE float rn_mul(float a, float b) {
-#if defined(FIMO_EMULATE)
-  return a * b;
-#else
-  return __fmul_rn(a, b);
-#endif
-}
-FIMO_DEVICE float rn_add(float a, float b) {
-#if defined(FIMO_EMULATE)
-  return a + b;
-#else
-  return __fadd_rn(a, b);
-#endif
-}
+FIMO_DEVICE std::uint32_t upper_halves(std::uint32_t low, std::uint32_t high) { return __byte_perm(low, high, 0x7632); }
 
 /// How a type's values become operands: four consecutive elements as kParts times two registers.
 template <class Element>
@@ -133,12 +104,12 @@ struct DenseElement<float> {
     std::uint32_t high[4], middle[4], low[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const float value = rn_mul(x[i], scale);
+      const float value = rounded_product(x[i], scale);
       const std::uint32_t mask = fabsf(value) <= 3.402823466e38f ? 0xFFFF0000u : 0u;
       high[i] = __float_as_uint(value) & mask;
-      const float rest = rn_add(value, -__uint_as_float(high[i]));
+      const float rest = rounded_sum(value, -__uint_as_float(high[i]));
       middle[i] = __float_as_uint(rest) & mask;
-      low[i] = __float_as_uint(rn_add(rest, -__uint_as_float(middle[i])));
+      low[i] = __float_as_uint(rounded_sum(rest, -__uint_as_float(middle[i])));
     }
     parts[0] = {upper_halves(high[0], high[1]), upper_halves(high[2], high[3])};
     parts[1] = {upper_halves(middle[0], middle[1]), upper_halves(middle[2], middle[3])};

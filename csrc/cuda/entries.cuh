@@ -6,7 +6,7 @@
 /// of normal numbers about 45 and a square root.
 #pragma once
 
-#include "cuda/gpu.cuh"
+#include "cuda/instructions.cuh"
 #include "fimo_fast/random.h"
 
 namespace fimo::cuda {
@@ -19,26 +19,13 @@ FIMO_DEVICE float to_float(__half x) { return __half2float(x); }
 FIMO_DEVICE float flip(float x, std::uint32_t sign) { return __uint_as_float(__float_as_uint(x) ^ (sign & 0x80000000u)); }
 
 /// Rounded operations that are never fused.
-FIMO_DEVICE float rounded_product(float a, float b) {
-#if defined(FIMO_EMULATE)
-  return a * b;  // compiled without contraction
-#else
-  return __fmul_rn(a, b);
-#endif
-}
-FIMO_DEVICE float rounded_sum(float a, float b) {
-#if defined(FIMO_EMULATE)
-  return a + b;
-#else
-  return __fadd_rn(a, b);
-#endif
-}
+FIMO_DEVICE float rounded_product(float a, float b) { return __fmul_rn(a, b); }
+FIMO_DEVICE float rounded_sum(float a, float b) { return __fadd_rn(a, b); }
+
+/// The correctly rounded square root of a float in [2^-100, 2^100].
 FIMO_DEVICE float rounded_root(float x) {
-#if defined(FIMO_EMULATE)
-  return std::sqrt(x);
-#else
-  return __fsqrt_rn(x);
-#endif
+  const float y = reciprocal_root(x), root = rounded_product(x, y);
+  return fmaf(fmaf(-root, root, x), rounded_product(y, 0.5f), root);
 }
 
 /// The 128 signs of coordinate j for the outputs 128 tile ... 128 tile + 127: a set bit is -1.
@@ -60,21 +47,25 @@ struct NormalPair {
 };
 
 /// The two normal numbers of a word of philox(j, 16 tile + p, kStreamGaussian, seed): word w gives the entries of the outputs
-/// 128 tile + 32 w + p and 16 further.
+/// 128 tile + 32 w + p and 16 further. As csrc/cpu/gaussian_kernel.h; integers below 2^23 become floats by way of the last bits
+/// of a large float, which is exact and faster than a conversion.
 FIMO_DEVICE NormalPair normal_pair(std::uint32_t word) {
   constexpr float kMinus2Log[] = {-2.000002f, 1.0000223f, -0.66629016f, 0.49819487f, -0.40992656f, 0.3733571f, -0.23792227f};
   constexpr float kSine[] = {1.570791f, -0.64589286f, 0.07943434f, -0.004333095f};
   constexpr float kCosine[] = {-1.2336988f, 0.2536532f, -0.020813966f, 0.0008596901f};
   constexpr float kMinus2Ln2 = -1.3862944f;
   constexpr std::uint32_t kSqrtHalfBits = 0x3F3504F3u, kOneBits = 0x3F800000u;
-  const std::uint32_t bits =
-      __float_as_uint(static_cast<float>(static_cast<int>(2u * (word >> 16) + 1u))) + (kOneBits - kSqrtHalfBits);
-  const float exponent = static_cast<float>(static_cast<int>(bits >> 23) - (127 + 17));
+  constexpr std::uint32_t kLarge = 0x4B000000u;   // 2^23, whose unit in the last place is 1
+  constexpr std::uint32_t kMedium = 0x43800000u;  // 2^8, whose unit in the last place is 2^-15
+
+  const float odd = rounded_sum(__uint_as_float(word >> 15 | (kLarge | 1u)), -8388608.0f);
+  const std::uint32_t bits = __float_as_uint(odd) + (kOneBits - kSqrtHalfBits);
+  const float exponent = rounded_sum(__uint_as_float(bits >> 23 | kLarge), -(8388608.0f + 127.0f + 17.0f));
   const float f = rounded_sum(__uint_as_float((bits & 0x007FFFFFu) + kSqrtHalfBits), -1.0f);
   const float square =
       rounded_sum(rounded_product(exponent, kMinus2Ln2), rounded_product(rounded_polynomial(kMinus2Log, f), f));
   const float radius = rounded_root(square);
-  const float x = static_cast<float>(static_cast<int>(2u * ((word & 0xFFFFu) >> 2) + 1u)) * 0x1p-15f;  // exact
+  const float x = rounded_sum(__uint_as_float((word >> 1 & 0x7FFEu) | (kMedium | 1u)), -256.0f);
   const float z = rounded_product(x, x);
   const float cosine = rounded_sum(rounded_product(rounded_polynomial(kCosine, z), z), 1.0f);
   const float sine = rounded_product(rounded_polynomial(kSine, z), x);

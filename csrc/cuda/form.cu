@@ -116,13 +116,8 @@ void sum_outer_products(Context& context, const ConstTensor3View& a, const Const
 
 void form_gradients(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, Range examples, Range entries,
                     float* gradients, std::int64_t stride) {
-  const auto some = [&](ConstTensor3View x) {
-    x.data = advance(x.data, examples.begin * x.batch_stride, x.dtype);
-    x.batch = examples.end - examples.begin;
-    return x;
-  };
   const MatrixView out{gradients, DType::kFloat32, examples.end - examples.begin, entries.end - entries.begin, stride};
-  sum_outer_products(context, some(a), some(delta), entries, false, out);
+  sum_outer_products(context, some_examples(a, examples), some_examples(delta, examples), entries, false, out);
 }
 
 }  // namespace fimo::cuda

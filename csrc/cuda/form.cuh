@@ -16,7 +16,7 @@
 /// Tokens are added in order. The tensor cores' sums, which are cut rather than rounded, go to `out` every kFlushTokens.
 #pragma once
 
-#include "cuda/gpu.cuh"
+#include "cuda/entries.cuh"
 
 namespace fimo::cuda {
 
@@ -49,10 +49,6 @@ FIMO_DEVICE FormPlace form_place(const FormTask<Element>& task, std::int64_t blo
   return {block / tiles, task.first_row + block % tiles / task.column_tiles * height,
           task.first_column + block % task.column_tiles * width};
 }
-
-FIMO_DEVICE float form_float(float x) { return x; }
-FIMO_DEVICE float form_float(__nv_bfloat16 x) { return __bfloat162float(x); }
-FIMO_DEVICE float form_float(__half x) { return __half2float(x); }
 
 /// out[row, column .. column + 3] (+)= x.
 template <class Task>
@@ -90,7 +86,7 @@ __global__ void __launch_bounds__(kFewThreads) form_few_kernel(FormTask<Element>
   for (int i = threadIdx.x; i < rows * kFewTokens; i += kFewThreads) {
     const int row = i % rows, t = i / rows;
     const bool inside = t < tokens && row0 + row < task.m;
-    s.delta[row][t] = inside ? form_float(delta[t * task.delta_token + row0 + row]) : 0.0f;
+    s.delta[row][t] = inside ? to_float(delta[t * task.delta_token + row0 + row]) : 0.0f;
   }
   // Neighbouring lanes own neighbouring columns: four each where stores take 16 bytes, else one each, four times.
   const int lane = threadIdx.x % lanes_x, step = task.vector_out ? 1 : lanes_x;
@@ -102,7 +98,7 @@ __global__ void __launch_bounds__(kFewThreads) form_few_kernel(FormTask<Element>
 #pragma unroll
     for (int c = 0; c < kFewColumns; ++c) {
       const bool inside = t < tokens && column + c * step < task.n;
-      x[t][c] = inside ? form_float(a[t * task.a_token + column + c * step]) : 0.0f;
+      x[t][c] = inside ? to_float(a[t * task.a_token + column + c * step]) : 0.0f;
     }
   }
   __syncthreads();

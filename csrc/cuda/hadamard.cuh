@@ -8,6 +8,7 @@
 #pragma once
 
 #include "cuda/gpu.cuh"
+#include "fimo_fast/random.h"  // FIMO_HOST_DEVICE
 
 namespace fimo::cuda {
 
@@ -36,7 +37,7 @@ FIMO_DEVICE void hadamard_registers(float (&v)[R]) {
 FIMO_DEVICE constexpr int hadamard_slot(int i) { return i + (i >> 5); }
 
 /// Floats that `size` elements take.
-constexpr int hadamard_floats(int size) { return size + (size + 31) / 32; }
+FIMO_HOST_DEVICE constexpr int hadamard_floats(int size) { return size + (size + 31) / 32; }
 
 /// The stages of strides 2^low, ..., R 2^low / 2.
 template <int R>

@@ -4,6 +4,7 @@
 #include "cuda/outer_dot.cuh"
 
 #include "cuda/entry.h"
+#include "cuda/outer_routes.h"
 #include "cuda/products.h"
 
 namespace fimo::cuda {
@@ -20,12 +21,6 @@ PairSide side_of(std::int64_t batch, std::int64_t tokens) {
   const std::int64_t step = whole ? kPairTokens / tokens * tokens : kPairTokens;
   const std::int64_t parts = whole ? 1 : tokens % step == 0 ? tokens / step : (tokens + step - 2) / step + 1;
   return {batch, tokens, step, parts};
-}
-
-ConstTensor3View examples_of(ConstTensor3View x, Range examples) {
-  x.data = advance(x.data, examples.begin * x.batch_stride, x.dtype);
-  x.batch = examples.end - examples.begin;
-  return x;
 }
 
 using PairKernel = void (*)(PairFactors, PairSide, PairSide, float*, std::int64_t);
@@ -46,8 +41,8 @@ void dot_tiles(Context& context, const ConstTensor3View& a, const ConstTensor3Vi
     for (std::int64_t c = 0; c < a2.batch; c += group2) {
       const Range some{b, smaller(b + group, a.batch)}, some2{c, smaller(c + group2, a2.batch)};
       const PairSide rows = side_of(some.end - b, a.tokens), cols = side_of(some2.end - c, a2.tokens);
-      const PairFactors factors{{tile_rows(examples_of(a, some)), tile_rows(examples_of(delta, some))},
-                                {tile_rows(examples_of(a2, some2)), tile_rows(examples_of(delta2, some2))},
+      const PairFactors factors{{tile_rows(some_examples(a, some)), tile_rows(some_examples(delta, some))},
+                                {tile_rows(some_examples(a2, some2)), tile_rows(some_examples(delta2, some2))},
                                 {a.dim * size, delta.dim * size}};
       float* target = static_cast<float*>(out.data) + b * out.row_stride + c;
       const std::int64_t tiles = ceil_div(rows.batch * rows.tokens, rows.step) * ceil_div(cols.batch * cols.tokens, cols.step);

@@ -42,17 +42,6 @@ void gather(Context& context, const ConstTensor3View& a, const ConstTensor3View&
 
 }  // namespace
 
-Range kept_outputs(const Sketch& sketch, std::int64_t begin, std::int64_t end) {
-  const auto coordinate = [&](std::int64_t c) {
-    return mask_entry(sketch.input_dim, sketch.sketch_dim, sketch.seed, c).coordinate;
-  };
-  Range outputs{mask_output(sketch.input_dim, sketch.sketch_dim, begin),
-                mask_output(sketch.input_dim, sketch.sketch_dim, end - 1) + 1};
-  if (coordinate(outputs.begin) < begin) ++outputs.begin;
-  if (outputs.end > outputs.begin && coordinate(outputs.end - 1) >= end) --outputs.end;
-  return outputs;
-}
-
 void project_outer_mask(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
                         std::int64_t offset, Range kept, const MatrixView& out) {
   const std::int64_t most = smaller(larger(1, piece_bytes / 12), kept.end - kept.begin);

@@ -9,19 +9,12 @@
 namespace fimo::cuda {
 namespace {
 
-/// L, the length of an SRHT's block.
-std::int64_t block_of(const Sketch& sketch) {
-  std::int64_t block = 1;
-  while (block < sketch.sketch_dim) block *= 2;
-  return block;
-}
-
 /// Tiles of consecutive entries of the formed gradients of some examples, each projected at its offset.
 void project_formed(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
                     std::int64_t offset, const MatrixView& out) {
   const std::int64_t size = a.dim * delta.dim;
   // Tiles are cut at multiples of an SRHT's block of the sketch's input, which a cut would transform twice, and of vectors.
-  const std::int64_t unit = sketch.kind == SketchKind::kSrht ? larger(32, block_of(sketch)) : 32;
+  const std::int64_t unit = sketch.kind == SketchKind::kSrht ? larger(32, srht_block(sketch)) : 32;
   const std::int64_t lead = offset % unit, most = round_up(lead + size, unit);
   // All examples at once if their tiles can be long: sketching a tile reads and writes its rows of out.
   const std::int64_t floats = piece_bytes / 4, wanted = smaller(larger(16384, 8 * sketch.sketch_dim), floats);

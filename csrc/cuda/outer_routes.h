@@ -5,6 +5,7 @@
 
 #include "cuda/context.h"
 #include "fimo_fast/outer_project.h"
+#include "sketch_sizes.h"
 
 namespace fimo::cuda {
 
@@ -20,9 +21,6 @@ void project_factored(Context& context, const ConstTensor3View& a, const ConstTe
 /// twice piece_bytes, or what one token takes (outer_tensor.cu).
 void project_tensor(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const TensorSketch& sketch,
                     const MatrixView& out);
-
-/// The outputs of a mask whose coordinates lie in [begin, end); consecutive, since strata are (outer_mask.cu).
-Range kept_outputs(const Sketch& sketch, std::int64_t begin, std::int64_t end);
 
 /// `kept` are the outputs that keep an entry of the slice at `offset`, and the columns of `out`. Workspace: 12 bytes an output,
 /// at most piece_bytes, and up to piece_bytes / 2 (outer_mask.cu).

@@ -12,9 +12,8 @@
 ///                        more buckets: the same steps through the workspace. Right, not tuned.
 #pragma once
 
-#include "cuda/gpu.cuh"
+#include "cuda/entries.cuh"
 #include "cuda/hadamard.cuh"
-#include "fimo_fast/random.h"
 
 namespace fimo::cuda {
 
@@ -31,13 +30,6 @@ struct TensorTable {
   std::int64_t dim;
   std::uint64_t seed;
 };
-
-FIMO_DEVICE float tensor_float(float x) { return x; }
-FIMO_DEVICE float tensor_float(__nv_bfloat16 x) { return __bfloat162float(x); }
-FIMO_DEVICE float tensor_float(__half x) { return __half2float(x); }
-
-/// Floats that k buckets take in shared memory, see hadamard_slot.
-FIMO_HOST_DEVICE constexpr int tensor_floats(int k) { return k + (k + 31) / 32; }
 
 FIMO_DEVICE std::uint32_t tensor_bucket(std::uint32_t word, std::uint32_t k) {
   return static_cast<std::uint32_t>((static_cast<std::uint64_t>(word >> 1) * k) >> 31);
@@ -117,7 +109,7 @@ FIMO_DEVICE float tensor_gather(const Element* x, const std::uint32_t* starts, c
   const std::uint32_t end = starts[c + 1];
   for (std::uint32_t p = starts[c]; p < end; ++p) {
     const std::uint32_t entry = entries[p];
-    const float value = tensor_float(x[entry & 0x7FFFFFFFu]);
+    const float value = to_float(x[entry & 0x7FFFFFFFu]);
     sum += entry >> 31 ? -value : value;
   }
   return sum;
@@ -136,13 +128,13 @@ struct TensorTask {
   float* parts;  // [parts - 1, examples, k]
 };
 
-/// Grid: x: examples; y: parts of the tokens, of which the first is added to out. Shared memory: 3 tensor_floats(k).
+/// Grid: x: examples; y: parts of the tokens, of which the first is added to out. Shared memory: 3 hadamard_floats(k).
 /// Between transforms a thread owns buckets threadIdx.x, threadIdx.x + kTensorThreads, ...
 template <class Element>
 __global__ void __launch_bounds__(kTensorThreads) tensor_kernel(TensorTask<Element> task) {
   const int k = 1 << task.log2_k, thread = threadIdx.x;
   float* of_a = &shared<float>();
-  float *of_delta = of_a + tensor_floats(k), *sums = of_delta + tensor_floats(k);
+  float *of_delta = of_a + hadamard_floats(k), *sums = of_delta + hadamard_floats(k);
   const std::int64_t example = blockIdx.x, first = blockIdx.y * task.part;
   const std::int64_t last = first + task.part < task.tokens ? first + task.part : task.tokens;
   for (std::int64_t t = first; t < last; ++t) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// What outer_dot and outer_norm2 do with a tile of pairs of tokens: two inner products of each, multiplied, and added along the
-/// columns of each example. The Gram matrices stay in registers and shared memory.
+/// What outer_dot and outer_norm2 do with a tile of pairs of tokens: two inner products of each, multiplied, and added along
+/// the columns of each example. The Gram matrices stay in registers and shared memory.
 #pragma once
 
 #include "cuda/tile_product.cuh"

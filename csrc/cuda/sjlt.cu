@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cuda/sjlt.cuh"
 
-#include <cmath>
-
 #include "cuda/sjlt_routes.h"
+#include "sketch_sizes.h"
 
 namespace fimo::cuda {
 namespace {
 
 constexpr std::int64_t kTableBytes = std::int64_t{32} << 20;  // of one table
 constexpr std::int64_t kBlocks = 264;                         // that run at once on an H100
-
-float scale_of(const Sketch& sketch) { return static_cast<float>(1.0 / std::sqrt(static_cast<double>(sketch.nonzeros))); }
 
 /// The number of parts that keeps `kBlocks` places busy with `units` blocks a part: the fewest whose last wave is nearly full.
 std::int64_t parts_for(std::int64_t units, std::int64_t most) {
@@ -60,7 +57,7 @@ void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, s
     context.launch(sjlt_kernel<Element>,
                    {static_cast<unsigned>(parts * groups * ranges), kSjltThreads, sizeof(typename Tile::Shared)},
                    static_cast<const Element*>(advance(grads.data, begin, grads.dtype)), grads.rows, grads.row_stride, table,
-                   static_cast<int>(k), scale_of(sketch), cut, sums ? sums : static_cast<float*>(out.data),
+                   static_cast<int>(k), static_cast<float>(scale_of(sketch)), cut, sums ? sums : static_cast<float*>(out.data),
                    sums ? k : out.row_stride, grads.rows * k);
     if (sums) add_parts(context, sums, parts, out);
   }
@@ -88,8 +85,8 @@ void run_wide(Context& context, const SjltWideWorkspace& workspace, const ConstM
       context.launch(sjlt_wide_sort_kernel, {grid(buckets), kSjltWideThreads}, workspace.starts, buckets, workspace.entries);
       context.launch(sjlt_wide_kernel<Element>,
                      {dim3(grid(buckets), static_cast<unsigned>(smaller(grads.rows, kSjltWideRows))), kSjltWideThreads}, x,
-                     grads.rows, grads.row_stride, places, workspace.starts, buckets, workspace.entries, scale_of(sketch),
-                     static_cast<float*>(out.data) + low, out.row_stride);
+                     grads.rows, grads.row_stride, places, workspace.starts, buckets, workspace.entries,
+                     static_cast<float>(scale_of(sketch)), static_cast<float*>(out.data) + low, out.row_stride);
     }
   }
 }

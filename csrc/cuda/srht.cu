@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cuda/srht.cuh"
-#include "cuda/srht_outer.cuh"
-
-#include <cmath>
 
 #include "cuda/outer_routes.h"
 #include "cuda/routes.h"
+#include "cuda/srht_outer.cuh"
 #include "cuda/srht_passes.cuh"
 #include "cuda/srht_rows.cuh"
+#include "sketch_sizes.h"
 
 namespace fimo::cuda {
 namespace {
@@ -140,14 +139,12 @@ SrhtTask task_of(const ConstMatrixView& grads, const Sketch& sketch, std::int64_
   return task;
 }
 
-float scale_of(const Sketch& sketch) { return static_cast<float>(1.0 / std::sqrt(static_cast<double>(sketch.sketch_dim))); }
-
 template <class Element>
 void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out) {
   const int log2_block = log2_ceil(sketch.sketch_dim);
   const std::int64_t block = std::int64_t{1} << log2_block;
   const bool tiles = log2_block >= kShortestBlock && log2_block <= kLargestTile;
-  const float scale = scale_of(sketch);
+  const auto scale = static_cast<float>(scale_of(sketch));
   SrhtShuffle kept{};
   if (block != sketch.sketch_dim) kept = shuffle(context, sketch, block, !tiles);
   if (!tiles) return run_passes<Element>(context, grads, sketch, offset, scale, log2_block, kept.rows, out);
@@ -173,8 +170,8 @@ void project_srht_outer(Context& context, const ConstTensor3View& a, const Const
   const int log2_block = log2_ceil(sketch.sketch_dim);
   SrhtShuffle kept{};
   if (std::int64_t{1} << log2_block != sketch.sketch_dim) kept = shuffle(context, sketch, std::int64_t{1} << log2_block, false);
-  const SrhtTask task =
-      task_of({nullptr, DType::kFloat32, a.batch, a.dim * delta.dim, 0}, sketch, offset, scale_of(sketch), log2_block, kept);
+  const SrhtTask task = task_of({nullptr, DType::kFloat32, a.batch, a.dim * delta.dim, 0}, sketch, offset,
+                                static_cast<float>(scale_of(sketch)), log2_block, kept);
   const bool aligned = reinterpret_cast<std::uintptr_t>(a.data) % 16 == 0 && a.dim % 4 == 0 && offset % 4 == 0 &&
                        (a.batch_stride % 4 == 0 || a.batch == 1) && (a.token_stride % 4 == 0 || a.tokens == 1);
   const SrhtOuter outer{static_cast<const float*>(a.data),

@@ -6,9 +6,6 @@ translated PTX, and a GPU.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,11 +76,12 @@ def _tolerance(exact: Tensor, scale: Tensor | float, relative: float) -> float:
 
 def project(name: str, grads: Tensor, sketch: Any, offset: int = 0, *, out: Tensor | None = None,
             relative: float = 2e-6, **more: Any) -> Case:  # fmt: skip
-    """The sketch of ``grads``, added to ``out`` (zeros by default). Tolerance is relative to the norms of rows."""
+    """The sketch of ``grads``, added to ``out`` (zeros by default). Tolerance is relative to the norms of rows, of what is finite."""
     if out is None:
         out = torch.zeros(len(grads), sketch.sketch_dim)
     exact = reference.project(grads.double(), sketch, offset, out.double().clone())
-    scale = grads.double().norm(dim=1).max() + out.abs().max() if grads.numel() else 1.0
+    finite = grads.double().nan_to_num(0.0, 0.0, 0.0)
+    scale = finite.norm(dim=1).max() + out.abs().max() if grads.numel() else 1.0
     kinds, numbers = to_args(sketch)
     return Case(name, "project", {"grads": grads, "out": out},
                 {"out": (exact, _tolerance(exact, scale, relative))}, kinds,
@@ -218,21 +216,6 @@ def write(cases: Iterable[Case], path: Path) -> None:
                 file.write(f"expect {key} {tolerance!r}\n".encode())
                 file.write(exact.double().contiguous().numpy().tobytes() + b"\n")
             file.write(b"end\n")
-
-
-def run(program: Path, file: Path, name: str = "", **environment: str) -> dict[str, dict[str, Any]]:
-    """What the runner says of each case, by name.
-
-    Raises:
-        AssertionError: it ended other than by saying what failed (a sanitizer's report, a crash).
-    """
-    command = [str(program), str(file), *([name] if name else [])]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env={**os.environ, **environment})
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    results = {line.pop("name"): line for line in lines}
-    failed = [f"{name}: {result['problem']}" for name, result in results.items() if result["problem"]]
-    assert done.returncode == (1 if failed else 0), f"{command}\n{failed}\n{done.stdout[-500:]}\n{done.stderr[-6000:]}"
-    return results
 
 
 def problems(cases: Iterable[Case], results: dict[str, dict[str, Any]], kernels: bool = True) -> list[str]:

@@ -3,11 +3,13 @@
 // sanitizer builds, translated PTX, and a GPU (also under compute-sanitizer).
 //
 // usage: runner FILE [NAME]    NAME: only cases whose name contains it
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <utility>
 
 #include "bindings/sketch_args.h"
@@ -185,8 +187,9 @@ int main(int argc, char** argv) {
     for (const std::string& kernel : emulator::launched()) kernels += (kernels.empty() ? "" : ", ") + quoted(kernel);
     emulator::forget_launched();
 #endif
+    const double most = std::numeric_limits<double>::max();  // JSON has no infinity
     std::printf("{\"name\": %s, \"problem\": %s, \"error\": %g, \"bits\": \"%016llx\", \"kernels\": [%s]}\n",
-                quoted(c.name).c_str(), outcome.problem.empty() ? "null" : quoted(outcome.problem).c_str(), outcome.error,
+                quoted(c.name).c_str(), outcome.problem.empty() ? "null" : quoted(outcome.problem).c_str(), std::min(outcome.error, most),
                 static_cast<unsigned long long>(outcome.bits), kernels.c_str());
     std::fflush(stdout);
     if (failed && std::getenv("FIMO_RUNNER_STOP")) break;  // mutants need no more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -150,6 +151,15 @@ def run_program(
 def run(folder: Path, file: Path, way: Way, name: str = "", timeout: float | None = None, **environment: str) -> Run:
     """Runs the cases of a file whose name contains ``name``."""
     done = run_program([folder / "runner", file, *([name] if name else [])], way, timeout, **environment)
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{") and line.endswith("}")]
-    output = done.stdout[-500:] + "\n" + done.stderr[-6000:]
-    return Run({line.pop("name"): line for line in lines}, done.returncode, output)
+    return Run(_results(done.stdout), done.returncode, done.stdout[-500:] + "\n" + done.stderr[-6000:])
+
+
+def _results(output: str) -> dict[str, dict[str, Any]]:
+    """The lines of JSON by case. What is none was said by something else, or cut off by a crash."""
+    found = {}
+    for line in output.splitlines():
+        if line.startswith('{"name"'):
+            with contextlib.suppress(json.JSONDecodeError):
+                result = json.loads(line)
+                found[result.pop("name")] = result
+    return found

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cases
 import pytest
-from runners import EMULATED, ON_GPU, build, cases_of, families, missing, run
+from runners import EMULATED, ON_GPU, Way, build, cases_of, families, missing, run
 
 
 def _ways(config):
@@ -116,4 +116,19 @@ def test_bits_depend_on_sizes_only(runs, family, request):
 
 def test_names_are_unique(family):
     names = [case.name for case in cases_of(family)]
-    assert len(names) == len(set(names)) and all(name.startswith(f"{family}/") for name in names)
+    assert not (twice := {name for name in names if names.count(name) > 1}), twice
+    assert not (strange := [name for name in names if not name.startswith(f"{family}/")]), strange
+
+
+def test_what_a_crash_leaves_is_read(tmp_path):
+    runner = tmp_path / "runner"
+    runner.write_text("""#!/bin/sh
+echo '{"name": "a/1", "problem": null, "error": 1.79769e+308, "bits": "1", "kernels": ["k<1>"]}'
+echo '{"name": "said by a kernel"'
+printf '{"name": "a/2", "problem": null, "error": 0, "bits": "2", "kernels": ["k<{1}'
+kill -SEGV $$
+""")
+    runner.chmod(0o755)
+    done = run(tmp_path, tmp_path / "none", Way("plain"))
+    assert list(done.results) == ["a/1"] and done.results["a/1"]["kernels"] == ["k<1>"]
+    assert done.crash.startswith("status -11")

@@ -36,7 +36,7 @@ def _dot(name: str, left: tuple[int, int], right: tuple[int, int], n: int, m: in
 def _norm(name: str, batch: int, tokens: int, n: int, m: int, dtype: torch.dtype, *kernels: str,
           layouts: tuple[tuple[int, int], ...] = ((0, 0),) * 2) -> Case:  # fmt: skip
     a, delta = _tensor((batch, tokens, n), dtype, 5, layouts[0]), _tensor((batch, tokens, m), dtype, 6, layouts[1])
-    return build.outer_norm2(f"outer_norm2/{name}-{_NAMES[dtype]}", a, delta, kernels=kernels, relative=1e-6)
+    return build.outer_norm2(f"outer_dot/norm2-{name}-{_NAMES[dtype]}", a, delta, kernels=kernels, relative=1e-6)
 
 
 def cases() -> list[Case]:
@@ -99,7 +99,7 @@ def cases() -> list[Case]:
     found.append(_norm("batch", 300, 1, 3, 2, F32, _kernel("sum_squares_kernel", F32)))
     # The norm is 1, but with each product rounded once it comes out as -256: rounding must not make it negative.
     a, delta = torch.tensor([[[185.0], [-188.0]]]), torch.tensor([[[251.0], [247.0]]])
-    negative = build.outer_norm2("outer_norm2/negative", a.bfloat16(), delta.bfloat16())
+    negative = build.outer_norm2("outer_dot/norm2-negative", a.bfloat16(), delta.bfloat16())
     negative.expected["out"] = (negative.expected["out"][0], 100.0)
     found.append(negative)
     # A gradient of zeros from factors that are not; and NaN stays.
@@ -107,10 +107,10 @@ def cases() -> list[Case]:
     a[0, 1] = -a[0, 0]
     delta = normal(3, 1, 40, seed=1).expand(3, 2, 40).contiguous()
     delta[2, 0, 39] = float("nan")
-    zero = build.outer_norm2("outer_norm2/zero", a, delta)
+    zero = build.outer_norm2("outer_dot/norm2-zero", a, delta)
     zero.expected["out"] = (zero.expected["out"][0], 1e-2)
     found.append(zero)
     empty = torch.zeros(2, 0, 3)
     found.append(build.outer_dot("outer_dot/empty", empty, empty, empty[:1], empty[:1]))
-    found.append(build.outer_norm2("outer_norm2/empty", empty, empty))
+    found.append(build.outer_norm2("outer_dot/norm2-empty", empty, empty))
     return found
