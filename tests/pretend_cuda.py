@@ -1,12 +1,14 @@
 """A CUDA device that is not there: what asks for it gets tensors of the CPU, and a device with made-up properties.
 
-For what surrounds the kernels: commands, timing, reports. (tests/pretend.py has tensors that say where they are.)
+For what surrounds the kernels: commands, timing, reports. (tests/pretend.py has tensors that say where they are.) And a
+compiled module whose functions for CUDA memory work on the CPU's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +16,40 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from fimo_fast._native import _C
+from fimo_fast._torch_kernels import OPS
+
 NAME = "Pretended H100"
 MEMORY = 80 * 2**30
 CACHE = 50 * 2**20
+
+
+class Module:
+    """In the place of the compiled module: as strict about types, with a workspace, but by the CPU's kernels.
+
+    Attributes:
+        counts: {op: how often its kernel was called}.
+    """
+
+    cuda_max_topk = 1024
+    workspace = 1000  # bytes of each call
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        for op in OPS:
+            setattr(self, f"cuda_{op}", self._function(op))
+
+    def _function(self, op: str) -> Any:
+        def run(*args: Any) -> None:
+            *given, allocate, _stream = args
+            numbers = given[1 if op == "rows_project" else 0]
+            if numbers.dtype == torch.float64:
+                raise ValueError("expected float32, bfloat16 or float16 on CUDA, got float64")
+            allocate(self.workspace).fill_(3)
+            getattr(_C, op)(*given, 1)
+            self.counts[op] += 1
+
+        return run
 
 
 class _OnCpu(TorchFunctionMode):
