@@ -1,9 +1,9 @@
 """Which implementation runs for CUDA tensors, without a GPU: kernels, or the reference with one warning."""
 
-import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pretend
 import pytest
@@ -99,29 +99,13 @@ def test_without_kernels_the_reference_runs_with_one_warning_for_each_op(monkeyp
             torch.testing.assert_close(mine, theirs, rtol=0, atol=tolerance)
 
 
-# Run where `fimo_fast._C` has no functions for CUDA.
-SCRIPT = """
-import warnings, torch, fimo_fast as ff
-from fimo_fast import _torch_cuda
-info = ff.build_info()
-assert info["cuda"] is False and info["cuda_devices"] == [] and info["cuda_runtime"] == "", info
-assert _torch_cuda.kernels is None
-grads, sketch = torch.randn(3, 300), ff.SRHT(300, 24, 4)
-expected = ff.project(grads, sketch)
-key = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
-with warnings.catch_warnings(record=True) as said:
-    warnings.simplefilter("always")
-    for _ in range(2):
-        found = torch.ops.fimo_fast.project.default.redispatch(key, grads, *sketch.native, 0)
-torch.testing.assert_close(found, expected)
-assert [str(x.message) for x in said if "fimo_fast" in str(x.message)] == [
-    "fimo_fast.project: built without CUDA, running the plain torch reference (slower, and with more memory)"
-], said
-print("ok")
-"""
+# In the place of a module built without CUDA: the one that is there, without its functions for CUDA.
 WITHOUT_CUDA = """
-import sys, types, torch
-import fimo_fast._C as built
+import importlib.machinery, importlib.util, runpy, sys, types, torch
+(folder,) = importlib.util.find_spec("fimo_fast").submodule_search_locations
+spec = importlib.machinery.PathFinder.find_spec("fimo_fast._C", [folder])
+built = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(built)
 class Without(types.ModuleType):
     def __getattr__(self, name):
         if name.startswith("cuda_"):
@@ -129,23 +113,12 @@ class Without(types.ModuleType):
         return getattr(built, name)
     def build_info(self):
         return built.build_info() | {"cuda": False, "cuda_runtime": "", "cuda_architectures": "", "cuda_devices": []}
-for name in [name for name in sys.modules if name.split(".")[0] == "fimo_fast"]:
-    del sys.modules[name]
 sys.modules["fimo_fast._C"] = Without("fimo_fast._C")
+runpy.run_path(sys.argv[1])
 """
 
 
 def test_a_module_without_cuda_is_imported():
-    # torch's registry would have the ops of the first import.
-    prepare = WITHOUT_CUDA.replace("import fimo_fast._C as built", _LOADED_ALONE)
-    done = subprocess.run([sys.executable, "-c", prepare + SCRIPT], capture_output=True, text=True, env=os.environ)
+    program = Path(__file__).with_name("without_cuda.py")  # tests/test_packaging.py runs it on a real one
+    done = subprocess.run([sys.executable, "-c", WITHOUT_CUDA, program], capture_output=True, text=True)
     assert done.stdout == "ok\n", done.stderr
-
-
-_LOADED_ALONE = """
-import importlib.machinery, importlib.util
-found = importlib.util.find_spec("fimo_fast").submodule_search_locations[0]
-spec = importlib.machinery.PathFinder.find_spec("fimo_fast._C", [found])
-built = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(built)
-"""
