@@ -58,6 +58,8 @@ class _OnCpu(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is torch.Tensor.cuda:
             return args[0]
+        if function is torch.device:  # only a name
+            return function(*args, **(kwargs or {}))
         return function(*map(_there, args), **{key: _there(x) for key, x in (kwargs or {}).items()})
 
 
