@@ -36,7 +36,8 @@ __global__ void __launch_bounds__(kPairThreads, 1)
   const std::int64_t all = rows.batch * rows.tokens, all2 = cols.batch * cols.tokens;
   const std::int64_t row_end = row0 + rows.step < all ? row0 + rows.step : all;
   const std::int64_t col_end = col0 + cols.step < all2 ? col0 + cols.step : all2;
-  pair_row_sums<Element>(block, factors, row0, row_end, col0, col_end, cols.tokens, false);
+  pair_products<Element>(block, factors, row0, row_end, col0, col_end, false);
+  pair_row_sums(block, row0, row_end, col0, col_end, cols.tokens);
 
   const std::int64_t b0 = row0 / rows.tokens, c0 = col0 / cols.tokens;
   const int count = static_cast<int>((row_end - 1) / rows.tokens - b0) + 1;

@@ -84,12 +84,15 @@ struct NormPlan {
   std::int64_t batch, tokens, together, tiles;
 };
 
-/// sums[pair of tiles][example].
-template <class Element>
-__global__ void __launch_bounds__(kPairThreads, 1) pair_norm_kernel(PairFactors factors, NormPlan plan, float* sums) {
-  PairShared& block = shared<PairShared>();
-  const std::int64_t pairs = plan.tiles * (plan.tiles + 1) / 2, pair = blockIdx.x % pairs;
-  const std::int64_t example = blockIdx.x / pairs * plan.together, tokens = plan.tokens;
+/// What block `block` has: examples [example, last), tokens [row0, row_end) by [col0, col_end).
+struct NormTile {
+  std::int64_t pair, example, last, row0, row_end, col0, col_end;
+
+  FIMO_DEVICE bool diagonal() const { return row0 == col0; }
+};
+FIMO_DEVICE NormTile norm_tile(const NormPlan& plan, std::int64_t block) {
+  const std::int64_t pairs = plan.tiles * (plan.tiles + 1) / 2, pair = block % pairs;
+  const std::int64_t example = block / pairs * plan.together, tokens = plan.tokens;
   const std::int64_t last = example + plan.together < plan.batch ? example + plan.together : plan.batch;
   std::int64_t tile = 0, tile2 = pair;  // tile2 counts from the diagonal
   while (tile2 >= plan.tiles - tile) tile2 -= plan.tiles - tile++;
@@ -97,14 +100,26 @@ __global__ void __launch_bounds__(kPairThreads, 1) pair_norm_kernel(PairFactors 
   const std::int64_t row0 = example * tokens + tile * kPairTokens, col0 = example * tokens + tile2 * kPairTokens;
   const std::int64_t row_end = row0 + kPairTokens < last * tokens ? row0 + kPairTokens : last * tokens;
   const std::int64_t col_end = col0 + kPairTokens < last * tokens ? col0 + kPairTokens : last * tokens;
-  pair_row_sums<Element>(block, factors, row0, row_end, col0, col_end, tokens, tile == tile2);
+  return {pair, example, last, row0, row_end, col0, col_end};
+}
 
-  const int count = static_cast<int>(last - example);
+/// sums[pair of tiles][example].
+template <class Element>
+__global__ void __launch_bounds__(kPairThreads, 1) pair_norm_kernel(PairFactors factors, NormPlan plan, float* sums) {
+  PairShared& block = shared<PairShared>();
+  {
+    const NormTile tile = norm_tile(plan, blockIdx.x);
+    pair_products<Element>(block, factors, tile.row0, tile.row_end, tile.col0, tile.col_end, tile.diagonal());
+  }
+  const NormTile tile = norm_tile(plan, opaque(blockIdx.x));  // registers are full of sums until here
+  pair_row_sums(block, tile.row0, tile.row_end, tile.col0, tile.col_end, plan.tokens);
+  const int count = static_cast<int>(tile.last - tile.example);
   if (static_cast<int>(threadIdx.x) >= count) return;
-  const int each = static_cast<int>(plan.tiles == 1 ? tokens : row_end - row0), begin = static_cast<int>(threadIdx.x) * each;
+  const int each = static_cast<int>(plan.tiles == 1 ? plan.tokens : tile.row_end - tile.row0);
+  const int begin = static_cast<int>(threadIdx.x) * each;
   float sum = 0.0f;
   for (int i = begin; i < begin + each; ++i) sum += block.products[i][threadIdx.x];
-  sums[pair * plan.batch + example + threadIdx.x] = tile == tile2 ? sum : 2.0f * sum;
+  sums[tile.pair * plan.batch + tile.example + threadIdx.x] = tile.diagonal() ? sum : 2.0f * sum;
 }
 
 /// out[b] = the sum of count parts, in order, times that of count2 further ones if there are any. A thread owns an example.

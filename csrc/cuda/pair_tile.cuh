@@ -24,11 +24,11 @@ union PairShared {
   float products[kPairTokens][kPairTokens + 1];  // one more: threads walk along rows
 };
 
-/// The sums over examples' tokens of the columns: products[i][s] for token row0 + i and the s-th example with tokens in [col0,
-/// col_end), of `tokens` each. Tokens of rows end at row_end. `same`: rows and columns are the same tokens.
+/// products[i][j] for token row0 + i and token col0 + j: both inner products, multiplied. Tokens of rows end at row_end, those
+/// of columns at col_end. `same`: rows and columns are the same tokens.
 template <class Element>
-FIMO_DEVICE void pair_row_sums(PairShared& shared, const PairFactors& factors, std::int64_t row0, std::int64_t row_end,
-                               std::int64_t col0, std::int64_t col_end, std::int64_t tokens, bool same) {
+FIMO_DEVICE void pair_products(PairShared& shared, const PairFactors& factors, std::int64_t row0, std::int64_t row_end,
+                               std::int64_t col0, std::int64_t col_end, bool same) {
   using Tile = PairTile<Element>;
   static_assert(Tile::kThreads == kPairThreads && Tile::kRows == kPairTokens && Tile::kCols == kPairTokens, "one tile");
   static_assert(sizeof(typename Tile::Shared) == sizeof(PairTile<Float32>::Shared), "slices are bytes");
@@ -52,7 +52,12 @@ FIMO_DEVICE void pair_row_sums(PairShared& shared, const PairFactors& factors, s
   __syncthreads();  // all slices have been read: the products take their place
   tile.each([&](int i, int j, float sum) { shared.products[i][j] = sum; });
   __syncthreads();
+}
 
+/// products[i][s] becomes the sum over the columns that are tokens of the s-th example with tokens in [col0, col_end), of
+/// `tokens` each.
+FIMO_DEVICE void pair_row_sums(PairShared& shared, std::int64_t row0, std::int64_t row_end, std::int64_t col0,
+                               std::int64_t col_end, std::int64_t tokens) {
   const int count = static_cast<int>(col_end - col0 < kPairTokens ? col_end - col0 : kPairTokens);
   if (threadIdx.x < kPairTokens && row0 + threadIdx.x < row_end) {
     float* row = shared.products[threadIdx.x];

@@ -2,6 +2,7 @@
 #include "cuda/sjlt.cuh"
 
 #include "cuda/sjlt_routes.h"
+#include "cuda/sjlt_wide.cuh"
 #include "sketch_sizes.h"
 
 namespace fimo::cuda {
@@ -9,6 +10,12 @@ namespace {
 
 constexpr std::int64_t kTableBytes = std::int64_t{32} << 20;  // of one table
 constexpr std::int64_t kBlocks = 264;                         // that run at once on an H100
+
+/// Coordinates of a chunk at most.
+std::int64_t sjlt_chunk(const Sketch& sketch) {
+  const std::int64_t most = smaller(kSjltPositions, smaller(kSjltEntries, kSjltMeanList * sketch.sketch_dim) / sketch.nonzeros);
+  return most >= 32 ? most / 32 * 32 : larger(most, 1);
+}
 
 /// The number of parts that keeps `kBlocks` places busy with `units` blocks a part: the fewest whose last wave is nearly full.
 std::int64_t parts_for(std::int64_t units, std::int64_t most) {
@@ -49,8 +56,13 @@ void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, s
     std::int64_t chunk = ceil_div(count, each * parts);
     if (longest % 32 == 0) chunk = round_up(chunk, 32);
     const std::int64_t chunks = ceil_div(count, smaller(chunk, longest));
-    const SjltCut cut{
-        count, groups, static_cast<int>(parts), static_cast<int>(ranges), static_cast<int>(smaller(chunk, longest)), chunks};
+    const SjltCut cut{count,
+                      groups,
+                      static_cast<int>(parts),
+                      static_cast<int>(ranges),
+                      static_cast<int>(smaller(chunk, longest)),
+                      static_cast<int>(chunks),
+                      static_cast<int>(ceil_div(chunks, parts))};
     context.launch(sjlt_table_kernel, {static_cast<unsigned>(chunks), kSjltTableThreads, sizeof(SjltTableShared)},
                    static_cast<std::uint64_t>(offset + begin), count, cut.chunk, sjlt_blocks(sketch), static_cast<int>(k),
                    sketch.seed, table);

@@ -21,6 +21,7 @@
 
 #include <type_traits>
 
+#include "cuda/instructions.cuh"
 #include "cuda/sjlt_table.cuh"
 
 namespace fimo::cuda {
@@ -28,12 +29,27 @@ namespace fimo::cuda {
 constexpr int kSjltThreads = 512;
 constexpr int kSjltSums = 32;  // of a thread
 
+/// How the work is cut: blockIdx.x = (part * groups + group of rows) * ranges + range of buckets.
+struct SjltCut {
+  std::int64_t count;   // coordinates
+  std::int64_t groups;  // of rows
+  int parts, ranges;
+  int chunk;         // coordinates
+  int chunks, each;  // in all, and of a part (the last parts may have fewer)
+};
+
+/// What block `block` owns.
+struct SjltPlace {
+  std::int64_t first_row;
+  int part, rows, first_bucket, buckets;
+};
+
 template <class Element>
 struct SjltTile {
   static constexpr int kRows = 16 / static_cast<int>(sizeof(Element));
   static constexpr int kSlots = kSjltSums / kRows;            // buckets of a thread
   static constexpr int kOwned = kSjltThreads * kSlots;        // buckets of a block
-  static constexpr int kUnroll = 16 / kRows;                  // coordinates a thread loads at once
+  static constexpr int kUnroll = kRows == 4 ? 4 : 1;          // coordinates a thread loads at once
   static constexpr int kEntries = kSjltEntries / 8 * 8 + 16;  // with what lies beside them in 16 bytes
   static constexpr int kStarts = kOwned + 8;
 
@@ -41,6 +57,7 @@ struct SjltTile {
     uint4 x[kSjltPositions];
     SjltEntry entries[kEntries];
     std::uint16_t starts[kStarts];
+    SjltPlace own;
   };
 };
 
@@ -78,14 +95,15 @@ FIMO_DEVICE void add_packed(float* sum, float factor, uint4 x, const __half*) {
   }
 }
 
-/// How the work is cut: blockIdx.x = (part * groups + group of rows) * ranges + range of buckets.
-struct SjltCut {
-  std::int64_t count;   // coordinates
-  std::int64_t groups;  // of rows
-  int parts, ranges;
-  int chunk;  // coordinates
-  std::int64_t chunks;
-};
+template <class Tile>
+FIMO_DEVICE SjltPlace sjlt_place(const SjltCut& cut, unsigned block, std::int64_t rows, int buckets) {
+  const unsigned ranges = static_cast<unsigned>(cut.ranges), groups = static_cast<unsigned>(cut.groups);
+  const int first_bucket = static_cast<int>(block % ranges) * Tile::kOwned;
+  const std::int64_t first_row = static_cast<std::int64_t>(block / ranges % groups) * Tile::kRows;
+  return {first_row, static_cast<int>(block / ranges / groups),
+          static_cast<int>(min(rows - first_row, static_cast<std::int64_t>(Tile::kRows))), first_bucket,
+          min(buckets - first_bucket, Tile::kOwned)};
+}
 
 /// Adds to out[part_stride * part + row * row_stride + bucket] where there is one part; else stores there.
 template <class Element>
@@ -96,13 +114,10 @@ __global__ void __launch_bounds__(kSjltThreads, 2)
   using Bits = std::conditional_t<sizeof(Element) == 4, float, std::uint16_t>;
   auto& s = shared<typename Tile::Shared>();
   const int thread = static_cast<int>(threadIdx.x);
-  const int range = static_cast<int>(blockIdx.x % static_cast<unsigned>(cut.ranges));
-  const std::int64_t group = blockIdx.x / static_cast<unsigned>(cut.ranges) % cut.groups;
-  const std::int64_t part = blockIdx.x / static_cast<unsigned>(cut.ranges) / cut.groups;
-  const int first_bucket = range * Tile::kOwned, owned = min(buckets - first_bucket, Tile::kOwned);
-  const std::int64_t first_row = group * Tile::kRows;
-  const int some = static_cast<int>(min(rows - first_row, static_cast<std::int64_t>(Tile::kRows)));
-  const Bits* x = reinterpret_cast<const Bits*>(grads) + first_row * row_stride;
+  // Read anew in every chunk: registers are full of sums.
+  const SjltPlace& own = s.own;
+  if (thread == 0) s.own = sjlt_place<Tile>(cut, blockIdx.x, rows, buckets);
+  __syncthreads();
 
   float sums[Tile::kSlots][Tile::kRows];
 #pragma unroll
@@ -110,29 +125,40 @@ __global__ void __launch_bounds__(kSjltThreads, 2)
 #pragma unroll
     for (int r = 0; r < Tile::kRows; ++r) sums[i][r] = 0.0f;
   }
-  for (std::int64_t c = cut.chunks * part / cut.parts; c < cut.chunks * (part + 1) / cut.parts; ++c) {
-    const std::int64_t begin = c * cut.chunk;
+#pragma unroll 1
+  for (int turn = 0; turn < cut.each; ++turn) {
+    const int c = own.part * cut.each + turn;
+    if (c >= cut.chunks) break;
+    const Bits* x = reinterpret_cast<const Bits*>(grads) + own.first_row * row_stride;
+    const std::int64_t begin = static_cast<std::int64_t>(c) * cut.chunk;
     const int places = static_cast<int>(min(cut.count - begin, static_cast<std::int64_t>(cut.chunk)));
-    const std::uint16_t* starts = table.starts + c * table.starts_stride + first_bucket;
-    const int low = starts[0] & ~7, high = starts[owned];
+    const int some = own.rows;
+    const std::uint16_t* starts = table.starts + c * table.starts_stride + own.first_bucket;
+    const int low = starts[0] & ~7, high = starts[own.buckets];
     const SjltEntry* entries = table.entries + c * table.entries_stride + low;
+    // Unrolling these loops further would not fit into the 64 registers of a thread.
+#pragma unroll 1
     for (int p = thread; p < places; p += Tile::kUnroll * kSjltThreads) {
       Bits value[Tile::kUnroll][Tile::kRows];
+      std::int64_t at = begin + p;
 #pragma unroll
-      for (int u = 0; u < Tile::kUnroll; ++u) {
+      for (int r = 0; r < Tile::kRows; ++r) {
 #pragma unroll
-        for (int r = 0; r < Tile::kRows; ++r) {
-          value[u][r] = r < some && p + u * kSjltThreads < places ? x[r * row_stride + begin + p + u * kSjltThreads] : Bits(0);
+        for (int u = 0; u < Tile::kUnroll; ++u) {
+          value[u][r] = r < some && p + u * kSjltThreads < places ? x[at + u * kSjltThreads] : Bits(0);
         }
+        at = opaque(at + row_stride);  // one row's address at a time: registers are full of sums
       }
 #pragma unroll
       for (int u = 0; u < Tile::kUnroll; ++u) {
         if (p + u * kSjltThreads < places) s.x[p + u * kSjltThreads] = packed(value[u]);
       }
     }
-    for (int i = 8 * thread; i <= owned; i += 8 * kSjltThreads) {
+#pragma unroll 1
+    for (int i = 8 * thread; i <= own.buckets; i += 8 * kSjltThreads) {
       *reinterpret_cast<uint4*>(s.starts + i) = *reinterpret_cast<const uint4*>(starts + i);
     }
+#pragma unroll 1
     for (int i = 8 * thread; i < high - low; i += 8 * kSjltThreads) {
       *reinterpret_cast<uint4*>(s.entries + i) = *reinterpret_cast<const uint4*>(entries + i);
     }
@@ -140,9 +166,9 @@ __global__ void __launch_bounds__(kSjltThreads, 2)
 #pragma unroll
     for (int i = 0; i < Tile::kSlots; ++i) {
       const int b = i * kSjltThreads + thread;
-      if (b >= owned) continue;
-      const int end = s.starts[b + 1] - low;
-      for (int at = s.starts[b] - low; at < end; ++at) {
+      if (b >= own.buckets) continue;
+      const int list_end = s.starts[b + 1] - low;
+      for (int at = s.starts[b] - low; at < list_end; ++at) {
         const std::uint32_t entry = s.entries[at];
         add_packed(sums[i], flip(scale, entry << 16), s.x[entry & 0x7FFFu], grads);
       }
@@ -152,11 +178,11 @@ __global__ void __launch_bounds__(kSjltThreads, 2)
 #pragma unroll
   for (int i = 0; i < Tile::kSlots; ++i) {
     const int b = i * kSjltThreads + thread;
-    if (b >= owned) continue;
-    float* to = out + part * part_stride + first_row * out_stride + first_bucket + b;
+    if (b >= own.buckets) continue;
+    float* to = out + own.part * part_stride + own.first_row * out_stride + own.first_bucket + b;
 #pragma unroll
     for (int r = 0; r < Tile::kRows; ++r) {
-      if (r < some) to[r * out_stride] = cut.parts == 1 ? to[r * out_stride] + sums[i][r] : sums[i][r];
+      if (r < own.rows) to[r * out_stride] = cut.parts == 1 ? to[r * out_stride] + sums[i][r] : sums[i][r];
     }
   }
 }

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "cuda/routes.h"
-#include "cuda/sjlt_wide.cuh"
+#include "cuda/sjlt_lists.cuh"
 
 namespace fimo::cuda {
 
@@ -13,16 +13,28 @@ inline SjltBlocks sjlt_blocks(const Sketch& sketch) {
           static_cast<std::uint32_t>(sketch.sketch_dim % sketch.nonzeros)};
 }
 
-/// Coordinates of a chunk at most.
-inline std::int64_t sjlt_chunk(const Sketch& sketch) {
-  const std::int64_t most = smaller(kSjltPositions, smaller(kSjltEntries, kSjltMeanList * sketch.sketch_dim) / sketch.nonzeros);
-  return most >= 32 ? most / 32 * 32 : larger(most, 1);
-}
-
 /// Nonzeros up to which chunks are sorted in shared memory.
 constexpr std::int64_t kSjltNonzeros = 2048;
 
 inline bool sjlt_is_wide(const Sketch& sketch) { return sketch.sketch_dim > kSjltBuckets || sketch.nonzeros > kSjltNonzeros; }
+
+constexpr int kSjltWideRange = 1 << 16;    // outputs
+constexpr int kSjltWideEntries = 1 << 20;  // of a segment
+
+/// Where the elements of a segment lie and what their coordinates are.
+struct SjltPlaces {
+  const std::int64_t* index;  // null: coordinate offset + p, element p
+  std::uint64_t offset;
+  std::int64_t dim, token_stride, limit;  // index < limit
+  std::int64_t first, count;              // places of the segment
+
+  FIMO_HOST_DEVICE std::uint64_t coordinate(std::int64_t p) const {
+    if (!index) return offset + static_cast<std::uint64_t>(p);
+    return offset + static_cast<std::uint64_t>(index[p / dim] * dim + p % dim);
+  }
+  FIMO_HOST_DEVICE bool inside(std::int64_t p) const { return !index || (index[p / dim] >= 0 && index[p / dim] < limit); }
+  FIMO_HOST_DEVICE std::int64_t element(std::int64_t p) const { return index ? p / dim * token_stride + p % dim : p; }
+};
 
 /// As project_sjlt, for places (first and count: all of them) of grads, by sjlt_wide.cuh. Takes 5 MB of workspace.
 struct SjltWideWorkspace {

@@ -11,7 +11,7 @@
 /// coordinates take 160 million instructions, 3 us on 132 multiprocessors.
 #pragma once
 
-#include "cuda/entries.cuh"
+#include "cuda/sjlt_lists.cuh"
 
 namespace fimo::cuda {
 
@@ -19,8 +19,6 @@ constexpr int kSjltTableThreads = 1024;
 constexpr int kSjltBlocksEach = 4;                                         // Philox blocks of a thread
 constexpr int kSjltEntries = 4 * kSjltBlocksEach * kSjltTableThreads - 4;  // of a chunk; it may begin within a block
 constexpr int kSjltPositions = 4096;                                       // coordinates of a chunk
-constexpr int kSjltMeanList = 16;                                          // entries of a bucket
-constexpr int kSjltBuckets = 16384;
 
 /// An entry of a table: its place in the chunk, and the sign in the top bit.
 using SjltEntry = std::uint16_t;
@@ -37,43 +35,6 @@ struct SjltTableShared {
   std::uint32_t warps[kSjltTableThreads / kWarp];
   SjltEntry entries[kSjltEntries];
 };
-
-/// starts[0 .. buckets], counts, become the numbers of entries before each bucket. All threads of the block; barriers before
-/// and after are the caller's.
-template <int Threads>
-FIMO_DEVICE void exclusive_scan(std::uint32_t* starts, int buckets, std::uint32_t* warps) {
-  const int each = (buckets + Threads - 1) / Threads, thread = static_cast<int>(threadIdx.x);
-  const int begin = min(thread * each, buckets), end = min(begin + each, buckets);
-  std::uint32_t sum = 0;
-  for (int i = begin; i < end; ++i) sum += starts[i];
-  std::uint32_t before = sum;
-#pragma unroll
-  for (int distance = 1; distance < kWarp; distance *= 2) {
-    const std::uint32_t other = __shfl_up_sync(kAllLanes, before, static_cast<unsigned>(distance));
-    if (thread % kWarp >= distance) before += other;
-  }
-  if (thread % kWarp == kWarp - 1) warps[thread / kWarp] = before;
-  before -= sum;
-  __syncthreads();
-  for (int warp = 0; warp < thread / kWarp; ++warp) before += warps[warp];
-  for (int i = begin; i < end; ++i) {
-    const std::uint32_t count = starts[i];
-    starts[i] = before;
-    before += count;
-  }
-  if (thread == Threads - 1) starts[buckets] = before;
-}
-
-/// Brings a list into the order of places.
-template <class Entry>
-FIMO_DEVICE void sort_list(Entry* list, std::uint32_t count, Entry place) {
-  for (std::uint32_t i = 1; i < count; ++i) {
-    const Entry entry = list[i];
-    std::uint32_t to = i;
-    for (; to > 0 && (list[to - 1] & place) > (entry & place); --to) list[to] = list[to - 1];
-    list[to] = entry;
-  }
-}
 
 /// A block for each chunk of `chunk` coordinates (the last one may be shorter) from coordinate `first` on, `count` in all.
 __global__ void __launch_bounds__(kSjltTableThreads, 1)

@@ -11,29 +11,13 @@
 /// offset + index[p / dim] dim + p % dim.
 #pragma once
 
+#include "cuda/sjlt_routes.h"
 #include "cuda/sjlt_table.cuh"
 
 namespace fimo::cuda {
 
 constexpr int kSjltWideThreads = 256;
-constexpr int kSjltWideRange = 1 << 16;     // outputs
-constexpr int kSjltWideEntries = 1 << 20;   // of a segment
 constexpr std::int64_t kSjltWideRows = 64;  // grid.y
-
-/// Where the elements of a segment lie and what their coordinates are.
-struct SjltPlaces {
-  const std::int64_t* index;  // null: coordinate offset + p, element p
-  std::uint64_t offset;
-  std::int64_t dim, token_stride, limit;  // index < limit
-  std::int64_t first, count;              // places of the segment
-
-  FIMO_HOST_DEVICE std::uint64_t coordinate(std::int64_t p) const {
-    if (!index) return offset + static_cast<std::uint64_t>(p);
-    return offset + static_cast<std::uint64_t>(index[p / dim] * dim + p % dim);
-  }
-  FIMO_HOST_DEVICE bool inside(std::int64_t p) const { return !index || (index[p / dim] >= 0 && index[p / dim] < limit); }
-  FIMO_HOST_DEVICE std::int64_t element(std::int64_t p) const { return index ? p / dim * token_stride + p % dim : p; }
-};
 
 __global__ void __launch_bounds__(kSjltWideThreads) sjlt_wide_clear_kernel(std::uint32_t* starts, int buckets) {
   const int i = static_cast<int>(blockIdx.x) * kSjltWideThreads + static_cast<int>(threadIdx.x);

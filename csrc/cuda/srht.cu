@@ -5,6 +5,7 @@
 #include "cuda/routes.h"
 #include "cuda/srht_outer.cuh"
 #include "cuda/srht_passes.cuh"
+#include "cuda/srht_routes.h"
 #include "cuda/srht_rows.cuh"
 #include "sketch_sizes.h"
 
@@ -14,12 +15,6 @@ namespace {
 constexpr std::int64_t kWorkspace = std::int64_t{64} << 20;
 constexpr int kSmallestTile = 11, kLargestTile = 14;
 constexpr int kShortestBlock = 5;  // of a tile, log2
-
-int log2_ceil(std::int64_t n) {
-  int result = 0;
-  while (std::int64_t{1} << result < n) ++result;
-  return result;
-}
 
 unsigned blocks_of(std::int64_t threads, int each) { return static_cast<unsigned>(ceil_div(threads, each)); }
 
@@ -109,11 +104,7 @@ void run_passes(Context& context, const ConstMatrixView& grads, const Sketch& sk
       context.launch(srht_copy_kernel<Element>, {blocks_of(now.rows * warps * kWarp, kPassThreads), kPassThreads}, now,
                      static_cast<const Element*>(grads.data) + r * grads.row_stride, grads.row_stride, offset,
                      offset + grads.cols, warps);
-      for (int stage = 0; stage < log2_block; stage += 4) {
-        const int stages = static_cast<int>(smaller(4, log2_block - stage));
-        context.launch(srht_pass_kernel, {blocks_of(now.rows * size >> stages, kPassThreads), kPassThreads}, work,
-                       now.rows * size, stage, stages);
-      }
+      transform_blocks(context, work, now.rows * size, log2_block);
       const MatrixView target{static_cast<float*>(out.data) + r * out.row_stride, out.dtype, now.rows, k, out.row_stride};
       context.launch(srht_sum_kernel, {blocks_of(parts * now.rows * round_up(k, kWarp), kPassThreads), kPassThreads}, now,
                      rows_kept, k, scale, parts, parts > 1 ? sums : static_cast<float*>(target.data),
@@ -159,6 +150,18 @@ void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, s
 }
 
 }  // namespace
+
+const std::int32_t* srht_kept_rows(Context& context, const Sketch& sketch) {
+  const std::int64_t block = srht_block(sketch);
+  return block == sketch.sketch_dim ? nullptr : shuffle(context, sketch, block, true).rows;
+}
+
+void transform_blocks(Context& context, float* work, std::int64_t size, int log2_block) {
+  for (int stage = 0; stage < log2_block; stage += 4) {
+    const int stages = static_cast<int>(smaller(4, log2_block - stage));
+    context.launch(srht_pass_kernel, {blocks_of(size >> stages, kPassThreads), kPassThreads}, work, size, stage, stages);
+  }
+}
 
 bool srht_takes_outer(const Sketch& sketch) {
   const int log2_block = log2_ceil(sketch.sketch_dim);

@@ -23,6 +23,9 @@ inline DType dtype_named(const std::string& name) {
   throw std::runtime_error("no such dtype: " + name);
 }
 
+/// Where tensors without data would lie: their launches are counted, not run.
+inline void* const kNowhere = reinterpret_cast<void*>(std::uintptr_t{1} << 40);
+
 /// A tensor in device memory, and its bytes as they were at the start.
 struct Tensor {
   bool is_index = false;  // int64
@@ -46,7 +49,7 @@ struct Tensor {
     for (std::size_t d = shape.size(); d-- > 0; i /= shape[d]) position += i % shape[d] * strides[d];
     return position;
   }
-  void* data() const { return static_cast<char*>(memory->get()) + lead * element(); }
+  void* data() const { return static_cast<char*>(memory ? memory->get() : kNowhere) + lead * element(); }
 
   ConstMatrixView matrix() const { return {data(), dtype, shape[0], shape[1], strides[0]}; }
   MatrixView output() const { return {data(), dtype, shape[0], shape[1], strides[0]}; }
@@ -60,6 +63,7 @@ struct Case {
   std::map<std::string, std::vector<std::int64_t>> numbers;
   std::map<std::string, Tensor> tensors;
 
+  bool without_data() const { return !tensors.empty() && !tensors.begin()->second.memory; }
   std::int64_t number(const std::string& key) const { return numbers.at(key).at(0); }
   bool has(const std::string& key) const { return numbers.count(key) > 0; }
 };
@@ -79,7 +83,7 @@ inline bool read_case(std::istream& in, Case& result) {
     } else if (word == "numbers") {
       words >> key;
       for (std::int64_t n; words >> n;) result.numbers[key].push_back(n);
-    } else if (word == "tensor") {
+    } else if (word == "tensor" || word == "shape") {
       Tensor tensor;
       std::string dtype;
       std::size_t dims = 0;
@@ -91,11 +95,13 @@ inline bool read_case(std::istream& in, Case& result) {
       tensor.strides.resize(dims);
       for (auto& size : tensor.shape) words >> size;
       for (auto& stride : tensor.strides) words >> stride;
-      words >> storage >> tensor.lead;
-      tensor.bytes.resize(static_cast<std::size_t>(storage * tensor.element()));
-      in.read(tensor.bytes.data(), static_cast<std::streamsize>(tensor.bytes.size()));
-      tensor.memory = std::make_unique<DeviceMemory>(tensor.bytes.size());
-      tensor.memory->put(tensor.bytes.data());
+      if (word == "tensor") {
+        words >> storage >> tensor.lead;
+        tensor.bytes.resize(static_cast<std::size_t>(storage * tensor.element()));
+        in.read(tensor.bytes.data(), static_cast<std::streamsize>(tensor.bytes.size()));
+        tensor.memory = std::make_unique<DeviceMemory>(tensor.bytes.size());
+        tensor.memory->put(tensor.bytes.data());
+      }
       result.tensors[key] = std::move(tensor);
     } else if (word == "expect") {
       words >> key;

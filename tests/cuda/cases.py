@@ -27,6 +27,11 @@ _DTYPES = {
 }
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """As `case.h` reads it."""
+    return _DTYPES[dtype]
+
+
 @dataclass
 class Case:
     """One call.
@@ -116,17 +121,19 @@ def form_gradients(name: str, a: Tensor, delta: Tensor, begin: int = 0, end: int
 
 
 def rows_project(name: str, index: Tensor, delta: Tensor, sketch: Any, offset: int = 0, *, out: Tensor | None = None,
-                 relative: float = 2e-6, exact: Tensor | None = None, **more: Any) -> Case:  # fmt: skip
-    """index int64 [B, T], delta [B, T, d]. ``exact``: the expected result where reference.py raises."""
+                 relative: float = 2e-6, exact: Tensor | None = None, piece: int | None = None,
+                 **more: Any) -> Case:  # fmt: skip
+    """index int64 [B, T], delta [B, T, d]. ``exact``: the expected result where reference.py raises. ``piece``: bytes of
+    workspace for a piece of what is cut into pieces."""
     if out is None:
         out = torch.zeros(len(delta), sketch.sketch_dim)
     if exact is None:
         exact = reference.rows_project(index, delta.double(), sketch, offset, out.double().clone())
-    scale = delta.double().norm(dim=2).sum(1).max() + out.abs().max() if delta.numel() else 1.0
+    scale = delta.double().norm(dim=2).nan_to_num(0, 0).sum(1).max() + out.abs().max() if delta.numel() else 1.0
     kinds, numbers = to_args(sketch)
+    given = {"sketch": numbers, "offset": [offset]} | ({} if piece is None else {"piece": [piece]})
     return Case(name, "rows_project", {"index": index, "delta": delta, "out": out},
-                {"out": (exact, _tolerance(exact, scale, relative))}, kinds,
-                {"sketch": numbers, "offset": [offset]}, **more)  # fmt: skip
+                {"out": (exact, _tolerance(exact, scale, relative))}, kinds, given, **more)  # fmt: skip
 
 
 def _sizes(a: Tensor, delta: Tensor) -> Tensor:
@@ -209,7 +216,7 @@ def write(cases: Iterable[Case], path: Path) -> None:
                 file.write(f"numbers {key} {' '.join(map(str, numbers))}\n".encode())
             for key, x in case.tensors.items():
                 storage = _storage(x)
-                words = [key, _DTYPES[x.dtype], x.ndim, *x.shape, *x.stride(), storage.numel(), x.storage_offset()]
+                words = [key, dtype_name(x.dtype), x.ndim, *x.shape, *x.stride(), storage.numel(), x.storage_offset()]
                 file.write(f"tensor {' '.join(map(str, words))}\n".encode())
                 file.write(storage.view(torch.uint8).numpy().tobytes() + b"\n")
             for key, (exact, tolerance) in case.expected.items():

@@ -1,0 +1,334 @@
+"""What the launches of the benchmark's cases do: trips of loops, ways not taken and bytes, from the sizes of the case.
+
+One function for each kernel. The numbers repeat what the drivers (csrc/cuda/*.cu) decide, so far as a launch's grid does not
+say it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from execution import Work
+from launches import Launch
+
+from fimo_fast.bench import Case
+
+Before = Sequence[tuple[Launch, Work]]  # the launches of the case before this one
+
+_BY_ELEMENT = r"^(LDG\.E(\.U16|\.U8|\.CONSTANT)?$|LDGSTS\.E(\.ZFILL)?$)"
+
+
+def _up(a: float, b: float) -> int:
+    return math.ceil(a / b)
+
+
+def _rows(case: Case) -> tuple[int, int, int]:
+    """Rows, coordinates and outputs of a dense or sparse sketch of rows: of the case, or of its factors."""
+    s = case.sizes
+    if case.operation == "project":
+        return s["batch"], s["dim"], s["sketch_dim"]
+    return s["batch"] * s["tokens"], s["n"], math.isqrt(s["sketch_dim"])
+
+
+def _size(case: Case) -> int:
+    return case.dtype.itemsize
+
+
+def signs(launch: Launch, case: Case, before: Before) -> Work:
+    rows, dim, k = _rows(case)
+    tiles = int(re.findall(r", (\d)>", launch.kernel)[0])
+    parts = launch.blocks / (_up(k, 512) * _up(rows, 8 * tiles))
+    stages = _up(dim, 256) / parts
+    parts_bytes = 0 if parts == 1 else parts * rows * k * 4
+    inner: list[float] = [8 * stages, 2 * stages, stages, stages]
+    # 16 bits: one chain a stage.
+    trips = inner if _size(case) == 4 else [8 * stages, stages, stages]
+    read = rows * dim * _size(case)
+    return Work([(r"^HMMA", 1, trips)], r"^LDG\.E(\.U16|\.64)?$", read, parts_bytes, turns=True, parts=parts)
+
+
+def normal(launch: Launch, case: Case, before: Before) -> Work:
+    rows, dim, k = _rows(case)
+    groups = 8 if rows > 128 else 4 if rows > 64 else 2 if rows > 32 else 1
+    depth = 1 if groups == 1 else 2
+    parts = launch.blocks / (_up(k, 512 / groups) * _up(rows, 32 * groups))
+    stages = _up(dim, 16 * depth) / parts
+    # With 4 and 8 row groups a thread makes half of its entries, with 8 half of the threads make any. A few rows are brought by
+    # few warps: they do not count.
+    entries = {1: 1.0, 2: 1.0, 4: 0.5, 8: 0.25}[groups]
+    return Work(
+        [(r"^HMMA", 1, [depth * stages, stages, stages])], r"^LDG" if groups == 1 else r"^LDG\.E(\.U16)?$",
+        rows * dim * _size(case), parts * rows * k * 4.0, turns=True, parts=parts,
+        shares=[(r"^(MUFU|FMUL|IMAD\.WIDE\.U32)", entries, max(entries, 0.5)), (r"^LDG", groups / 8, groups / 8)],
+    )  # fmt: skip
+
+
+def srht(launch: Launch, case: Case, before: Before) -> Work:
+    rows, dim, k = _rows(case)
+    tile = 1 << int(re.findall(r", (\d\d), ", launch.kernel)[0])
+    groups = launch.threads // (tile // 64)
+    tiles = _up(dim, tile)
+    parts = launch.blocks / rows
+    each = tiles / parts / groups
+    # A tile that the row does not fill comes element by element.
+    whole = dim >= tile
+    fetch = (r"^LD\.E", 1, [0.0 if whole else each * tile / (tile // 64)])
+    first = (r"^LDG\.E(\.U16)?$", 1, [0.0 if whole else tile / (tile // 64)])
+    return Work(
+        [(r"^FFMA", 32, [each]), (r"^VIADDMNMX", 1, [0.0]), fetch, (r"^POPC", 1, [max(1.0, k / launch.threads / 4)]), first],
+        r"^LD\.E" if whole else "$^",
+        rows * dim * _size(case),
+        (parts if parts > 1 else 2) * rows * k * 4,
+        parts=parts,
+    )  # fmt: skip
+
+
+def _longest_of_32(mean: float) -> float:
+    """The mean of the longest of 32 lists, which a warp runs through together (Poisson)."""
+    longest, below, term, n = 0.0, 0.0, math.exp(-mean), 0
+    while below < 1 - 1e-9 and n < 1000:
+        below += term
+        longest += 1 - min(1.0, below) ** 32
+        n += 1
+        term *= mean / n
+    return longest
+
+
+def _sjlt_sizes(case: Case) -> tuple[int, int, int, int]:
+    """Rows, coordinates, outputs and nonzeros of an SJLT: of the case, or of the second stage of a composition."""
+    s = case.sizes
+    nonzeros = int(re.findall(r"SJLT-(\d)", case.name)[0]) if "SJLT" in case.name else 1
+    if "GraSS" in case.name:
+        return s["batch"], 4 * s["sketch_dim"], s["sketch_dim"], nonzeros
+    return s["batch"], s["dim"], s["sketch_dim"], nonzeros
+
+
+def sjlt_table(launch: Launch, case: Case, before: Before) -> Work:
+    rows, dim, k, nonzeros = _sjlt_sizes(case)
+    mean = dim * nonzeros / launch.blocks / k
+    entries = dim * nonzeros / launch.blocks
+    buckets = k / 1024  # of a thread
+    return Work(
+        [
+            (r"^STG", 16, [entries / 1024 / 16]), (r"^STG", 4, [buckets / 4]), (r"^STS", 16, [buckets / 16]),
+            (r"^LDS", 16, [0.0]), (r"^LDS", 4, [buckets / 4]), (r"^STG", 1, [0.0]),
+            (r"^BSSY", 1, [_longest_of_32(mean) * buckets, buckets]),
+        ],
+        cached=dim * nonzeros * 2 + launch.blocks * k * 2.0,
+        shares=[(r"^(ATOMS|IMAD\.HI)", min(1.0, entries / 16384), min(1.0, entries / 16384))],
+    )  # fmt: skip
+
+
+def sjlt(launch: Launch, case: Case, before: Before) -> Work:
+    rows, dim, k, nonzeros = _sjlt_sizes(case)
+    size = 4 if "<float" in launch.kernel else 2
+    of_block = 16 // size  # rows
+    groups, ranges = _up(rows, of_block), _up(k, 512 * 32 // of_block)
+    parts = launch.blocks / (groups * ranges)
+    chunk = min(4096.0, 16380 // nonzeros, 16 * k / nonzeros, dim)
+    chunks = dim / chunk / parts
+    mean = chunk * nonzeros / k
+    longest = _longest_of_32(mean)
+    slots = min(32 // of_block, _up(min(k, 512 * 32 // of_block), 512))
+    unroll = 4 if size == 4 else 1
+    # Of a list, three entries are taken before the loop, which takes four at a time. A lane in `longest / mean` has an entry; random places meet in banks: 2.6 passes for 8 lanes.
+    conflicts = 2.6 * mean / longest
+    add = (r"^FFMA", 16, [chunks * max(longest - 3, 0.0) / 4 * slots / (32 // of_block), chunks])
+    return Work(
+        [add, (r"^LDG\.E(\.U16)?$", unroll * of_block, [chunks * chunk / 512 / unroll])],
+        "$^",
+        rows * dim * size,
+        max(parts, 2) * rows * k * 4 + groups * (dim * nonzeros * 2 + dim / chunk * k * 2),
+        conflicts,
+        parts=parts,
+    )
+
+
+def add_parts(launch: Launch, case: Case, before: Before) -> Work:
+    outputs = launch.blocks * 32
+    parts = before[-1][1].parts
+    return Work([(r"^LDG", 8, [parts / 64]), (r"^LDG", 1, [parts % 64 / 8])], **_where(4 * outputs * (parts + 2)))
+
+
+def _where(size: float) -> dict[str, float]:
+    """Bytes that were just written: in the L2 cache if they fit."""
+    return {"cached": size} if size < 30e6 else {"bytes": size}
+
+
+def mask(launch: Launch, case: Case, before: Before) -> Work:
+    s = case.sizes
+    outer = case.operation == "outer_project"
+    rows = s["batch"] * s.get("tokens", 1)
+    k = s["sketch_dim"] * (4 if "GraSS" in case.name else 1)
+    if outer:
+        k = math.isqrt(k)
+    return Work(skip="$^", bytes=rows * k * (64 + 8))
+
+
+def zeros(launch: Launch, case: Case, before: Before) -> Work:
+    return Work([(r"^STG", 1, [0.0])], **_where(launch.blocks * 4096))
+
+
+def form_few(launch: Launch, case: Case, before: Before) -> Work:
+    s = case.sizes
+    side = math.isqrt(s["sketch_dim"] * (4 if "GraSS" in case.name else 1))
+    lanes = 1
+    while lanes < 256 and lanes * 4 < side:
+        lanes *= 2
+    rows = side * side * s["batch"] / launch.blocks / min(side, lanes * 4)
+    if "GraSS" in case.name:
+        rows = 16 if launch.blocks == 2048 else rows
+    trips = rows * lanes / 256
+    out = launch.blocks * rows * min(side, lanes * 4) * 4
+    return Work(
+        [(r"^FFMA", 32, [trips]), (r"^STS", 4, [rows * 8 / 256 / 4]), (r"^STS", 1, [0.0])], r"^LDG\.E\.64$",
+        **_where(2 * out),
+    )  # fmt: skip
+
+
+def form_tile(launch: Launch, case: Case, before: Before) -> Work:
+    s = case.sizes
+    tile = int(re.findall(r", (\d+)>", launch.kernel)[0])
+    parts = launch.grid[1]
+    steps = _up(s["tokens"] / parts, 16)
+    size = 4 if "<float" in launch.kernel else 2
+    tiles = launch.grid[0]
+    read, out = tiles * parts * steps * 16 * 2 * tile * size, launch.blocks * tile * tile * 4
+    return Work(
+        [(r"^HMMA", 1, [2 * steps, steps])], _BY_ELEMENT + r"|^LDGSTS\.E$", out if out > 30e6 else 0.0, read + out,
+        rare=(r"^(STG|PLOP3|CS2R)", 1.0), parts=parts - 1,
+    )  # fmt: skip
+
+
+def outer_mask(launch: Launch, case: Case, before: Before) -> Work:
+    return Work([(r"^LDG", 16, [0.0]), (r"^LDG", 2, [1.0])], bytes=case.moved + case.sizes["batch"] * case.sizes["sketch_dim"] * 4)
+
+
+def tensor_table(launch: Launch, case: Case, before: Before) -> Work:
+    s = case.sizes
+    dim, k = s["n"], s["sketch_dim"]
+    philox = max(1.0, dim / 4 / 1024)
+    buckets = k / 1024
+    return Work(
+        [(r"^(REDG|ATOMG)", 4, [philox]), (r"^LDG", 16, [0.0]), (r"^LDG", 80, [philox]), (r"^(LDG|STG)", 1, [buckets]), (r"^LDS", 4, [8.0])],
+        cached=dim * 64.0,
+    )  # fmt: skip
+
+
+def tensor(launch: Launch, case: Case, before: Before) -> Work:
+    s = case.sizes
+    k, dim = s["sketch_dim"], s["n"]
+    log2 = k.bit_length() - 1
+    passes = _up(log2, 5)
+    each = k / 256
+    groups = max(1.0, k / 32 / 256)
+    longest = _longest_of_32(dim / k)
+    return Work(
+        [
+            (r"^FADD", 100, [groups * passes, passes]), (r"^FADD", 24, [0.0]), (r"^FADD", 16, [0.0]), (r"^FADD", 8, [0.0]),
+            (r"^FSEL", 4, [each * longest / 4, each, 1.0]), (r"^STG", 4, [each / 4]), (r"^STG", 1, [0.0]), (r"^FMUL", 4, [each / 4]),
+        ],
+        "$^", case.moved + s["batch"] * k * 4, s["batch"] * s["n"] * 2 * 4.0,
+    )  # fmt: skip
+
+
+_SLICE = 64
+
+
+def _tile(name: str) -> tuple[int, int]:
+    """Rows and columns of a block of TileProduct<type, warp rows, warp columns, row tiles, column tiles, stages>."""
+    a, b, c, d = map(int, re.findall(r", (\d+)", name)[:4])
+    return 16 * a * c, 8 * b * d
+
+
+def product(launch: Launch, case: Case, before: Before) -> Work:
+    s = case.sizes
+    size = {"Float32": 4, "Int8": 1}.get(re.findall(r"<(\w+),", launch.kernel)[0], 2)
+    height, width = _tile(launch.kernel)
+    if case.operation in ("scores", "topk"):
+        m, n, depth = s["queries"], s["features"], s["dim"]
+    elif "finish" in launch.kernel or s["tokens"] * s["batch"] > 512 * 4:
+        m, n, depth = s["batch"], s["batch"], min(s["n"] * s["m"], 16777216 // s["batch"])
+    else:
+        m = n = s["batch"] * s["tokens"]
+        depth = (s["n"] + s["m"]) // 2
+    slices = _up(depth * size, _SLICE)
+    topk = "topk" in launch.kernel
+    tiles = launch.blocks if topk else _up(m, height) * _up(n, width)
+    parts = 1.0 if topk else max(1.0, launch.blocks / tiles)
+    each = slices / parts
+    loaded = launch.blocks * each * (min(m, height) + width) * _SLICE
+    features = width * (tiles / _up(m, height)) * depth * size
+    once = features + min(m, _up(m, height) * height) * depth * size
+    out = 0.0 if topk else (parts if parts > 1 else 1) * m * n * 4
+    skip = r"^(LDG\.E\.U16|LDG\.E\.U8|LDGSTS\.E\.ZFILL" + (")$" if size == 1 else "|DMUL)$")
+    # The few rows of a flat tile are copied by its first warps.
+    return Work([(r"^(HMMA|IMMA)", 1, [each]), (r"^DMUL", 2, [0.0])], skip, once + out, loaded, parts=parts)
+
+
+def finish(launch: Launch, case: Case, before: Before) -> Work:
+    parts = before[-1][1].parts
+    return Work(
+        [(r"^LDG", 4, [parts / 4]), (r"^LDG", 1, [0.0])], r"^DMUL", **_where(launch.blocks * 256 * 4 * (parts + 1))
+    )  # fmt: skip
+
+
+def gram_dot(launch: Launch, case: Case, before: Before) -> Work:
+    s = case.sizes
+    pairs = (s["batch"] * s["tokens"]) ** 2
+    return Work([(r"^LDG", 8, [max(0.0, s["tokens"] ** 2 / 32 / 4)]), (r"^LDG", 2, [1.0])], **_where(pairs * 8))
+
+
+def pair(launch: Launch, case: Case, before: Before) -> Work:
+    s = case.sizes
+    size = {"Float32": 4}.get(re.findall(r"<(\w+)", launch.kernel)[0], 2)
+    slices = (s["n"] + s["m"]) * size / _SLICE
+    skip = r"^(LDG\.E\.U16|LDGSTS\.E\.ZFILL)$"
+    loaded = launch.blocks * slices * 128 * _SLICE * (1 if s["tokens"] <= 128 else 2)
+    return Work(
+        [(r"^HMMA", 1, [slices, 2.0]), (r"^LDS", 16, [s["tokens"] / 16 if s["tokens"] < 128 else 8.0]), (r"^STS", 4, [32.0]), (r"^(STS|LDS)", 1, [1.0])],
+        skip, case.moved, loaded,
+    )  # fmt: skip
+
+
+def squares(launch: Launch, case: Case, before: Before) -> Work:
+    s = case.sizes
+    formed = s["tokens"] > 1
+    count = 8192 if formed else (s["n"] + s["m"]) / 2
+    size = 4 if "Float32" in launch.kernel else 2
+    vectors = count / (16 / size) / 256
+    total = launch.blocks * count * size
+    return Work(
+        [(r"^LDG\.E", 16, [0.0]), (r"^LDG\.E\.128", 2, [vectors / 2]), (r"^LDG", 1, [0.0])], "$^",
+        **({"bytes": total} if not formed else _where(total)),
+    )  # fmt: skip
+
+
+def small(launch: Launch, case: Case, before: Before) -> Work:
+    """Of what a warp reads and writes once."""
+    return Work(cached=launch.blocks * launch.threads * 16.0)
+
+
+def topk_select(launch: Launch, case: Case, before: Before) -> Work:
+    # The first round has 2048 keys, which are sorted twice; later ones about nine times the 20 wanted: 256 once.
+    first = not any("select" in one.kernel for one, _ in before)
+    keys = 2048 if first else 256
+    levels = keys.bit_length() - 1
+    steps = levels * (levels + 1) / 2
+    return Work(
+        [(r"^STG", 1, [1.0]), (r"^LDS", 7, [steps * keys / 2048, steps, levels, 2.0 if first else 0.0]), (r"^LDG", 4, [2.0])],
+        cached=launch.blocks * keys * 8.0,
+    )  # fmt: skip
+
+
+WORKS: Mapping[str, Callable[[Launch, Case, Before], Work]] = {
+    "signs_kernel": signs, "normal_kernel": normal, "srht_kernel": srht, "sjlt_table_kernel": sjlt_table, "sjlt_kernel": sjlt,
+    "add_parts_kernel": add_parts, "mask_kernel": mask, "zeros_kernel": zeros, "form_few_kernel": form_few,
+    "form_tile_kernel": form_tile, "outer_mask_kernel": outer_mask, "mask_positions_kernel": small,
+    "tensor_table_kernel": tensor_table, "tensor_kernel": tensor, "product_kernel": product, "topk_product_kernel": product,
+    "finish_product_kernel": finish, "gram_dot_kernel": gram_dot, "pair_norm_kernel": pair, "pair_dot_kernel": pair,
+    "pair_finish_kernel": small, "sum_squares_kernel": squares, "norm_finish_kernel": small, "topk_select_kernel": topk_select,
+    "topk_filter_kernel": small,
+}  # fmt: skip
