@@ -59,7 +59,8 @@ class Step:
 def steps(out: Path, build: bool) -> list[Step]:
     """The commands, in order; the first is left out without ``build``."""
     pytest = [sys.executable, "-m", "pytest", *TESTS, "--device", "cuda", f"--junitxml={out / 'tests.xml'}"]
-    bench = [*_CLI, "bench", "--device", "cuda", "--peers", "--json", str(out / "bench.json")]
+    types = [part for name in ("float32", "bfloat16", "float16", "int8") for part in ("--dtype", name)]
+    bench = [*_CLI, "bench", "--device", "cuda", "--peers", *types, "--json", str(out / "bench.json")]
     bench += ["--markdown", str(out / "bench.md"), "--figure", str(out / "roofline.png")]
     found = [Step("tests", pytest), Step("bench", bench)]
     install = [sys.executable, "-m", "pip", "install", "-e", ".[test]"]
