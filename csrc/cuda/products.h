@@ -15,9 +15,6 @@ void products(Context& context, DType dtype, const TileRows& a, const TileRows& 
 
 // --- The choice of the tile, and of parts of the depth, which topk shares ---
 
-/// Of the parts of a product that is cut for speed. Exactness cuts int8 too: that takes 4 bytes a product for every
-/// kMaxInt8Depth of the depth.
-constexpr std::int64_t kMaxPartBytes = std::int64_t{64} << 20;
 constexpr std::int64_t kMultiprocessors = 132;  // of an H100: only speed depends on it
 
 /// How a product of `rows` by `cols` is computed: in tiles of which shape, and in how many parts of the depth of which length.
@@ -30,7 +27,8 @@ struct ProductPlan {
 
 /// The fastest plan with one shape of tile. A multiprocessor's tensor cores take 1.6 clocks for a product of 16 x 8 and 32
 /// bytes; a warp alone, 10 for each of its own and 200 for a slice; starting and ending a tile 3000 and 25 a sum of a thread.
-/// Parts cost a launch (5000), and are written and read at about 1 KB a clock.
+/// Parts cost a launch (5000), and are written and read at about 1 KB a clock; those that are cut for speed take 2 piece_bytes
+/// at most. Exactness cuts int8 too, which takes 4 bytes a product for every kMaxInt8Depth of the depth.
 template <class Tile>
 ProductPlan plan_with(std::int64_t rows, std::int64_t cols, std::int64_t depth) {
   const std::int64_t slices = ceil_div(depth * Tile::Element::kBytes, kSliceBytes), outputs = rows * cols;
@@ -39,7 +37,7 @@ ProductPlan plan_with(std::int64_t rows, std::int64_t cols, std::int64_t depth) 
   constexpr int kMma = 2 * kTerms<typename Tile::Element> * Tile::kRowTiles * Tile::kColTiles;  // of a warp and slice
   ProductPlan best{false, 0, 0, 0.0};
   for (std::int64_t parts = least; parts == least || (parts <= slices / 8 && parts <= 1024); ++parts) {
-    if (parts > least && parts * outputs * 4 > kMaxPartBytes) break;
+    if (parts > least && parts * outputs * 4 > 2 * piece_bytes) break;
     const auto busiest = static_cast<double>(ceil_div(tiles * parts, kMultiprocessors));
     const auto turns = static_cast<double>(ceil_div(tiles * parts, kMultiprocessors * Tile::kBlocks));
     const auto each = static_cast<double>(ceil_div(slices, parts));

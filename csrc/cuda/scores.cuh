@@ -34,10 +34,9 @@ struct ProductOut {
     return static_cast<float>(sum * (row_scale * col_scale));
   }
 
-  template <class Sum>
-  FIMO_DEVICE void put(std::int64_t row, std::int64_t col, Sum sum) const {
+  FIMO_DEVICE void put(std::int64_t row, std::int64_t col, float value) const {
     float* target = data + row * row_stride + col * col_stride;
-    *target = accumulate ? *target + value(row, col, sum) : value(row, col, sum);
+    *target = accumulate ? *target + value : value;
   }
 };
 
@@ -163,7 +162,7 @@ __global__ void __launch_bounds__(kFinishThreads)
   if (i >= size) return;
   double sum = 0.0;
   for (std::int64_t part = 0; part < parts; ++part) sum += static_cast<double>(sums[part * size + i]);
-  out.put(i / cols, i % cols, sum);
+  out.put(i / cols, i % cols, out.value(i / cols, i % cols, sum));
 }
 
 }  // namespace fimo::cuda

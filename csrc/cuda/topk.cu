@@ -17,7 +17,6 @@ constexpr std::int64_t kSmallK = 512;  // up to which a selection needs a buffer
 template <class Tile>
 constexpr std::int64_t kGrowth = Tile::kRows == 16 ? 64 : 8;
 constexpr std::int64_t kGroupQueries = 1024;
-constexpr std::int64_t kListBytes = std::int64_t{128} << 20;  // of the lists of a group
 
 ConstMatrixView rows_of(const ConstMatrixView& x, Range range) {
   return {advance(x.data, range.begin * x.row_stride, x.dtype), x.dtype, range.end - range.begin, x.cols, x.row_stride};
@@ -35,9 +34,9 @@ class Rounds {
     lazy_ = k + larger(k, 256);
     first_ = smaller(k <= kSmallK ? 2048 : 4096, total);
     group_ = smaller(queries.rows, kGroupQueries);
-    const std::int64_t fit = kMaxPartBytes / 4 / cut_.parts;  // sums
+    const std::int64_t fit = piece_bytes / 2 / cut_.parts;  // sums
     if (cut_.parts > 1) group_ = larger(1, smaller(group_, fit / first_));
-    most_ = kListBytes / 8 / group_ - lazy_;
+    most_ = piece_bytes / 2 / group_ - lazy_;
     if (cut_.parts > 1) most_ = smaller(most_, fit / group_);
     most_ = whole_waves(most_);
     for (std::int64_t first = first_; first < total; first = end_of(first)) longest_ = larger(longest_, end_of(first) - first);
