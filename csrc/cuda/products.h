@@ -15,7 +15,8 @@ void products(Context& context, DType dtype, const TileRows& a, const TileRows& 
 
 // --- The choice of the tile, and of parts of the depth, which topk shares ---
 
-constexpr std::int64_t kMultiprocessors = 132;  // of an H100: only speed depends on it
+/// Of an H100: plans are the same on every device. Only tests change it, so that small cases have every shape of tile.
+inline std::int64_t multiprocessors = 132;
 
 /// How a product of `rows` by `cols` is computed: in tiles of which shape, and in how many parts of the depth of which length.
 /// Sums depend on the parts, not on the shape.
@@ -26,7 +27,8 @@ struct ProductPlan {
 };
 
 /// The fastest plan with one shape of tile. A multiprocessor's tensor cores take 1.6 clocks for a product of 16 x 8 and 32
-/// bytes; a warp alone, 10 for each of its own and 200 for a slice; starting and ending a tile 3000 and 25 a sum of a thread.
+/// bytes, and the L2 cache brings it 24 bytes a clock; a warp alone takes 10 clocks for each of its products and 200 for a slice;
+/// starting and ending a tile takes 3000 and 25 a sum of a thread.
 /// Parts cost a launch (5000), and are written and read at about 1 KB a clock; those that are cut for speed take 2 piece_bytes
 /// at most. Exactness cuts int8 too, which takes 4 bytes a product for every kMaxInt8Depth of the depth.
 template <class Tile>
@@ -38,10 +40,11 @@ ProductPlan plan_with(std::int64_t rows, std::int64_t cols, std::int64_t depth) 
   ProductPlan best{false, 0, 0, 0.0};
   for (std::int64_t parts = least; parts == least || (parts <= slices / 8 && parts <= 1024); ++parts) {
     if (parts > least && parts * outputs * 4 > 2 * piece_bytes) break;
-    const auto busiest = static_cast<double>(ceil_div(tiles * parts, kMultiprocessors));
-    const auto turns = static_cast<double>(ceil_div(tiles * parts, kMultiprocessors * Tile::kBlocks));
+    const auto busiest = static_cast<double>(ceil_div(tiles * parts, multiprocessors));
+    const auto turns = static_cast<double>(ceil_div(tiles * parts, multiprocessors * Tile::kBlocks));
     const auto each = static_cast<double>(ceil_div(slices, parts));
-    const double slice = std::max(busiest * 1.6 * kMma * Tile::kThreads / kWarp, turns * (200.0 + 10.0 * kMma));
+    const double tensor = 1.6 * kMma * Tile::kThreads / kWarp, bytes = (Tile::kRows + Tile::kCols) * kSliceBytes;
+    const double slice = std::max(busiest * std::max(tensor, bytes / 24.0), turns * (200.0 + 10.0 * kMma));
     const double finish = parts == 1 ? 0.0 : 5000.0 + static_cast<double>(parts * outputs * 8) / 1024.0;
     const double clocks = each * slice + turns * (3000.0 + 25.0 * 4 * Tile::kRowTiles * Tile::kColTiles) + finish;
     if (best.parts > 0 && clocks >= best.clocks) continue;
