@@ -27,10 +27,10 @@ struct ProductPlan {
 };
 
 /// The fastest plan with one shape of tile. A multiprocessor's tensor cores take 1.6 clocks for a product of 16 x 8 and 32
-/// bytes, and the L2 cache brings it 24 bytes a clock; a warp alone takes 10 clocks for each of its products and 200 for a slice;
-/// starting and ending a tile takes 3000 and 25 a sum of a thread.
-/// Parts cost a launch (5000), and are written and read at about 1 KB a clock; those that are cut for speed take 2 piece_bytes
-/// at most. Exactness cuts int8 too, which takes 4 bytes a product for every kMaxInt8Depth of the depth.
+/// bytes, and the L2 cache brings it 24 bytes a clock; a warp alone takes 10 clocks for each of its products and 200 for a
+/// slice; starting and ending a tile takes 3000 and 25 a sum of a thread. Parts cost a launch (5000), and are written and read
+/// at about 1 KB a clock; those that are cut for speed take 2 piece_bytes at most. Exactness cuts int8 too, which takes 4 bytes
+/// a product for every kMaxInt8Depth of the depth.
 template <class Tile>
 ProductPlan plan_with(std::int64_t rows, std::int64_t cols, std::int64_t depth) {
   const std::int64_t slices = ceil_div(depth * Tile::Element::kBytes, kSliceBytes), outputs = rows * cols;

@@ -117,9 +117,9 @@ template <class Tile>
 struct ProductPlace {
   std::int64_t row0, col0, part;
 
-  FIMO_DEVICE ProductPlace(unsigned block, const TileRows& a, const TileRows& b) {
-    const auto row_tiles = static_cast<unsigned>((a.rows + Tile::kRows - 1) / Tile::kRows);
-    const auto col_tiles = static_cast<unsigned>((b.rows + Tile::kCols - 1) / Tile::kCols);
+  FIMO_DEVICE ProductPlace(unsigned block, std::int64_t rows, std::int64_t cols) {
+    const auto row_tiles = static_cast<unsigned>((rows + Tile::kRows - 1) / Tile::kRows);
+    const auto col_tiles = static_cast<unsigned>((cols + Tile::kCols - 1) / Tile::kCols);
     const unsigned tile = block % (row_tiles * col_tiles);
     const unsigned group = tile / (kRowTilesTogether * col_tiles), in_group = tile % (kRowTilesTogether * col_tiles);
     const unsigned height = min(row_tiles - group * kRowTilesTogether, kRowTilesTogether);
@@ -138,12 +138,12 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   Tile product;
   product.clear();
   {
-    const ProductPlace<Tile> place(blockIdx.x, a, b);
+    const ProductPlace<Tile> place(blockIdx.x, a.rows, b.rows);
     const std::int64_t begin = place.part * part_bytes, end = begin + part_bytes;
     product.run(shared<typename Tile::Shared>(), a, place.row0, b, place.col0, begin, end < depth_bytes ? end : depth_bytes);
   }
   // Found again: registers were full of sums.
-  const ProductPlace<Tile> place(static_cast<unsigned>(opaque(blockIdx.x)), a, b);
+  const ProductPlace<Tile> place(static_cast<unsigned>(opaque(blockIdx.x)), a.rows, b.rows);
   if (parts > 1) {
     out = {reinterpret_cast<float*>(sums + place.part * a.rows * b.rows), b.rows, 1, nullptr, nullptr, false};
   }

@@ -7,7 +7,10 @@
 /// slice is bytes: 32 bytes are one step of mma (16 bfloat16, 8 TF32 or 32 int8) with the same fragments in every type. The
 /// four 16-byte pieces of a row change places by its number, so neither the copies nor ldmatrix meet in a bank.
 ///
-/// FLOOR
+/// Floor of a slice of a 128 x 256 tile of 16 bits, one block of 8 warps of 64 x 64 an SM: 512 mma at 62 % of the peak rate are
+/// 832 clocks; shared memory takes (8 warps x 128 + 384) x 64 bytes and the rows' ends, 800 clocks; the L2 cache 24 KB, 1000
+/// clocks at 24 bytes a clock, which is therefore the limit. int8: 256 x 160, 26 KB for 1.25 times the products. float32: 128 x
+/// 64, six times the mma time, bound by mma. A warp alone takes 920 clocks (16 bits), 810 (int8), 1420 (float32) for a slice.
 /// Accuracy: the sums of tensor cores are cut, not rounded, so they run over one slice only (16 to 32 products); slices are
 /// added in float32. A float32 is the sum of two TF32 (relative error 2^-22), of which the three larger products count. int8
 /// sums are exact up to kMaxInt8Depth.
@@ -88,18 +91,21 @@ FIMO_DEVICE int slice_offset(int row, int piece) { return row * kSliceBytes + ((
 template <class Element, int kRows, int kThreads>
 class SliceCopy {
  public:
-  FIMO_DEVICE SliceCopy(std::int64_t* ends, const TileRows& x, std::int64_t first, std::int64_t end)
-      : data_(x.data), ends_(ends), unit_(x.unit) {
+  /// Puts where byte `end` of the rows from `first` on is into `ends`.
+  FIMO_DEVICE static void find_rows(std::int64_t* ends, const TileRows& x, std::int64_t first, std::int64_t end) {
     for (int i = static_cast<int>(threadIdx.x); i < kRows; i += kThreads) {
       ends[i] = x.offset(first + i < x.rows ? first + i : x.rows - 1) + end;
     }
   }
 
+  FIMO_DEVICE SliceCopy(const std::int64_t* ends, const TileRows& x, int thread)
+      : data_(x.data), ends_(ends), unit_(x.unit), row_(thread / 4), piece_(thread % 4) {}
+
   static constexpr int kCount = 4 * kRows / kThreads + (4 * kRows % kThreads != 0);
 
-  /// Where this thread's pieces of the slice are from whose begin `left` bytes are left: all before the first copy, so that
+  /// Where this thread's pieces of the slice are from whose begin on `left` slices are left: all before the first copy, so that
   /// their loads do not wait for each other.
-  FIMO_DEVICE void find(const char* (&pieces)[kCount], std::int64_t left) const {
+  FIMO_DEVICE void find(const char* (&pieces)[kCount], std::uint32_t left) const {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) pieces[i] = exists(i) ? from(i, left) : nullptr;
   }
@@ -111,10 +117,9 @@ class SliceCopy {
     }
   }
 
-  /// Copies any slice: one that ends within rows, of which `left` bytes are left, or of rows at any address.
-  FIMO_DEVICE void start_any(unsigned char* slice, std::int64_t left) const {
-    const std::int64_t rest = left - static_cast<int>(threadIdx.x) % 4 * 16;
-    const int inside = rest < 0 ? 0 : rest < 16 ? static_cast<int>(rest) : 16;
+  /// Copies a slice of any rows, of which there are `bytes` bytes.
+  FIMO_DEVICE void start_any(unsigned char* slice, std::uint32_t left, int bytes) const {
+    const int rest = bytes - piece_ * 16, inside = rest < 0 ? 0 : rest < 16 ? rest : 16;
     if (unit_ == 16) {
 #pragma unroll 1
       for (int i = 0; i < kCount; ++i) {
@@ -138,19 +143,17 @@ class SliceCopy {
  private:
   static constexpr int kStep = kThreads / 4;
 
-  FIMO_DEVICE static int row(int i) { return static_cast<int>(threadIdx.x) / 4 + i * kStep; }
+  FIMO_DEVICE int row(int i) const { return row_ + i * kStep; }
   /// Whether the slice has the thread's i-th row.
-  FIMO_DEVICE static bool exists(int i) { return (i + 1) * kStep <= kRows || row(i) < kRows; }
+  FIMO_DEVICE bool exists(int i) const { return (i + 1) * kStep <= kRows || row(i) < kRows; }
   static_assert(kStep % 8 == 0, "so that the places of a piece are the same in all of a thread's rows");
-  FIMO_DEVICE static int place(int i) {
-    return slice_offset(row(0), static_cast<int>(threadIdx.x) % 4) + i * kStep * kSliceBytes;
-  }
-  FIMO_DEVICE const char* from(int i, std::int64_t left) const {
-    return data_ + (ends_[row(i)] - left + static_cast<int>(threadIdx.x) % 4 * 16);
+  FIMO_DEVICE int place(int i) const { return slice_offset(row_, piece_) + i * kStep * kSliceBytes; }
+  FIMO_DEVICE const char* from(int i, std::uint32_t left) const {
+    return data_ + (ends_[row(i)] + piece_ * 16 - static_cast<std::int64_t>(left) * kSliceBytes);
   }
 
   /// For rows at any address: element by element, through registers.
-  FIMO_DEVICE void copy_elements(unsigned char* slice, std::int64_t left, int inside) const {
+  FIMO_DEVICE void copy_elements(unsigned char* slice, std::uint32_t left, int inside) const {
     constexpr int kSize = Element::kBytes;
 #pragma unroll 1
     for (int i = 0; i < kCount; ++i) {
@@ -173,7 +176,7 @@ class SliceCopy {
 
   const char* data_;
   const std::int64_t* ends_;
-  int unit_;
+  int unit_, row_, piece_;
 };
 
 /// Four registers of a fragment; of a float32 two TF32 whose sum it is.
@@ -231,7 +234,9 @@ struct TileProduct {
 
   struct Shared {
     alignas(128) unsigned char slices[kStages][(kRows + kCols) * kSliceBytes];
-    std::int64_t ends[kRows + kCols];  // of rows, in bytes from the operands' data
+    std::int64_t ends[kRows + kCols];  // of rows, in bytes from the operands' data, where the last slice ends
+    std::uint32_t ragged;              // that many slices at the end are not made of whole pieces
+    int tail;                          // bytes of the last one
   };
 
   Sum sums[kRowTiles][kColTiles][4];
@@ -252,34 +257,50 @@ struct TileProduct {
   /// any more when it is called: a second call needs a barrier before it. `same`: b's rows are a's, and are copied once.
   FIMO_DEVICE void run(Shared& shared, const TileRows& a, std::int64_t first_row, const TileRows& b, std::int64_t first_col,
                        std::int64_t begin, std::int64_t end, bool same = false) {
-    const SliceCopy<Element, kRows, kThreads> copy_a(shared.ends, a, first_row, end);
-    const SliceCopy<Element, kCols, kThreads> copy_b(shared.ends + kRows, b, first_col, end);
-    const bool by_pieces = a.unit == 16 && b.unit == 16;
+    using CopyA = SliceCopy<Element, kRows, kThreads>;
+    using CopyB = SliceCopy<Element, kCols, kThreads>;
+    // What is known of the slices stays in shared memory, and their number is small: registers are full of sums.
+    const std::int64_t below = first_col + warp_col() < b.rows ? a.rows - first_row - warp_row() : 0;
+    const int row_tiles = below <= 0 ? 0 : below < 16 * kRowTiles ? static_cast<int>((below + 15) / 16) : kRowTiles;
+    std::uint32_t slices = end > begin ? static_cast<std::uint32_t>((end - begin + kSliceBytes - 1) / kSliceBytes) : 0;
+    const std::int64_t slices_end = begin + static_cast<std::int64_t>(slices) * kSliceBytes;
+    CopyA::find_rows(shared.ends, a, first_row, slices_end);
+    CopyB::find_rows(shared.ends + kRows, b, first_col, slices_end);
+    if (threadIdx.x == 0) {
+      shared.tail = kSliceBytes - static_cast<int>(slices_end - end);
+      shared.ragged = a.unit != 16 || b.unit != 16 ? slices : slices_end > end ? 1 : 0;
+    }
     __syncthreads();
-    const auto start = [&](int stage, std::int64_t left) {
+    const auto start = [&](int stage, std::uint32_t left) {
+      const int thread = static_cast<int>(fresh_thread());
+      const CopyA copy_a(shared.ends, a, thread);
+      const CopyB copy_b(shared.ends + kRows, b, thread);
       unsigned char *to_a = shared.slices[stage], *to_b = to_a + kRows * kSliceBytes;
-      if (by_pieces && left >= kSliceBytes) {
-        const char *from_a[copy_a.kCount], *from_b[copy_b.kCount];
+      if (left > shared.ragged) {
+        const char *from_a[CopyA::kCount], *from_b[CopyB::kCount];
         copy_a.find(from_a, left);
         if (!same) copy_b.find(from_b, left);
         copy_a.start(to_a, from_a);
         if (!same) copy_b.start(to_b, from_b);
       } else if (left > 0) {
-        copy_a.start_any(to_a, left);
-        if (!same) copy_b.start_any(to_b, left);
+        const int bytes = left > 1 ? kSliceBytes : shared.tail;
+        copy_a.start_any(to_a, left, bytes);
+        if (!same) copy_b.start_any(to_b, left, bytes);
       }
       copy_async_commit();
     };
 #pragma unroll
-    for (int stage = 0; stage < kStages - 1; ++stage) start(stage, end - begin - stage * kSliceBytes);
+    for (int stage = 0; stage < kStages - 1; ++stage) {
+      start(stage, slices > static_cast<unsigned>(stage) ? slices - static_cast<unsigned>(stage) : 0);
+    }
     int stage = 0;
 #pragma unroll 1
-    for (std::int64_t left = end - begin; left > 0; left -= kSliceBytes) {
+    for (; slices > 0; --slices) {
       copy_async_wait<kStages - 2>();
       __syncthreads();  // this slice is there, and nobody reads the previous one any more
-      start(stage == 0 ? kStages - 1 : stage - 1, left - (kStages - 1) * kSliceBytes);
-      multiply(shared.slices[stage] + warp_row() * kSliceBytes,
-               shared.slices[stage] + ((same ? 0 : kRows) + warp_col()) * kSliceBytes);
+      start(stage == 0 ? kStages - 1 : stage - 1, slices >= kStages ? slices - (kStages - 1) : 0);
+      const unsigned char* slice = shared.slices[stage];
+      multiply(slice + warp_row() * kSliceBytes, slice + ((same ? 0 : kRows) + warp_col()) * kSliceBytes, row_tiles);
       stage = stage == kStages - 1 ? 0 : stage + 1;
     }
   }
@@ -316,94 +337,79 @@ struct TileProduct {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     load_matrices(b.high, b_rows + 8 * j * kSliceBytes + slice_offset(lane % 8, lane / 8));
   }
-  FIMO_DEVICE static void add(Sum (&sum)[4], const Sum (&part)[4]) {
-#pragma unroll
-    for (int k = 0; k < 4; ++k) sum[k] += part[k];
-  }
-
-  /// sums += the products of a slice, whose rows of this warp are these.
-  FIMO_DEVICE void multiply(const unsigned char* a_rows, const unsigned char* b_rows) {
-    if constexpr (Element::kBytes == 2) {
-      multiply_halves(a_rows, b_rows);
+  /// sums += the products of a slice, for the first row_tiles of this warp.
+  FIMO_DEVICE void multiply(const unsigned char* a_rows, const unsigned char* b_rows, int row_tiles) {
+    if constexpr (Element::kType == DType::kInt8) {
+      if (row_tiles > 0) multiply_exact(a_rows, b_rows);
     } else {
-      multiply_groups(a_rows, b_rows);
+      multiply_floats(a_rows, b_rows, row_tiles);
     }
   }
 
-  /// Of 16 bits. Fragments of all of b's rows stay in registers. A tile's two products, of the halves of a slice, depend on
-  /// each other, and its addition on them: four tiles are under way, and what waits for a product waits for those of two turns.
-  FIMO_DEVICE void multiply_halves(const unsigned char* a_rows, const unsigned char* b_rows) {
-    constexpr int kTiles = kRowTiles * kColTiles, kLag = 2;
-    Fragment<Element> first[2], second, b[kColTiles];  // of a row of tiles, and the first of the next row
-    load_a(first[0], a_rows, 0, 0);
-    load_a(second, a_rows, 0, 1);
+  /// Of floats. Fragments of all of b's rows stay in registers.
+  FIMO_DEVICE void multiply_floats(const unsigned char* a_rows, const unsigned char* b_rows, int row_tiles) {
+    constexpr int kTogether = 4;  // independent chains of products, for their latency
+    static_assert(kColTiles % kTogether == 0, "whole groups");
+    if (row_tiles == 0) return;
+    Fragment<Element> b[kColTiles];
 #pragma unroll
-    for (int j = 0; j < kColTiles; ++j) load_b(b[j], b_rows, j);
-    Sum part[2 * kLag][4];
+    for (int j = 0; j < kColTiles; ++j) {
+      load_b(b[j], b_rows, j);
+      b[j].split();
+    }
 #pragma unroll
-    for (int turn = 0; turn < kTiles + 2 * kLag; ++turn) {
-      const int half = turn - kLag, done = turn - 2 * kLag;
-      if (done >= 0) add(sums[done / kColTiles][done % kColTiles], part[done % (2 * kLag)]);
-      if (turn < kTiles) {
-        Sum(&d)[4] = part[turn % (2 * kLag)];
+    for (int i = 0; i < kRowTiles; ++i) {
+      if (i >= row_tiles) break;  // also bounds what the compiler moves ahead, and with it registers
+      Fragment<Element> a[2];
 #pragma unroll
-        for (int k = 0; k < 4; ++k) d[k] = 0;
-        tile_mma<Element>(d, first[turn / kColTiles % 2], b[turn % kColTiles], 0, 0);
-      }
-      if (half >= 0 && half < kTiles) {
-        tile_mma<Element>(part[half % (2 * kLag)], second, b[half % kColTiles], 1, 0);
-        const int row = half / kColTiles;
-        if (row + 1 == kRowTiles) continue;
-        if (half % kColTiles == 0) load_a(first[(row + 1) % 2], a_rows, row + 1, 0);
-        if (half % kColTiles == kColTiles - 1) load_a(second, a_rows, row + 1, 1);
+      for (int step = 0; step < 2; ++step) load_a(a[step], a_rows, i, step);
+#pragma unroll
+      for (int j0 = 0; j0 < kColTiles; j0 += kTogether) {
+        Sum part[kTogether][4] = {};
+#pragma unroll
+        for (int m = 0; m < 2 * kTerms<Element>; ++m) {
+          const int step = m / kTerms<Element>;
+#pragma unroll
+          for (int j = 0; j < kTogether; ++j) tile_mma<Element>(part[j], a[step], b[j0 + j], step, m % kTerms<Element>);
+        }
+#pragma unroll
+        for (int j = 0; j < kTogether; ++j) {
+#pragma unroll
+          for (int k = 0; k < 4; ++k) sums[i][j0 + j][k] += part[j][k];
+        }
       }
     }
   }
 
-  /// Of other types. Fragments of all of a's rows stay in registers; those of b come a group before their products.
-  FIMO_DEVICE void multiply_groups(const unsigned char* a_rows, const unsigned char* b_rows) {
-    constexpr bool kExact = Element::kType == DType::kInt8;
-    constexpr int kGroup = kRowTiles >= 4 ? 1 : 4 / kRowTiles;  // four independent chains of products, for their latency
-    static_assert(kColTiles % kGroup == 0, "whole groups");
-    Fragment<Element> a[kRowTiles][2], b[2][kGroup];
-#pragma unroll
-    for (int j = 0; j < kGroup; ++j) load_b(b[0][j], b_rows, j);
+  /// Of int8. Fragments of all of a's rows stay in registers.
+  FIMO_DEVICE void multiply_exact(const unsigned char* a_rows, const unsigned char* b_rows) {
+    Fragment<Element> a[kRowTiles][2];
 #pragma unroll
     for (int i = 0; i < 2 * kRowTiles; ++i) load_a(a[i / 2][i % 2], a_rows, i / 2, i % 2);
 #pragma unroll
-    for (int j0 = 0; j0 < kColTiles; j0 += kGroup) {
-      Fragment<Element>(&now)[kGroup] = b[j0 / kGroup % 2];
-      Sum part[kGroup][kRowTiles][4] = {};
+    for (int j = 0; j < kColTiles; ++j) {
+      Fragment<Element> b;
+      load_b(b, b_rows, j);
 #pragma unroll
-      for (int j = 0; j < kGroup; ++j) {
-        if (j0 + kGroup + j < kColTiles) load_b(b[(j0 / kGroup + 1) % 2][j], b_rows, j0 + kGroup + j);
-        now[j].split();
-      }
-#pragma unroll
-      for (int m = 0; m < 2 * kTerms<Element>; ++m) {
-#pragma unroll
-        for (int i = 0; i < kGroup * kRowTiles; ++i) {
-          const int row = i % kRowTiles, j = i / kRowTiles, step = m / kTerms<Element>;
-          tile_mma<Element>(kExact ? sums[row][j0 + j] : part[j][row], a[row][step], now[j], step, m % kTerms<Element>);
-        }
-      }
-      if constexpr (!kExact) {
-#pragma unroll
-        for (int i = 0; i < kGroup * kRowTiles; ++i)
-          add(sums[i % kRowTiles][j0 + i / kRowTiles], part[i / kRowTiles][i % kRowTiles]);
-      }
+      for (int i = 0; i < 2 * kRowTiles; ++i)
+        tile_mma<Element>(sums[i % kRowTiles][j], a[i % kRowTiles][i / kRowTiles], b, i / kRowTiles, 0);
     }
   }
 };
 
-/// The tile for many rows on both sides: 256 x 160, or 128 x 64 of float32, whose halves take twice the registers.
+/// The tile for many rows on both sides: 128 x 256 of 16 bits, 256 x 160 of int8, which needs no sums of slices, and 128 x 64
+/// of float32, whose halves take twice the registers.
 template <class Element>
 struct WideTileOf {
-  using Tile = TileProduct<Element, 4, 2, 4, 10, 4, 1>;
+  using Tile = TileProduct<Element, 2, 4, 4, 8, 4, 1>;
+};
+template <>
+struct WideTileOf<Int8> {
+  using Tile = TileProduct<Int8, 4, 2, 4, 10, 4, 1>;
 };
 template <>
 struct WideTileOf<Float32> {
-  using Tile = TileProduct<Float32, 4, 1, 2, 8, 4, 3>;
+  using Tile = TileProduct<Float32, 2, 2, 4, 4, 4, 3>;
 };
 template <class Element>
 using WideTile = typename WideTileOf<Element>::Tile;

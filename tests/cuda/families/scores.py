@@ -13,7 +13,7 @@ _SLICE = {F32: 16, BF16: 32, F16: 32, INT8: 64}  # elements of a row that a stag
 
 
 def _kernel(dtype: torch.dtype, tile: str) -> str:
-    wide = "4, 1, 2, 8, 4, 3" if dtype == F32 else "4, 2, 4, 10, 4, 1"
+    wide = {F32: "2, 2, 4, 4, 4, 3", INT8: "4, 2, 4, 10, 4, 1"}.get(dtype, "2, 4, 4, 8, 4, 1")
     shape = {"flat": "1, 8, 1, 4, 4, 2", "small": "2, 2, 2, 4, 4, 4", "wide": wide}[tile]
     return f"product_kernel<fimo::cuda::TileProduct<fimo::cuda::{_NAMES[dtype]}, {shape}>"
 
@@ -51,8 +51,11 @@ def cases() -> list[Case]:
         sizes = ((17, 17), (64, 64), (65, 63), (127, 33), (128, 131), (31, 129), (259, 40))
         found += [_case(f"small-{m}x{n}", m, n, 2 * step + 3, dtype) for m, n in sizes[:: 1 if dtype == BF16 else 3]]
         # Large tiles, as if there were few multiprocessors for small ones.
-        few = ((127, 63), (128, 64), (513, 65), (250, 129)) if dtype == F32 else ((255, 159), (256, 160), (257, 161), (65, 150))
-        for m, n in few if dtype in (F32, BF16) else few[2:]:
+        few = {
+            F32: ((127, 63), (128, 64), (513, 65), (250, 129)),
+            INT8: ((255, 159), (256, 160), (257, 161), (65, 150)),
+        }.get(dtype, ((127, 255), (128, 256), (257, 500), (129, 250)))
+        for m, n in few if dtype != F16 else few[2:]:
             found.append(_case(f"wide-{m}x{n}", m, n, 2 * step + 3, dtype, tile="wide", multiprocessors=1))
         found.append(_case("wide-depth", 250, 129, 9 * step, dtype, tile="wide", multiprocessors=1,
                            out=padded(torch.full((250, 129), build.POISON), 5, 3)))  # fmt: skip
