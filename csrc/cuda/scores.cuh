@@ -4,10 +4,9 @@
 /// adds them.
 ///
 /// Floor: 2 M N d operations at the rate of mma, or every byte of a and b once, whichever takes longer, and 4 M N bytes
-/// written. Many rows: WideTile, whose blocks run through eight tiles of rows for every tile of columns, so that what they read
-/// together stays in the L2 cache (8 x 128 rows and 17 x 256 columns of 8 KB are 43 MB at the worst, and they need not all be
-/// there at once). At most 16 rows on one side: FlatTile, which reads the other side once and is bound by that: 20 % of its mma
-/// time (float32 60 %) and 75 of 564 issue slots a slice.
+/// written. Many rows: WideTile, or SmallTile where there are few tiles (products.h); blocks run through eight tiles of rows
+/// for every tile of columns, so that what they read together stays in the L2 cache. At most 16 rows on one side: FlatTile,
+/// which reads the other side once and is bound by that.
 #pragma once
 
 #include "cuda/tile_product.cuh"

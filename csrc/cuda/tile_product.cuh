@@ -11,6 +11,7 @@
 /// 832 clocks; shared memory takes (8 warps x 128 + 384) x 64 bytes and the rows' ends, 800 clocks; the L2 cache 24 KB, 1000
 /// clocks at 24 bytes a clock, which is therefore the limit. int8: 256 x 160, 26 KB for 1.25 times the products. float32: 128 x
 /// 64, six times the mma time, bound by mma. A warp alone takes 920 clocks (16 bits), 810 (int8), 1420 (float32) for a slice.
+///
 /// Accuracy: the sums of tensor cores are cut, not rounded, so they run over one slice only (16 to 32 products); slices are
 /// added in float32. A float32 is the sum of two TF32 (relative error 2^-22), of which the three larger products count. int8
 /// sums are exact up to kMaxInt8Depth.
