@@ -110,9 +110,10 @@ struct RowsDenseShared {
   Warp warps[kRowsWarps];
 };
 
-/// blockIdx.x = (group * parts + part) * tiles + four tiles of outputs.
+/// blockIdx.x = (group * parts + part) * tiles + four tiles of outputs. (Asked for as many blocks as it has anyway, the
+/// compiler spills nothing.)
 template <class Element, class Entries>
-__global__ void __launch_bounds__(kRowsWarps* kWarp) rows_dense_kernel(Rows rows, RowsDense task) {
+__global__ void __launch_bounds__(kRowsWarps* kWarp, 8) rows_dense_kernel(Rows rows, RowsDense task) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   auto& s = shared<RowsDenseShared<Entries>>().warps[warp];
   const std::int64_t tile = blockIdx.x % task.tiles * kRowsWarps + warp;
