@@ -42,7 +42,9 @@ class Architecture:
         # Registers belong to the four quarters of a multiprocessor, each of which takes whole warps.
         warps_of_quarter = self.registers // 4 // max(registers_of_warp, 256)
         shared_of_block = -(-(shared + self.reserved) // 128) * 128
-        return min(self.blocks, self.threads // (warps * 32), 4 * warps_of_quarter // warps, self.shared // shared_of_block)
+        return min(
+            self.blocks, self.threads // (warps * 32), 4 * warps_of_quarter // warps, self.shared // shared_of_block
+        )
 
 
 ARCHITECTURES = {

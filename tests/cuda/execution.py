@@ -1,6 +1,7 @@
 """How often the instructions of a kernel run, and what that takes of a multiprocessor.
 
-A loop's trips are given (they follow from sizes); within a loop, and outside all, a warp takes the longest way that avoids
+A loop's trips are given (they follow from sizes); within a loop, and outside all, a warp takes the longest way that
+avoids
 what `Work.skip` names: code for unaligned rows, for other types or for accumulating.
 """
 
@@ -26,7 +27,8 @@ class Work:
         bytes: that go to or come from memory, of the whole launch.
         cached: bytes that come from or stay in the L2 cache.
         conflicts: how many times longer a load from shared memory by 128 bits takes than without bank conflicts.
-        shares: (opcode, share, delay): blocks with it are run by that share of the warps only, and of the warp that takes
+        shares: (opcode, share, delay): blocks with it are run by that share of the warps only, and of the warp that
+        takes
             longest `delay` of them.
         rare: (opcode, times): in a loop whose trips are given, the way through blocks with it is taken so often only.
         parts: in how many its sums are left to the next launch.
@@ -169,7 +171,8 @@ def _way(
         else:
             body = [kernel.blocks[b] for b in kernel.own(node.loop)]  # type: ignore[attr-defined]
             mine = known.get(node.header, 1.0) * sum(len(b.instructions) for b in body)  # type: ignore[attr-defined]
-            mine -= _FAR if past or _has(_way(kernel, node.loop, skip, known)[0], skip) else 0.0  # type: ignore[attr-defined]
+            # type: ignore[attr-defined]
+            mine -= _FAR if past or _has(_way(kernel, node.loop, skip, known)[0], skip) else 0.0
         ways = [search(n, active | {node}) for n in following(node) if n not in active]
         # Ends of the loop or of the kernel count as ways only where there are no others.
         rest = max(ways, key=lambda way: way[0], default=(0.0, ()))
@@ -200,5 +203,3 @@ class _Node:
     @staticmethod
     def of(loop: Loop) -> _Node:
         return _Node(loop.header, loop.blocks, loop)
-
-

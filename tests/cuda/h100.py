@@ -25,7 +25,16 @@ LATENCY = {"shared": 30, "L2": 265, "memory": 700, "mma": 33, "other": 25}
 
 # What units sustain of their peak when nothing else is in the way: STREAM-like kernels read 92 to 94 % of 3.35 TB/s; the
 # others are assumptions.
-SUSTAINED = {"memory": 0.92, "L2": 1.0, "issue": 0.9, "fma": 0.95, "alu": 0.95, "shared": 0.9, "tensor": 1.0, "slow": 0.95}
+SUSTAINED = {
+    "memory": 0.92,
+    "L2": 1.0,
+    "issue": 0.9,
+    "fma": 0.95,
+    "alu": 0.95,
+    "shared": 0.9,
+    "tensor": 1.0,
+    "slow": 0.95,
+}
 L2 = 5.5e12  # bytes a second; Chips and Cheese, "Nvidia's H100"
 L2_BYTES = 50e6 * 0.6  # what is reread soon after it was written comes from there, if it is not more than this
 
@@ -53,9 +62,13 @@ _UNITS = (
     (r"^(LDG|STG|LD|ST)\.E", "shared", 1.0),
     (r"^(ATOMS|ATOMG|REDG)", "shared", 2.0),
     (r"^SHFL", "shared", 1.0),
-    (r"^(ISETP|IADD3|LOP3|SHF|LEA|VIADD|VIMNMX|VIADDMNMX|SEL|FSEL|FSETP|PRMT|MOV|CS2R|P2R|R2P|FMNMX|I2FP|F2FP|PLOP3|IABS"
-     r"|VOTE|BMSK|SGXT)", "alu", 0.5),
-)  # fmt: skip
+    (
+        r"^(ISETP|IADD3|LOP3|SHF|LEA|VIADD|VIMNMX|VIADDMNMX|SEL|FSEL|FSETP|PRMT|MOV|CS2R|P2R|R2P|FMNMX|I2FP|F2FP|PLOP3|IABS"
+        r"|VOTE|BMSK|SGXT)",
+        "alu",
+        0.5,
+    ),
+)
 
 
 def unit(instruction: Instruction) -> tuple[str, float]:
@@ -74,4 +87,3 @@ def latency(instruction: Instruction, memory: str) -> int:
     if re.match(r"^(LDS|ATOMS|SHFL|STS)", opcode):
         return LATENCY["shared"]
     return LATENCY["mma"] if re.match(r"^(HMMA|IMMA)", opcode) else LATENCY["other"]
-

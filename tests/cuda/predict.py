@@ -181,9 +181,11 @@ def table(found: Iterable[Prediction]) -> str:
     for p in found:
         lines = parts.setdefault(
             p.case.operation,
-            [f"| {p.case.operation} | floor | of | predicted | of floor | kernels alone | launches | bound |",
-             "|---|---:|---|---:|---:|---:|---:|---|"],
-        )  # fmt: skip
+            [
+                f"| {p.case.operation} | floor | of | predicted | of floor | kernels alone | launches | bound |",
+                "|---|---:|---|---:|---:|---:|---:|---|",
+            ],
+        )
         lines.append(
             f"| {p.case.name}, {dtype_name(p.case.dtype)} | {_time(p.floor)} | {p.floor_of} | {_time(p.seconds)} "
             f"| {p.floor / p.seconds:.0%} | {p.floor / p.work:.0%} | {p.launches} | {p.bound} |"

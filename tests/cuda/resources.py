@@ -171,9 +171,11 @@ def _entry(group: list[Resources]) -> dict[str, Any]:
         return next(iter(values.values())) if len(set(values.values())) == 1 else values
 
     registers = {a: max(k.usage[a].registers for k in group) for a in ARCHITECTURES}
-    blocks = {a: min(k.blocks(a) for k in group if k.threads) for a in ARCHITECTURES} if any(
-        k.threads for k in group
-    ) else dict.fromkeys(ARCHITECTURES, 0)  # fmt: skip
+    blocks = (
+        {a: min(k.blocks(a) for k in group if k.threads) for a in ARCHITECTURES}
+        if any(k.threads for k in group)
+        else dict.fromkeys(ARCHITECTURES, 0)
+    )
     return {
         "threads": max(k.threads for k in group),
         "registers": by_architecture(registers),

@@ -59,10 +59,14 @@ def normal(launch: Launch, case: Case, before: Before) -> Work:
     # few warps: they do not count.
     entries = {1: 1.0, 2: 1.0, 4: 0.5, 8: 0.25}[groups]
     return Work(
-        [(r"^HMMA", 1, [depth * stages, stages, stages])], r"^LDG" if groups == 1 else r"^LDG\.E(\.U16)?$",
-        rows * dim * _size(case), parts * rows * k * 4.0, turns=True, parts=parts,
+        [(r"^HMMA", 1, [depth * stages, stages, stages])],
+        r"^LDG" if groups == 1 else r"^LDG\.E(\.U16)?$",
+        rows * dim * _size(case),
+        parts * rows * k * 4.0,
+        turns=True,
+        parts=parts,
         shares=[(r"^(MUFU|FMUL|IMAD\.WIDE\.U32)", entries, max(entries, 0.5)), (r"^LDG", groups / 8, groups / 8)],
-    )  # fmt: skip
+    )
 
 
 def srht(launch: Launch, case: Case, before: Before) -> Work:
@@ -82,7 +86,7 @@ def srht(launch: Launch, case: Case, before: Before) -> Work:
         rows * dim * _size(case),
         (parts if parts > 1 else 2) * rows * k * 4,
         parts=parts,
-    )  # fmt: skip
+    )
 
 
 def _longest_of_32(mean: float) -> float:
@@ -112,13 +116,17 @@ def sjlt_table(launch: Launch, case: Case, before: Before) -> Work:
     buckets = k / 1024  # of a thread
     return Work(
         [
-            (r"^STG", 16, [entries / 1024 / 16]), (r"^STG", 4, [buckets / 4]), (r"^STS", 16, [buckets / 16]),
-            (r"^LDS", 16, [0.0]), (r"^LDS", 4, [buckets / 4]), (r"^STG", 1, [0.0]),
+            (r"^STG", 16, [entries / 1024 / 16]),
+            (r"^STG", 4, [buckets / 4]),
+            (r"^STS", 16, [buckets / 16]),
+            (r"^LDS", 16, [0.0]),
+            (r"^LDS", 4, [buckets / 4]),
+            (r"^STG", 1, [0.0]),
             (r"^BSSY", 1, [_longest_of_32(mean) * buckets, buckets]),
         ],
         cached=dim * nonzeros * 2 + launch.blocks * k * 2.0,
         shares=[(r"^(ATOMS|IMAD\.HI)", min(1.0, entries / 16384), min(1.0, entries / 16384))],
-    )  # fmt: skip
+    )
 
 
 def sjlt(launch: Launch, case: Case, before: Before) -> Work:
@@ -183,9 +191,10 @@ def form_few(launch: Launch, case: Case, before: Before) -> Work:
     trips = rows * lanes / 256
     out = launch.blocks * rows * min(side, lanes * 4) * 4
     return Work(
-        [(r"^FFMA", 32, [trips]), (r"^STS", 4, [rows * 8 / 256 / 4]), (r"^STS", 1, [0.0])], r"^LDG\.E\.64$",
+        [(r"^FFMA", 32, [trips]), (r"^STS", 4, [rows * 8 / 256 / 4]), (r"^STS", 1, [0.0])],
+        r"^LDG\.E\.64$",
         **_where(2 * out),
-    )  # fmt: skip
+    )
 
 
 def form_tile(launch: Launch, case: Case, before: Before) -> Work:
@@ -197,13 +206,20 @@ def form_tile(launch: Launch, case: Case, before: Before) -> Work:
     tiles = launch.grid[0]
     read, out = tiles * parts * steps * 16 * 2 * tile * size, launch.blocks * tile * tile * 4
     return Work(
-        [(r"^HMMA", 1, [2 * steps, steps])], _BY_ELEMENT + r"|^LDGSTS\.E$", out if out > 30e6 else 0.0, read + out,
-        rare=(r"^(STG|PLOP3|CS2R)", 1.0), parts=parts - 1,
-    )  # fmt: skip
+        [(r"^HMMA", 1, [2 * steps, steps])],
+        _BY_ELEMENT + r"|^LDGSTS\.E$",
+        out if out > 30e6 else 0.0,
+        read + out,
+        rare=(r"^(STG|PLOP3|CS2R)", 1.0),
+        parts=parts - 1,
+    )
 
 
 def outer_mask(launch: Launch, case: Case, before: Before) -> Work:
-    return Work([(r"^LDG", 16, [0.0]), (r"^LDG", 2, [1.0])], bytes=case.moved + case.sizes["batch"] * case.sizes["sketch_dim"] * 4)
+    return Work(
+        [(r"^LDG", 16, [0.0]), (r"^LDG", 2, [1.0])],
+        bytes=case.moved + case.sizes["batch"] * case.sizes["sketch_dim"] * 4,
+    )
 
 
 def tensor_table(launch: Launch, case: Case, before: Before) -> Work:
@@ -212,16 +228,24 @@ def tensor_table(launch: Launch, case: Case, before: Before) -> Work:
     philox = max(1.0, dim / 4 / 1024)
     buckets = k / 1024
     return Work(
-        [(r"^(REDG|ATOMG)", 4, [philox]), (r"^LDG", 16, [0.0]), (r"^LDG", 80, [philox]), (r"^(LDG|STG)", 1, [buckets]), (r"^LDS", 4, [8.0])],
+        [
+            (r"^(REDG|ATOMG)", 4, [philox]),
+            (r"^LDG", 16, [0.0]),
+            (r"^LDG", 80, [philox]),
+            (r"^(LDG|STG)", 1, [buckets]),
+            (r"^LDS", 4, [8.0]),
+        ],
         cached=dim * 64.0,
-    )  # fmt: skip
+    )
 
 
 def tensor(launch: Launch, case: Case, before: Before) -> Work:
     s = case.sizes
     k, dim = s["sketch_dim"], s["n"]
     log2 = k.bit_length() - 1
-    bits = [2 if size <= 1024 else 3 if size <= 2048 else 4 for size in (2 * k, k)]  # stages of a pass: of both factors, of the sum
+    bits = [
+        2 if size <= 1024 else 3 if size <= 2048 else 4 for size in (2 * k, k)
+    ]  # stages of a pass: of both factors, of the sum
     passes = [_up(log2, each) for each in bits]
     groups = [size / 2**each / 256 * n for size, each, n in zip((2 * k, k), bits, passes, strict=True)]
     each, longest = k / 256, _longest_of_32(dim / k)
@@ -233,9 +257,17 @@ def tensor(launch: Launch, case: Case, before: Before) -> Work:
         of_pass = [sum(g for g, _ in mine) / 2, sum(p for _, p in mine) / 2] if mine else [0.0]
         found.append((r"^FADD", adds[stages], of_pass))
     return Work(
-        [*found, (r"^FSEL", 4, [each * longest / 4, each, 1.0]), (r"^STG", 4, [each / 4]), (r"^STG", 1, [0.0]), (r"^FMUL", 4, [each / 4])],
-        "$^", case.moved + s["batch"] * k * 4, s["batch"] * s["n"] * 2 * 4.0,
-    )  # fmt: skip
+        [
+            *found,
+            (r"^FSEL", 4, [each * longest / 4, each, 1.0]),
+            (r"^STG", 4, [each / 4]),
+            (r"^STG", 1, [0.0]),
+            (r"^FMUL", 4, [each / 4]),
+        ],
+        "$^",
+        case.moved + s["batch"] * k * 4,
+        s["batch"] * s["n"] * 2 * 4.0,
+    )
 
 
 _SLICE = 64
@@ -276,7 +308,7 @@ def finish(launch: Launch, case: Case, before: Before) -> Work:
     parts = before[-1][1].parts
     return Work(
         [(r"^LDG", 4, [parts / 4]), (r"^LDG", 1, [0.0])], r"^DMUL", **_where(launch.blocks * 256 * 4 * (parts + 1))
-    )  # fmt: skip
+    )
 
 
 def gram_dot(launch: Launch, case: Case, before: Before) -> Work:
@@ -292,9 +324,16 @@ def pair(launch: Launch, case: Case, before: Before) -> Work:
     skip = r"^(LDG\.E\.U16|LDGSTS\.E\.ZFILL)$"
     loaded = launch.blocks * slices * 128 * _SLICE * (1 if s["tokens"] <= 128 else 2)
     return Work(
-        [(r"^HMMA", 1, [slices, 2.0]), (r"^LDS", 16, [s["tokens"] / 16 if s["tokens"] < 128 else 8.0]), (r"^STS", 4, [32.0]), (r"^(STS|LDS)", 1, [1.0])],
-        skip, case.moved, loaded,
-    )  # fmt: skip
+        [
+            (r"^HMMA", 1, [slices, 2.0]),
+            (r"^LDS", 16, [s["tokens"] / 16 if s["tokens"] < 128 else 8.0]),
+            (r"^STS", 4, [32.0]),
+            (r"^(STS|LDS)", 1, [1.0]),
+        ],
+        skip,
+        case.moved,
+        loaded,
+    )
 
 
 def squares(launch: Launch, case: Case, before: Before) -> Work:
@@ -306,8 +345,9 @@ def squares(launch: Launch, case: Case, before: Before) -> Work:
     total = launch.blocks * (256 / lanes) * count * size
     # Four vectors at a time.
     return Work(
-        [(r"^LDG\.E\.128", 4, [count * size / 16 / lanes / 4]), (r"^LDG", 1, [0.0])], **({"bytes": total} if not formed else _where(total))
-    )  # fmt: skip
+        [(r"^LDG\.E\.128", 4, [count * size / 16 / lanes / 4]), (r"^LDG", 1, [0.0])],
+        **({"bytes": total} if not formed else _where(total)),
+    )
 
 
 def small(launch: Launch, case: Case, before: Before) -> Work:
@@ -322,9 +362,14 @@ def topk_select(launch: Launch, case: Case, before: Before) -> Work:
     keys = 2048 if first else 1000 if case.sizes["queries"] <= 16 else 180
     sorts = [45.0, 21.0] if keys > 512 else [0.0, 36.0]
     return Work(
-        [(r"^STG", 1, [1.0]), (r"^LDS\.64", 8, [0.0]), (r"^LDS\.64", 2, [sum(sorts) / 2]), (r"^LDG", 4, [_up(keys, 1024)])],
+        [
+            (r"^STG", 1, [1.0]),
+            (r"^LDS\.64", 8, [0.0]),
+            (r"^LDS\.64", 2, [sum(sorts) / 2]),
+            (r"^LDG", 4, [_up(keys, 1024)]),
+        ],
         cached=launch.blocks * keys * 8.0,
-    )  # fmt: skip
+    )
 
 
 def rows(launch: Launch, case: Case, before: Before) -> Work:
@@ -333,17 +378,40 @@ def rows(launch: Launch, case: Case, before: Before) -> Work:
     parts = max(1.0, launch.blocks / s["batch"])
     return Work(
         [(r"^FADD", 32, [s["tokens"] / parts]), (r"^FADD", 16, [3 * s["tokens"] / parts])],
-        bytes=float(case.moved), parts=parts,
-    )  # fmt: skip
+        bytes=float(case.moved),
+        parts=parts,
+    )
 
 
 WORKS: Mapping[str, Callable[[Launch, Case, Before], Work]] = {
-    "signs_kernel": signs, "normal_kernel": normal, "srht_kernel": srht, "sjlt_table_kernel": sjlt_table, "sjlt_kernel": sjlt,
-    "add_parts_kernel": add_parts, "mask_kernel": mask, "zeros_kernel": zeros, "form_few_kernel": form_few,
-    "form_tile_kernel": form_tile, "outer_mask_kernel": outer_mask, "mask_positions_kernel": small,
-    "tensor_table_kernel": tensor_table, "tensor_kernel": tensor, "product_kernel": product, "topk_product_kernel": product,
-    "finish_product_kernel": finish, "gram_dot_kernel": gram_dot, "pair_norm_kernel": pair, "pair_dot_kernel": pair,
-    "pair_finish_kernel": small, "sum_squares_kernel": squares, "norm_finish_kernel": small, "topk_select_kernel": topk_select,
-    "topk_filter_kernel": small, "rows_keys_kernel": rows, "rows_rank_kernel": small, "rows_out_of_range_kernel": small,
-    "rows_sjlt_kernel": rows, "rows_srht_kernel": rows,
-}  # fmt: skip
+    "signs_kernel": signs,
+    "normal_kernel": normal,
+    "srht_kernel": srht,
+    "sjlt_table_kernel": sjlt_table,
+    "sjlt_kernel": sjlt,
+    "add_parts_kernel": add_parts,
+    "mask_kernel": mask,
+    "zeros_kernel": zeros,
+    "form_few_kernel": form_few,
+    "form_tile_kernel": form_tile,
+    "outer_mask_kernel": outer_mask,
+    "mask_positions_kernel": small,
+    "tensor_table_kernel": tensor_table,
+    "tensor_kernel": tensor,
+    "product_kernel": product,
+    "topk_product_kernel": product,
+    "finish_product_kernel": finish,
+    "gram_dot_kernel": gram_dot,
+    "pair_norm_kernel": pair,
+    "pair_dot_kernel": pair,
+    "pair_finish_kernel": small,
+    "sum_squares_kernel": squares,
+    "norm_finish_kernel": small,
+    "topk_select_kernel": topk_select,
+    "topk_filter_kernel": small,
+    "rows_keys_kernel": rows,
+    "rows_rank_kernel": small,
+    "rows_out_of_range_kernel": small,
+    "rows_sjlt_kernel": rows,
+    "rows_srht_kernel": rows,
+}
