@@ -1,6 +1,7 @@
 """What a multiprocessor of each architecture holds: how many blocks of a kernel fit.
 
-Source: CUDA C++ Programming Guide 13.0, "Compute Capabilities", table "Technical Specifications per Compute Capability" for
+Source: CUDA C++ Programming Guide 13.0, "Compute Capabilities", table "Technical Specifications per Compute
+Capability" for
 8.0, 9.0 and 10.0, and the sizes in which resources are given out as in CUDA's occupancy calculator (cuda_occupancy.h):
 registers by 256 a warp, shared memory by 128 bytes.
 """

@@ -1,4 +1,5 @@
-"""Machine code as text, cut into basic blocks and loops: what the gate (resources.py) and the predictions (predict.py) read.
+"""Machine code as text, cut into basic blocks and loops: what the gate (resources.py) and the predictions
+(predict.py) read.
 
 It comes from the module that `pip install` built, by cuobjdump; nothing is compiled here.
 """

@@ -1,6 +1,7 @@
 """What the launches of the benchmark's cases do: trips of loops, ways not taken and bytes, from the sizes of the case.
 
-One function for each kernel. The numbers repeat what the drivers (csrc/cuda/*.cu) decide, so far as a launch's grid does not
+One function for each kernel. The numbers repeat what the drivers (csrc/cuda/*.cu) decide, so far as a launch's grid
+does not
 say it.
 """
 
@@ -55,7 +56,8 @@ def normal(launch: Launch, case: Case, before: Before) -> Work:
     depth = 1 if groups == 1 else 2
     parts = launch.blocks / (_up(k, 512 / groups) * _up(rows, 32 * groups))
     stages = _up(dim, 16 * depth) / parts
-    # With 4 and 8 row groups a thread makes half of its entries, with 8 half of the threads make any. A few rows are brought by
+    # With 4 and 8 row groups a thread makes half of its entries, with 8 half of the threads make any. A few rows are
+    # brought by
     # few warps: they do not count.
     entries = {1: 1.0, 2: 1.0, 4: 0.5, 8: 0.25}[groups]
     return Work(
@@ -141,7 +143,8 @@ def sjlt(launch: Launch, case: Case, before: Before) -> Work:
     longest = _longest_of_32(mean)
     slots = min(32 // of_block, _up(min(k, 512 * 32 // of_block), 512))
     unroll = 4 if size == 4 else 1
-    # Of a list, three entries are taken before the loop, which takes four at a time. A lane in `longest / mean` has an entry; random places meet in banks: 2.6 passes for 8 lanes.
+    # Of a list, three entries are taken before the loop, which takes four at a time. A lane in `longest / mean` has
+    # an entry; random places meet in banks: 2.6 passes for 8 lanes.
     conflicts = 2.6 * mean / longest
     add = (r"^FFMA", 16, [chunks * max(longest - 3, 0.0) / 4 * slots / (32 // of_block), chunks])
     return Work(
@@ -356,8 +359,10 @@ def small(launch: Launch, case: Case, before: Before) -> Work:
 
 
 def topk_select(launch: Launch, case: Case, before: Before) -> Work:
-    # 512 keys are sorted in 45 steps, a pair a thread; then what ranks above their k-th. The first round has 2048; a later one
-    # k times what it adds to the features before: few queries 48 times (about 1000), many 8 times, which are sorted at once.
+    # 512 keys are sorted in 45 steps, a pair a thread; then what ranks above their k-th. The first round has 2048; a
+    # later one
+    # k times what it adds to the features before: few queries 48 times (about 1000), many 8 times, which are sorted
+    # at once.
     first = not any("select" in one.kernel for one, _ in before)
     keys = 2048 if first else 1000 if case.sizes["queries"] <= 16 else 180
     sorts = [45.0, 21.0] if keys > 512 else [0.0, 36.0]
