@@ -167,6 +167,8 @@ def _sjlt_cases() -> list[Case]:
         more = {} if piece is None else {"piece": piece}
         _add(found, f"chunks_{parts}", "sjlt", 600, _tokens(1, 40, 301, 20), 20, 1, nonzeros=1, **more)
         _add(found, f"short_chunks_{parts}", "sjlt", 7, _tokens(2, 9, 30, 80), 80, 1, nonzeros=2, **more)
+    # A last chunk of one Philox block.
+    _add(found, "rest", "sjlt", 1, _tokens(1, 5, 1, 30, zero=0), 30, nonzeros=1)
     for k in (1023, 1024, 1025, 16384):
         _add(found, f"outputs_{k}", "sjlt", k, _tokens(2, 5, 50, 4, seed=k), 4, 1, nonzeros=3)
     wide = {"kernels": ("sjlt_wide_kernel<",), "not_kernels": ("rows_sjlt_kernel<",)}
@@ -198,6 +200,7 @@ def _srht_cases() -> list[Case]:
     for name, dtype in DTYPES.items():
         _add(found, f"long_{name}", "srht", 32768, _tokens(2, 3, 90, 5, dtype), 5, 2**15 - 200, heavy=True, **long)
     _add(found, "long_not_all_rows", "srht", 16385, _tokens(1, 2, 60, 3, zero=0), 3, 2**40, beyond=2, **long)
+    _add(found, "long_border", "srht", 32768, _tokens(1, 1, 2, 1, zero=0), 1, 2**15 - 1, heavy=True, **long)
     tokens = _tokens(1, 4, 60, 3, zero=0)
     _add(found, "long_pieces", "srht", 16391, tokens, 3, 2**15 - 100, piece=4 * 2**15 * 3, heavy=True, **long)
     found.append(_rows_longer_than_blocks(**long))
@@ -219,7 +222,7 @@ def _rows_longer_than_blocks(**more: Any) -> Case:
 
 def _empty_cases() -> list[Case]:
     found: list[Case] = []
-    for kind in ("sjlt", "srht"):
+    for kind in KINDS:
         sketch = KINDS[kind][0](50, 7, 1)
         for shape in ((0, 3, 5), (2, 0, 5)):
             index, delta = torch.zeros(shape[:2], dtype=torch.int64), torch.zeros(shape)
