@@ -41,7 +41,7 @@ def report(outcomes: list[Outcome], family_of: Callable[[str], str]) -> str:
         f"**Killed: {len(killed)} of {len(counted)}{share}.**\n"
     )
     first = collections.Counter(o.by.split(":")[0] for o in killed)
-    ways = [f"{way} {first[way]}" for ways in PASSES.values() for way in ways if first[way]]
+    ways = [f"{way} {first[way]}" for way in dict.fromkeys(way for ways in PASSES.values() for way in ways) if first[way]]
     endless = sum("no end after" in o.by for o in killed)
     lines.append(f"Killed first by: {', '.join(ways)}; {endless} of them because they did not end.\n")
     lines += _table("family", counted, lambda o: family_of(o.mutant.file))
