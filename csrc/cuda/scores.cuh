@@ -22,24 +22,58 @@ struct ProductOut {
   const float* col_scales;
   bool accumulate;
 
+  /// A product of int8 (int, or its sum of parts in double) in the units of the scales, rounded once: two floats' product is
+  /// exact in a double.
+  FIMO_DEVICE static float scaled(double sum, float row_scale, float col_scale) {
+    return static_cast<float>(sum * (static_cast<double>(row_scale) * static_cast<double>(col_scale)));
+  }
+
   /// The value of a product; `sum` is an int, a float or a double.
   template <class Sum>
   FIMO_DEVICE float value(std::int64_t row, std::int64_t col, Sum sum) const {
-    if (!row_scales) return static_cast<float>(sum);
-    // Two floats' product is exact in a double.
-    const double scale = static_cast<double>(row_scales[row]) * static_cast<double>(col_scales[col]);
-    return static_cast<float>(static_cast<double>(sum) * scale);
+    return row_scales ? scaled(static_cast<double>(sum), row_scales[row], col_scales[col]) : static_cast<float>(sum);
   }
 
-  template <class Sum>
-  FIMO_DEVICE void put(std::int64_t row, std::int64_t col, Sum sum) const {
+  FIMO_DEVICE void put(std::int64_t row, std::int64_t col, float value) const {
     float* target = data + row * row_stride + col * col_stride;
-    *target = accumulate ? *target + value(row, col, sum) : value(row, col, sum);
+    *target = accumulate ? *target + value : value;
   }
 };
 
 /// How many tiles of rows follow each other before the next tile of columns.
 constexpr std::int64_t kRowTilesTogether = 8;
+
+/// The products of a tile of int8. Scales are loaded first, 24 a thread: between stores each would be loaded for every product.
+template <class Tile>
+FIMO_DEVICE void put_scaled(const Tile& product, std::int64_t rows, std::int64_t row0, std::int64_t cols, std::int64_t col0,
+                            const ProductOut& out) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  row0 += Tile::warp_row() + lane / 4;
+  col0 += Tile::warp_col() + lane % 4 * 2;
+  float of_rows[Tile::kRowTiles][2], of_cols[Tile::kColTiles][2];
+#pragma unroll
+  for (int i = 0; i < Tile::kRowTiles * 2; ++i) {
+    const std::int64_t row = row0 + 8 * i;
+    of_rows[i / 2][i % 2] = row < rows ? out.row_scales[row] : 0.0f;
+  }
+#pragma unroll
+  for (int j = 0; j < Tile::kColTiles * 2; ++j) {
+    const std::int64_t col = col0 + j / 2 * 8 + j % 2;
+    of_cols[j / 2][j % 2] = col < cols ? out.col_scales[col] : 0.0f;
+  }
+#pragma unroll
+  for (int i = 0; i < Tile::kRowTiles; ++i) {
+#pragma unroll
+    for (int j = 0; j < Tile::kColTiles; ++j) {
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const std::int64_t row = row0 + 16 * i + k / 2 * 8, col = col0 + 8 * j + k % 2;
+        const double sum = static_cast<double>(product.sums[i][j][k]);
+        if (row < rows && col < cols) out.put(row, col, ProductOut::scaled(sum, of_rows[i][k / 2], of_cols[j][k % 2]));
+      }
+    }
+  }
+}
 
 /// A block has one tile and one part of the depth (part_bytes of depth_bytes). With parts == 1 it finishes the products; else
 /// it leaves them in sums[part][row][col].
@@ -59,15 +93,19 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 16 ? 2 : 1)
   Tile product;
   product.clear();
   product.run(shared<typename Tile::Shared>(), a, row0, b, col0, begin, end);
-  product.each([&](int i, int j, typename Tile::Sum sum) {
-    const std::int64_t row = row0 + i, col = col0 + j;
-    if (row >= a.rows || col >= b.rows) return;
-    if (parts == 1) {
-      out.put(row, col, sum);
-    } else {
-      sums[(part * a.rows + row) * b.rows + col] = sum;
-    }
-  });
+  const auto each_inside = [&](const auto& visit) {
+    product.each([&](int i, int j, typename Tile::Sum sum) {
+      if (row0 + i < a.rows && col0 + j < b.rows) visit(row0 + i, col0 + j, sum);
+    });
+  };
+  if (parts > 1) {
+    each_inside(
+        [&](std::int64_t row, std::int64_t col, typename Tile::Sum sum) { sums[(part * a.rows + row) * b.rows + col] = sum; });
+  } else if constexpr (Tile::Element::kType == DType::kInt8) {
+    put_scaled<Tile>(product, a.rows, row0, b.rows, col0, out);
+  } else {
+    each_inside([&](std::int64_t row, std::int64_t col, float sum) { out.put(row, col, sum); });
+  }
 }
 
 constexpr int kFinishThreads = 256;
@@ -82,7 +120,7 @@ __global__ void __launch_bounds__(kFinishThreads)
   if (i >= size) return;
   double sum = 0.0;
   for (std::int64_t part = 0; part < parts; ++part) sum += static_cast<double>(sums[part * size + i]);
-  out.put(i / cols, i % cols, sum);
+  out.put(i / cols, i % cols, out.value(i / cols, i % cols, sum));
 }
 
 }  // namespace fimo::cuda

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,12 +45,15 @@ class Way:
         return {**_ENVIRONMENT, **schedule}
 
 
-# The same results are asked of all of them, and among the plain ones the same bits.
+# The same results are asked of all of them, and of those of a mode the same bits.
 EMULATED = {
     "fifo": Way("plain", "fifo"),
     "lifo": Way("plain", "lifo"),
     "random1": Way("plain", "random:1"),
     "random2": Way("plain", "random:2"),
+    "ptx fifo": Way("ptx", "fifo"),
+    "ptx lifo": Way("ptx", "lifo"),
+    "ptx random": Way("ptx", "random:1"),
     "asan": Way("asan", "random:1"),
     "tsan": Way("tsan", "random:1"),
 }
@@ -85,7 +89,7 @@ def _cuda_include() -> Path | None:
 
 def missing(mode: str) -> str:
     """Why a mode cannot be built here; empty if it can."""
-    for program in ("cmake", "ninja", *(["nvcc"] if mode == "gpu" else [])):
+    for program in ("cmake", "ninja", *(["nvcc"] if mode in ("gpu", "ptx") else [])):
         if shutil.which(program) is None:
             return f"needs {program}"
     if mode == "gpu":
@@ -114,7 +118,7 @@ def build(folder: Path, mode: str, *options: str, root: Path = ROOT, target: str
         RuntimeError: something does not compile.
     """
     configure = ["cmake", "-S", FOLDER, "-B", folder, "-G", "Ninja", f"-DFIMO_MODE={mode}", f"-DFIMO_ROOT={root}"]
-    configure += options
+    configure += [f"-DPython_EXECUTABLE={sys.executable}", *options]
     jobs = str(os.cpu_count() or 1)
     for command in (configure, ["cmake", "--build", folder, "-j", jobs, "--target", target]):
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, errors="replace")
