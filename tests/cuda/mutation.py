@@ -114,13 +114,16 @@ class Mutation:
         others of their families; the fastest first."""
 
         def make() -> tuple[list[Known], list[Known]]:
-            kernels, driver = _kernels_in(file), not file.endswith(".cuh")
+            launched = set().union(*(known.kernels for known in self.known))
+            kernels, driver = _kernels_in(file) & launched, not file.endswith(".cuh")
             if not kernels or driver:
                 for files in self.builds("plain").read_by.values():
                     if file in files:
-                        kernels |= set().union(*map(_kernels_in, files))
+                        kernels |= set().union(*map(_kernels_in, files)) & launched
             stem = file.split(".")[0]
             near = [k for k in self.known if kernels & k.kernels or (not kernels and k.case.op == stem)]
+            if not near:
+                raise RuntimeError(f"{file}: no case launches its kernels")
             families, names = {k.family for k in near}, {k.case.name for k in near}
             far = [k for k in self.known if driver and k.family in families and k.case.name not in names]
             return sorted(near, key=lambda k: k.seconds), sorted(far, key=lambda k: k.seconds)
@@ -229,8 +232,9 @@ class _Trial:
 
 
 def _kernels_in(file: str) -> set[str]:
-    """The kernels that a file defines or launches."""
-    return set(re.findall(r"\b(\w+_kernel)\b", (CSRC / "cuda" / file).read_text()))
+    """What may be a kernel that a file defines or launches."""
+    code = code_of((CSRC / "cuda" / file).read_text()).decode()
+    return set(re.findall(r"\b(\w+_kernel)\b", code))
 
 
 def _end_of(done: Run, limit: float) -> str:

@@ -41,9 +41,10 @@ def report(outcomes: list[Outcome], family_of: Callable[[str], str]) -> str:
         f"**Killed: {len(killed)} of {len(counted)}{share}.**\n"
     )
     first = collections.Counter(o.by.split(":")[0] for o in killed)
-    ways = [f"{way} {first[way]}" for ways in PASSES.values() for way in ways if first[way]]
+    ways = dict.fromkeys(way for some in PASSES.values() for way in some)
     endless = sum("no end after" in o.by for o in killed)
-    lines.append(f"Killed first by: {', '.join(ways)}; {endless} of them because they did not end.\n")
+    by = ", ".join(f"{way} {first[way]}" for way in ways if first[way])
+    lines.append(f"Killed first by: {by}; {endless} of them because they did not end.\n")
     lines += _table("family", counted, lambda o: family_of(o.mutant.file))
     lines += _table("bug", counted, lambda o: o.mutant.operator)
     lines += ["## Survivors", "", *(_listed(survived) or ["None."]), ""]
