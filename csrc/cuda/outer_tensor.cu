@@ -51,7 +51,7 @@ void in_shared(Context& context, const ConstTensor3View& a, const ConstTensor3Vi
                                  others};
   context.launch(tensor_kernel<Element>,
                  {dim3(static_cast<unsigned>(a.batch), static_cast<unsigned>(parts)), kTensorThreads,
-                  3 * sizeof(float) * static_cast<std::size_t>(hadamard_floats(1 << log2_k))},
+                  3 * sizeof(float) * (std::size_t{1} << log2_k)},
                  task);
   if (parts > 1) add_parts(context, others, parts - 1, out);
 }

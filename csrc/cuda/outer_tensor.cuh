@@ -128,13 +128,13 @@ struct TensorTask {
   float* parts;  // [parts - 1, examples, k]
 };
 
-/// Grid: x: examples; y: parts of the tokens, of which the first is added to out. Shared memory: 3 hadamard_floats(k).
+/// Grid: x: examples; y: parts of the tokens, of which the first is added to out. Shared memory: 3 k floats.
 /// Between transforms a thread owns buckets threadIdx.x, threadIdx.x + kTensorThreads, ...
 template <class Element>
 __global__ void __launch_bounds__(kTensorThreads) tensor_kernel(TensorTask<Element> task) {
   const int k = 1 << task.log2_k, thread = threadIdx.x;
   float* of_a = &shared<float>();
-  float *of_delta = of_a + hadamard_floats(k), *sums = of_delta + hadamard_floats(k);
+  float *of_delta = of_a + k, *sums = of_delta + k;
   const std::int64_t example = blockIdx.x, first = blockIdx.y * task.part;
   const std::int64_t last = first + task.part < task.tokens ? first + task.part : task.tokens;
   for (std::int64_t t = first; t < last; ++t) {
@@ -145,8 +145,7 @@ __global__ void __launch_bounds__(kTensorThreads) tensor_kernel(TensorTask<Eleme
       of_delta[hadamard_slot(c)] = tensor_gather(delta, task.of_delta.starts, task.of_delta.entries, c);
     }
     __syncthreads();
-    hadamard_shared(of_a, task.log2_k, thread, kTensorThreads);
-    hadamard_shared(of_delta, task.log2_k, thread, kTensorThreads);
+    hadamard_shared(of_a, task.log2_k, 2, thread, kTensorThreads);  // and of_delta behind it
     for (int c = thread; c < k; c += kTensorThreads) {
       const int slot = hadamard_slot(c);
       const float product = of_a[slot] * of_delta[slot];
@@ -156,7 +155,7 @@ __global__ void __launch_bounds__(kTensorThreads) tensor_kernel(TensorTask<Eleme
   const float inverse = 1.0f / static_cast<float>(k);
   for (int c = thread; c < k; c += kTensorThreads) sums[hadamard_slot(c)] *= inverse;
   __syncthreads();
-  hadamard_shared(sums, task.log2_k, thread, kTensorThreads);
+  hadamard_shared(sums, task.log2_k, 1, thread, kTensorThreads);
   float* out =
       blockIdx.y == 0 ? task.out + example * task.stride : task.parts + ((blockIdx.y - 1) * task.examples + example) * k;
   for (int c = thread; c < k; c += kTensorThreads) {

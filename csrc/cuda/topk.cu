@@ -11,9 +11,11 @@ namespace fimo::cuda {
 namespace {
 
 constexpr std::int64_t kSmallK = 512;  // up to which a selection needs a buffer of 2048 keys only
-/// The first round keeps every score. The next ones are at most kGrowth times what came before: in random order they find at
-/// most kGrowth k candidates a query.
-constexpr std::int64_t kGrowth = 8;
+/// The first round keeps every score. The next ones are at most so many times what came before, and in random order find so
+/// many times k candidates a query. Candidates cost where there are many queries, rounds where there are few: a launch of a
+/// round takes as long as reading 10 MB.
+template <class Tile>
+constexpr std::int64_t kGrowth = Tile::kRows == 16 ? 64 : 8;
 constexpr std::int64_t kGroupQueries = 1024;
 constexpr std::int64_t kListBytes = std::int64_t{128} << 20;  // of the lists of a group
 
@@ -65,7 +67,7 @@ class Rounds {
  private:
   /// The end of the round that begins at `first`.
   std::int64_t end_of(std::int64_t first) const {
-    return first == 0 ? first_ : smaller(features_.rows, first + smaller(most_, kGrowth * first));
+    return first == 0 ? first_ : smaller(features_.rows, first + smaller(most_, kGrowth<Tile> * first));
   }
 
   /// The most features of at most `features`, whose tiles with a group of queries are a whole number of waves on an H100.

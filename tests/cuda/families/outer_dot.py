@@ -17,6 +17,10 @@ def _kernel(name: str, dtype: torch.dtype) -> str:
     return f"{name}<fimo::cuda::{_NAMES[dtype]}>"
 
 
+def _squares(dtype: torch.dtype, lanes: int) -> str:
+    return f"sum_squares_kernel<fimo::cuda::{_NAMES[dtype]}, {lanes}>"
+
+
 def _tensor(shape: tuple[int, int, int], dtype: torch.dtype, seed: int, layout: tuple[int, int] = (0, 0)) -> Tensor:
     """layout: padding of tokens, lead. Examples lie a token apart from each other besides, so that they are no matrix."""
     batch, tokens, dim = shape
@@ -43,7 +47,7 @@ def cases() -> list[Case]:
     found = []
     for dtype in (F32, BF16, F16):
         tile, grams, norm = _kernel("pair_dot_kernel", dtype), "gram_dot_kernel", _kernel("pair_norm_kernel", dtype)
-        squares, step = _kernel("sum_squares_kernel", dtype), 16 if dtype == F32 else 32
+        step = 16 if dtype == F32 else 32
         some = dtype == BF16  # what does not depend on the type
         finish = (tile, "pair_finish_kernel")
         # Tiles: one token, examples within a tile, cut by tiles, longer than tiles; on either side.
@@ -86,17 +90,19 @@ def cases() -> list[Case]:
             _dot("formed", (2, 200), (3, 300), 8, 9, dtype, _kernel("product_kernel", dtype)[:14], not_kernels=(tile,))
         )
 
-        found.append(_norm("one", 3, 1, 40, 27, dtype, squares))
+        found.append(_norm("one", 3, 1, 40, 27, dtype, _squares(dtype, 32)))
+        found.append(_norm("one-warp", 9, 1, 2048, 1500, dtype, _squares(dtype, 32)))  # the longest that a warp takes
+        found.append(_norm("one-block", 2, 1, 2049, 4096, dtype, _squares(dtype, 256)))
         layouts = ((8, 8), (1, 1))
-        found.append(_norm("one-parts", 2, 1, 8192 + 40, 3, dtype, squares, layouts=layouts))
-        found.append(_norm("one-parts2", 2, 1, 3, 16385, dtype, squares, layouts=layouts))
+        found.append(_norm("one-parts", 2, 1, 8192 + 40, 3, dtype, _squares(dtype, 256), layouts=layouts))
+        found.append(_norm("one-parts2", 2, 1, 3, 16385, dtype, _squares(dtype, 256), layouts=layouts))
         found += [_norm(f"together-{b}x{t}", b, t, 96, 81, dtype, norm) for b, t in ((1, 2), (43, 3), (5, 60), (3, 64))]
         wide = (150, 140) if dtype == F32 else (120, 110)
         for t in (65, 128, 129, 257) if some else (129,) if dtype == F32 else (257,):
             found.append(_norm(f"tiles-{t}", 2, t, *wide, dtype, norm, layouts=layouts))
-        found.append(_norm("formed", 2, 400, 9, 8, dtype, _kernel("sum_squares_kernel", F32)))
-    found.append(_norm("formed-parts", 2, 700, 130, 90, BF16, _kernel("sum_squares_kernel", F32)))
-    found.append(_norm("batch", 300, 1, 3, 2, F32, _kernel("sum_squares_kernel", F32)))
+        found.append(_norm("formed", 2, 400, 9, 8, dtype, _squares(F32, 32)))
+    found.append(_norm("formed-parts", 2, 700, 130, 90, BF16, _squares(F32, 256)))
+    found.append(_norm("batch", 300, 1, 3, 2, F32, _squares(F32, 32)))
     # The norm is 1, but with each product rounded once it comes out as -256: rounding must not make it negative.
     a, delta = torch.tensor([[[185.0], [-188.0]]]), torch.tensor([[[251.0], [247.0]]])
     negative = build.outer_norm2("outer_dot/norm2-negative", a.bfloat16(), delta.bfloat16())
