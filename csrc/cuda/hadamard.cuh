@@ -50,11 +50,7 @@ FIMO_DEVICE void hadamard_pass(float* x, int log2_size, int arrays, int low, int
     int at[R];
     at[0] = hadamard_slot((group - below) * R + below);
 #pragma unroll
-    for (int half = 1; half < R; half *= 2) {
-      const int step = hadamard_slot(half << low);
-#pragma unroll
-      for (int i = 0; i < half; ++i) at[half + i] = at[i] ^ step;
-    }
+    for (int i = 1; i < R; ++i) at[i] = at[i & (i - 1)] ^ hadamard_slot((i & -i) << low);
     float v[R];
 #pragma unroll
     for (int i = 0; i < R; ++i) v[i] = array[at[i]];
