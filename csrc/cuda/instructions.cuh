@@ -95,6 +95,14 @@ FIMO_DEVICE std::int64_t opaque(std::int64_t x) {
   return x;
 }
 
+/// x, computed before a branch that may not use it, not behind one.
+FIMO_DEVICE float computed(float x) {
+#if !defined(FIMO_EMULATE)
+  asm volatile("" : "+f"(x));
+#endif
+  return x;
+}
+
 /// sum + the inner product of four int8.
 FIMO_DEVICE int dot_int8(std::uint32_t a, std::uint32_t b, int sum) {
 #if defined(FIMO_EMULATE)

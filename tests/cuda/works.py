@@ -267,7 +267,7 @@ def product(launch: Launch, case: Case, before: Before) -> Work:
     features = width * (tiles / _up(m, height)) * depth * size
     once = features + min(m, _up(m, height) * height) * depth * size
     out = 0.0 if topk else (parts if parts > 1 else 1) * m * n * 4
-    skip = r"^(LDG\.E\.U16|LDG\.E\.U8|LDGSTS\.E\.ZFILL" + (")$" if size == 1 else "|DMUL)$")
+    skip = r"^(LDG\.E\.U16|LDG\.E\.U8|LDGSTS\S*\.ZFILL" + (")$" if size == 1 else "|DMUL)$")
     # The few rows of a flat tile are copied by its first warps.
     return Work([(r"^(HMMA|IMMA)", 1, [each]), (r"^DMUL", 2, [0.0])], skip, once + out, loaded, parts=parts)
 
