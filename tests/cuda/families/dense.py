@@ -13,7 +13,7 @@ from fimo_fast.sketch import Gaussian, Rademacher
 F32, BF16, F16 = torch.float32, torch.bfloat16, torch.float16
 _CPP = {F32: "float", BF16: "__nv_bfloat16", F16: "__half"}
 _NAMES = {F32: "f32", BF16: "bf16", F16: "f16"}
-_PARTS = "add_parts_kernel"
+_PARTS = "add_parts_"
 
 
 def _case(what: str, kind: Any, grads: Tensor, k: int, *kernels: str, offset: int = 0, seed: int = 1,

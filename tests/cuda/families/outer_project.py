@@ -120,7 +120,7 @@ def _form_cases() -> list[Case]:
     add("parts_wide", vectors, 2, 128, 36, 29, out_padding=4)
     add("parts_wide_unaligned", no_vectors, 2, 128, 41, 25, out_padding=3)
     add("parts_8", vectors, 1, 9 * 64, 4, 3, not_kernels=("sliced_",))
-    add("parts_9", "sliced_add_parts_kernel", 1, 10 * 64, 4, 3, not_kernels=(parts,))
+    add("parts_9", "add_parts_sliced_kernel", 1, 10 * 64, 4, 3, not_kernels=(parts,))
     return found
 
 
@@ -140,8 +140,8 @@ def _mask_cases() -> list[Case]:
     _outer(found, "mask_one_output", _factors(2, 3, 30, 20), Mask(600, 1, 8))
     _outer(found, "mask_all_outputs", _factors(2, 2, 18, 16), Mask(288, 288, 9))  # a second block of threads
     _outer(found, "mask_seed", _factors(1, 1, 40, 30), Mask(1200, 257, 2**64 - 1))
-    _outer(found, "mask_parts", _factors(2, 101, 12, 10), Mask(120, 30, 3), "outer_mask_kernel<", "add_parts_kernel")
-    _outer(found, "mask_parts64", _factors(1, 64, 12, 10), Mask(120, 30, 3), "add_parts_kernel")
+    _outer(found, "mask_parts", _factors(2, 101, 12, 10), Mask(120, 30, 3), "outer_mask_kernel<", "add_parts_")
+    _outer(found, "mask_parts64", _factors(1, 64, 12, 10), Mask(120, 30, 3), "add_parts_")
     for offset in (0, 1, 500, 2**33 + 5, 2**47 + 1):
         sketch = Mask(offset + 900, max(300, min(offset // 7, 4000)), 4)
         _outer(found, f"mask_offset_{offset}", _factors(2, 2, 30, 20, seed=1), sketch, offset=offset)
@@ -199,7 +199,7 @@ def _factored_cases() -> list[Case]:
     _outer(found, "factored_logra", _factors(2, 70, 20, 24), Factored(Rademacher(20, 64, 1), Rademacher(24, 64, 2)),
            "form_tile_kernel<float, 64>")  # fmt: skip
     _outer(
-        found, "factored_parts", _factors(2, 130, 10, 12), Factored(Mask(10, 5, 1), Mask(12, 4, 2)), "add_parts_kernel"
+        found, "factored_parts", _factors(2, 130, 10, 12), Factored(Mask(10, 5, 1), Mask(12, 4, 2)), "add_parts_"
     )
     for piece in (8, 500, 1000, 2000):  # one token at a time, some, all of one example, of several
         _outer(

@@ -67,7 +67,7 @@ def _common_cases() -> list[Case]:
         # A part of 8 tokens and more; the parts' sums must fit a piece.
         _add(found, "parts", kind, 48, _tokens(2, 50, 20, 25), 25, 5)
         _add(found, "two_parts", kind, 48, _tokens(2, 50, 20, 25), 25, 5, piece=4 * 2 * 48 * 2)
-        _add(found, "one_part", kind, 48, _tokens(2, 50, 20, 25), 25, 5, piece=1, not_kernels=("add_parts_kernel",))
+        _add(found, "one_part", kind, 48, _tokens(2, 50, 20, 25), 25, 5, piece=1, not_kernels=("add_parts_",))
         for offset in (2**32 + 5, 2**48 - 40 * 11 - 3):
             _add(found, f"offset_{offset}", kind, 40, _tokens(2, 6, 11, 40), 40, offset, beyond=3)
         found += [_out_of_range(kind, 40), _not_a_number(kind)]
@@ -140,7 +140,7 @@ def _dense_cases() -> list[Case]:
             _add(found, f"long_rows_{dtype}", kind, 140, _tokens(4, 6, 100, 8, DTYPES[dtype]), 8, 9, **more)
         _add(found, "tiles", kind, 1100, _tokens(2, 3, 17, 8), 8)
         # Examples of a group share rows; runs of a row go on in the next part.
-        _add(found, "shared_rows", kind, 30, _tokens(20, 9, 9, 3), 3, kernels=("add_parts_kernel",))
+        _add(found, "shared_rows", kind, 30, _tokens(20, 9, 9, 3), 3, kernels=("add_parts_",))
     return found
 
 
@@ -194,8 +194,8 @@ def _srht_cases() -> list[Case]:
             _add(found, f"{k}_{name}", "srht", k, tokens, 5, 2**bits - dim - 50, kernels=(kernel,))
     _add(found, "crowded", "srht", 64, _tokens(2, 60, 2, 40), 40, 30, piece=1)
     # Tokens of one block in different parts, and a row over many blocks behind it.
-    _add(found, "parts_of_a_block", "srht", 512, _tokens(2, 40, 5, 60, zero=0), 60, 300, kernels=("add_parts_kernel",))
-    _add(found, "parts_of_a_row", "srht", 8, _tokens(2, 40, 100, 4, zero=0), 4, 3, kernels=("add_parts_kernel",))
+    _add(found, "parts_of_a_block", "srht", 512, _tokens(2, 40, 5, 60, zero=0), 60, 300, kernels=("add_parts_",))
+    _add(found, "parts_of_a_row", "srht", 8, _tokens(2, 40, 100, 4, zero=0), 4, 3, kernels=("add_parts_",))
     long = {"kernels": ("rows_slots_kernel<", "rows_slots_sum_kernel<"), "not_kernels": ("rows_srht_kernel<",)}
     for name, dtype in DTYPES.items():
         _add(found, f"long_{name}", "srht", 32768, _tokens(2, 3, 90, 5, dtype), 5, 2**15 - 200, heavy=True, **long)
