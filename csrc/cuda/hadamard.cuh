@@ -2,9 +2,8 @@
 /// \file
 /// The Walsh-Hadamard transform: its stages in registers, and the whole transform of numbers in shared memory.
 ///
-/// Cost of hadamard_shared: one addition an element and stage, and a load and a store for each five stages. All accesses are
-/// free of bank conflicts: a pass over bits [low, low + 5) reads at a stride of 2^low, and `hadamard_slot` leaves one word free
-/// behind every 32, so that the first pass, where a lane has 32 consecutive elements, does not meet others in a bank.
+/// Cost of hadamard_shared: one addition an element and stage, and a load and a store for each pass of two to four stages: as
+/// many as leave every thread something to do. All accesses are free of bank conflicts.
 #pragma once
 
 #include "cuda/gpu.cuh"
@@ -33,37 +32,49 @@ FIMO_DEVICE void hadamard_registers(float (&v)[R]) {
   }
 }
 
-/// Where element i lies.
-FIMO_DEVICE constexpr int hadamard_slot(int i) { return i + (i >> 5); }
+/// Where element i lies. It is linear in the bits of i, and of the elements that a warp reads or writes at once in a pass of
+/// hadamard_shared, the five lowest bits that differ give 32 different banks, whichever bits the pass has in registers.
+FIMO_DEVICE constexpr int hadamard_slot(int i) {
+  const int row = i >> 5;
+  return i ^ (row & 1) * 5 ^ (row >> 1 & 1) * 26 ^ (row >> 2 & 1) * 20 ^ (row >> 3 & 1) * 24;
+}
 
-/// Floats that `size` elements take.
-FIMO_HOST_DEVICE constexpr int hadamard_floats(int size) { return size + (size + 31) / 32; }
-
-/// The stages of strides 2^low, ..., R 2^low / 2.
+/// The stages of strides 2^low, ..., R 2^low / 2 of `arrays` arrays of 2^log2_size elements, one behind the other.
 template <int R>
-FIMO_DEVICE void hadamard_pass(float* x, int size, int low, int thread, int threads) {
-  for (int group = thread; group < size / R; group += threads) {
-    const int below = group & ((1 << low) - 1);
-    const int first = (group - below) * R + below;
+FIMO_DEVICE void hadamard_pass(float* x, int log2_size, int arrays, int low, int thread, int threads) {
+  const int groups = (1 << log2_size) / R;
+#pragma unroll 1
+  for (int index = thread; index < arrays * groups; index += threads) {
+    const int group = index & (groups - 1), below = group & ((1 << low) - 1);
+    float* array = x + (index - group) * R;
+    const int base = hadamard_slot((group - below) * R + below);
+    const auto at = [&](int i) {
+      int slot = base;
+#pragma unroll
+      for (int bit = 0; bit < 4; ++bit) slot ^= i >> bit & 1 ? hadamard_slot(1 << bit << low) : 0;
+      return slot;
+    };
     float v[R];
 #pragma unroll
-    for (int i = 0; i < R; ++i) v[i] = x[hadamard_slot(first + (i << low))];
+    for (int i = 0; i < R; ++i) v[i] = array[at(i)];
     hadamard_registers(v);
 #pragma unroll
-    for (int i = 0; i < R; ++i) x[hadamard_slot(first + (i << low))] = v[i];
+    for (int i = 0; i < R; ++i) array[at(i)] = v[i];
   }
 }
 
-/// x = WHT(x), stages in the order of their strides 1, 2, 4, ... Element i of the 2^log2_size is x[hadamard_slot(i)]. Called by
-/// all `threads` of the block; a barrier before it must have made x visible, and it ends with one.
-FIMO_DEVICE void hadamard_shared(float* x, int log2_size, int thread, int threads) {
-  for (int low = 0; low < log2_size; low += 5) {
-    switch (log2_size - low) {
-      case 1: hadamard_pass<2>(x, 1 << log2_size, low, thread, threads); break;
-      case 2: hadamard_pass<4>(x, 1 << log2_size, low, thread, threads); break;
-      case 3: hadamard_pass<8>(x, 1 << log2_size, low, thread, threads); break;
-      case 4: hadamard_pass<16>(x, 1 << log2_size, low, thread, threads); break;
-      default: hadamard_pass<32>(x, 1 << log2_size, low, thread, threads); break;
+/// x = WHT(x) of each of the arrays, stages in the order of their strides 1, 2, 4, ... Element i of an array is
+/// x[hadamard_slot(i)]. Called by all `threads` of the block; a barrier before it must have made x visible, and it ends with
+/// one.
+FIMO_DEVICE void hadamard_shared(float* x, int log2_size, int arrays, int thread, int threads) {
+  const int size = arrays << log2_size;
+  const int most = size <= 4 * threads ? 2 : size <= 8 * threads ? 3 : 4;  // stages of a pass
+  for (int low = 0; low < log2_size; low += most) {
+    switch (min(most, log2_size - low)) {
+      case 1: hadamard_pass<2>(x, log2_size, arrays, low, thread, threads); break;
+      case 2: hadamard_pass<4>(x, log2_size, arrays, low, thread, threads); break;
+      case 3: hadamard_pass<8>(x, log2_size, arrays, low, thread, threads); break;
+      default: hadamard_pass<16>(x, log2_size, arrays, low, thread, threads); break;
     }
     __syncthreads();
   }

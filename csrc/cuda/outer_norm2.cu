@@ -8,15 +8,24 @@
 namespace fimo::cuda {
 namespace {
 
-constexpr std::int64_t kMaxGradientBytes = std::int64_t{64} << 20;
+template <class Element>
+void sum_squares_of(Context& context, std::int64_t batch, const SquaresRows& first, const SquaresRows& second, float* sums,
+                    std::int64_t stride) {
+  const bool is_short = larger(first.cols, second.cols) <= kShortRow;
+  const std::int64_t parts = first.parts + second.parts, rows = is_short ? kSquaresThreads / kWarp : 1;
+  const LaunchShape shape{static_cast<unsigned>(ceil_div(batch, rows) * parts), kSquaresThreads,
+                          is_short ? 0 : sizeof(SquaresShared)};
+  context.launch(is_short ? sum_squares_kernel<Element, kWarp> : sum_squares_kernel<Element, kSquaresThreads>, shape, first,
+                 second, batch, sums, stride);
+}
 
 void sum_squares(Context& context, DType dtype, std::int64_t batch, const SquaresRows& first, const SquaresRows& second,
                  float* sums, std::int64_t stride) {
-  const auto kernel = dtype == DType::kFloat32    ? sum_squares_kernel<Float32>
-                      : dtype == DType::kBFloat16 ? sum_squares_kernel<BFloat16>
-                                                  : sum_squares_kernel<Float16>;
-  const auto blocks = static_cast<unsigned>(batch * (first.parts + second.parts));
-  context.launch(kernel, {blocks, kSquaresThreads, kSquaresThreads / kWarp * sizeof(float)}, first, second, sums, stride);
+  switch (dtype) {
+    case DType::kBFloat16: return sum_squares_of<BFloat16>(context, batch, first, second, sums, stride);
+    case DType::kFloat16: return sum_squares_of<Float16>(context, batch, first, second, sums, stride);
+    default: return sum_squares_of<Float32>(context, batch, first, second, sums, stride);
+  }
 }
 
 void finish(Context& context, const float* sums, std::int64_t count, std::int64_t count2, const MatrixView& out) {
@@ -49,9 +58,9 @@ void norm_grams(Context& context, const ConstTensor3View& a, const ConstTensor3V
 /// Sums of squares of a bounded number of entries at a time.
 void norm_formed(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const MatrixView& out) {
   const std::int64_t entries = a.dim * delta.dim, parts = ceil_div(entries, kSquaresPart);
-  const std::int64_t piece_parts = smaller(parts, kMaxGradientBytes / 4 / kSquaresPart);
+  const std::int64_t piece_parts = smaller(parts, larger(1, piece_bytes / 2 / kSquaresPart));
   const std::int64_t piece = piece_parts * kSquaresPart;
-  const std::int64_t group = smaller(a.batch, larger(1, kMaxGradientBytes / 4 / piece));
+  const std::int64_t group = smaller(a.batch, larger(1, piece_bytes / 2 / piece));
   float* sums = context.take<float>(parts * a.batch);
   float* gradients = context.take<float>(group * piece);
   for (std::int64_t b = 0; b < a.batch; b += group) {

@@ -2,11 +2,11 @@
 /// \file
 /// out[b] = ||sum_t delta[b,t] a[b,t]^T||^2.
 ///
-/// One token: |a|^2 |delta|^2. Floor: every input once; a block reads 8192 elements of a row, 16 bytes a load where addresses
-/// allow. More: the tiles of pair_tile.cuh on the diagonal. Floor: B T^2 (n + m) operations by symmetry, or every input once.
-/// Up to 64 tokens a tile has several examples (the products between them are wasted, which reading hides: 16-bit types take
-/// 416 clocks of mma and 320 of shared memory a slice, whose 8 KB take 564), and its rows are also its columns; above, tiles
-/// above the diagonal count twice.
+/// One token: |a|^2 |delta|^2. Floor: every input once; a block reads 8192 elements of a row, or a warp a short row, 16 bytes a
+/// load where addresses allow. More: the tiles of pair_tile.cuh on the diagonal. Floor: B T^2 (n + m) operations by symmetry,
+/// or every input once. Up to 64 tokens a tile has several examples (the products between them are wasted, which reading hides:
+/// 16-bit types take 416 clocks of mma and 320 of shared memory a slice, whose 8 KB take 564), and its rows are also its
+/// columns; above, tiles above the diagonal count twice.
 #pragma once
 
 #include "cuda/pair_tile.cuh"
@@ -14,11 +14,16 @@
 namespace fimo::cuda {
 
 constexpr int kSquaresPart = 8192, kSquaresThreads = 256;
+constexpr int kShortRow = 2048;
 
 /// Rows of which sums of squares are wanted, each in `parts` parts of kSquaresPart elements.
 struct SquaresRows {
   const void* data;
   std::int64_t stride, cols, parts;  // in elements
+};
+
+struct SquaresShared {
+  float sums[kSquaresThreads / kWarp];
 };
 
 template <class Element>
@@ -32,23 +37,28 @@ FIMO_DEVICE float value_of(std::uint32_t bits) {
   }
 }
 
-/// sums[p * sums_stride + b]: part p of row b of `first`, then those of `second`. A block has one.
-template <class Element>
+/// sums[p * sums_stride + b]: part p of row b of `first`, then those of `second`. kLanes threads have one: a warp where rows
+/// are short (up to kShortRow), else the block. Blocks first go through the rows of a part.
+template <class Element, int kLanes>
 __global__ void __launch_bounds__(kSquaresThreads)
-    sum_squares_kernel(SquaresRows first, SquaresRows second, float* sums, std::int64_t sums_stride) {
-  constexpr int kVector = 16 / Element::kBytes, kBits = 8 * Element::kBytes;
-  const std::int64_t all = first.parts + second.parts, row = blockIdx.x / all, index = blockIdx.x % all;
-  const SquaresRows& rows = index < first.parts ? first : second;
-  const std::int64_t begin = (index < first.parts ? index : index - first.parts) * kSquaresPart;
+    sum_squares_kernel(SquaresRows first, SquaresRows second, std::int64_t batch, float* sums, std::int64_t sums_stride) {
+  constexpr int kVector = 16 / Element::kBytes, kBits = 8 * Element::kBytes, kRows = kSquaresThreads / kLanes;
+  const unsigned blocks = static_cast<unsigned>((batch + kRows - 1) / kRows);
+  const int index = static_cast<int>(blockIdx.x / blocks), thread = static_cast<int>(threadIdx.x) % kLanes;
+  const std::int64_t row =
+      static_cast<std::int64_t>(blockIdx.x % blocks) * kRows + static_cast<std::int64_t>(threadIdx.x) / kLanes;
+  if (kLanes == kWarp && row >= batch) return;
+  const bool is_first = index < first.parts;
+  const SquaresRows& rows = is_first ? first : second;
+  const std::int64_t begin = (is_first ? index : index - first.parts) * kSquaresPart;
   const std::int64_t left = rows.cols - begin;
   const int count = left < kSquaresPart ? static_cast<int>(left) : kSquaresPart;
   const char* data = static_cast<const char*>(rows.data) + (row * rows.stride + begin) * Element::kBytes;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
 
   float sum = 0.0f;
   const int vectors = reinterpret_cast<std::uintptr_t>(data) % 16 == 0 ? count / kVector : 0;
-#pragma unroll 2
-  for (int i = static_cast<int>(threadIdx.x); i < vectors; i += kSquaresThreads) {
+#pragma unroll 4
+  for (int i = thread; i < vectors; i += kLanes) {
     const uint4 vector = reinterpret_cast<const uint4*>(data)[i];
     const std::uint32_t words[4] = {vector.x, vector.y, vector.z, vector.w};
 #pragma unroll
@@ -58,7 +68,8 @@ __global__ void __launch_bounds__(kSquaresThreads)
       sum += x * x;
     }
   }
-  for (int i = vectors * kVector + static_cast<int>(threadIdx.x); i < count; i += kSquaresThreads) {
+#pragma unroll 1
+  for (int i = vectors * kVector + thread; i < count; i += kLanes) {
     std::uint32_t bits;
     if constexpr (kBits == 16) {
       bits = reinterpret_cast<const std::uint16_t*>(data)[i];
@@ -68,14 +79,14 @@ __global__ void __launch_bounds__(kSquaresThreads)
     const float x = value_of<Element>(bits);
     sum += x * x;
   }
-  float* of_warps = shared<float[kSquaresThreads / kWarp]>();
   for (int apart = kWarp / 2; apart > 0; apart /= 2) sum += __shfl_xor_sync(kAllLanes, sum, apart);
-  if (lane == 0) of_warps[warp] = sum;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    for (int i = 1; i < kSquaresThreads / kWarp; ++i) sum += of_warps[i];
-    sums[index * sums_stride + row] = sum;
+  if constexpr (kLanes > kWarp) {
+    auto& of_warps = shared<SquaresShared>().sums;
+    if (thread % kWarp == 0) of_warps[thread / kWarp] = sum;
+    __syncthreads();
+    for (int i = 1; thread == 0 && i < kLanes / kWarp; ++i) sum += of_warps[i];
   }
+  if (thread == 0) sums[index * sums_stride + row] = sum;
 }
 
 /// Which tokens a block of pair_norm_kernel has: `together` examples, or (together == 1) one of the pairs of `tiles` tiles of

@@ -53,7 +53,7 @@ struct RowsSrhtTile {
   static constexpr int kSize = 1 << kBits;
   static constexpr int kThreads = kSize / kRowsSrhtEach;
   struct Shared {
-    float x[hadamard_floats(kSize)];
+    float x[kSize];
     float sums[kSize];  // each belongs to one thread
     std::uint32_t signs_in[kSize / 32], signs_out[kSize / 32];
   };
@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(RowsSrhtTile<kBits>::kThreads, 768 / RowsSrhtT
         if (j < size) s.x[hadamard_slot(j)] = flip(v[m], s.signs_in[bit / 32] << (31 - bit % 32));
       }
       __syncthreads();
-      hadamard_shared(s.x, task.log2_block, thread, Tile::kThreads);
+      hadamard_shared(s.x, task.log2_block, 1, thread, Tile::kThreads);
       for (int c = thread; c < task.sketch_dim; c += Tile::kThreads) {
         const float x = s.x[hadamard_slot(static_cast<int>(task.row(c)))];
         s.sums[c] += flip(x, s.signs_out[c / 32] << (31 - c % 32));

@@ -157,6 +157,15 @@ FIMO_DEVICE void srht_fetch(const SrhtTask& task, const Element* row, std::int64
     for (int i = 0; i < Tile::kSize; i += kStep) copy_async<16>(to + Tile::slot(i), from + i, true);
     return;
   }
+  if (task.aligned && start >= task.begin) {  // the last tile, which the row does not fill
+#pragma unroll 1
+    for (int i = thread * Tile::kVector; i < Tile::kSize; i += kStep) {
+      const std::int64_t left = (task.end - start - i) * static_cast<std::int64_t>(sizeof(Element));
+      const int inside = left < 0 ? 0 : left < 16 ? static_cast<int>(left) : 16;
+      copy_async_part<16>(to + Tile::slot(i), row + (inside > 0 ? start - task.begin + i : 0), inside);
+    }
+    return;
+  }
 #pragma unroll 1
   for (int i = thread; i < Tile::kSize; i += Tile::kThreads) {
     const std::int64_t j = start + i;

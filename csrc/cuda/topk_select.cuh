@@ -3,11 +3,13 @@
 /// The k best keys of a query's list, in order.
 ///
 /// A block owns a query. It reads the list once, keeps what ranks above the k-th best so far in a buffer, and sorts the buffer
-/// (bitonic, in shared memory) whenever it could overflow: with keys in random order once or twice. It reads from the end, so
-/// that ascending scores, of which every one is a candidate, come in descending order: all but the first few are passed over.
+/// (bitonic, in shared memory) after the first keys and whenever it could overflow: with keys in random order it sorts 512
+/// keys, then the few above their k-th. It reads from the end, so that ascending scores, of which every one is a candidate,
+/// come in descending order: all but the first few are passed over.
 ///
 /// Floor: 8 bytes a candidate read once; they are few beside the features (topk.cuh). Per sort of n keys and a thread of 256:
-/// log2(n) (log2(n) + 1) / 2 steps of n / 512 pairs, 15 instructions each. 2048 keys fit 8 blocks an SM.
+/// log2(n) (log2(n) + 1) / 2 steps of n / 512 pairs, 15 instructions each, one after the other: 45 steps for 512 keys take
+/// about 3 us. 2048 keys fit 8 blocks an SM.
 #pragma once
 
 #include "cuda/topk_lists.cuh"
@@ -17,6 +19,7 @@ namespace fimo::cuda {
 constexpr int kSelectThreads = 256;
 constexpr int kSelectLoads = 4;  // a thread, under way at the same time
 constexpr int kSelectBatch = kSelectThreads * kSelectLoads;
+constexpr int kSelectFirst = 512;
 
 template <int Capacity>
 struct SelectShared {
@@ -24,7 +27,30 @@ struct SelectShared {
   int count;
 };
 
-/// Sorts keys[0, count) in descending order; what follows them up to a power of two becomes zero. Ends with a barrier.
+/// One step of the sort: pairs `step` apart, in runs of `run`. All loads are under way before the first store.
+template <int Pairs>
+FIMO_DEVICE void sort_step(TopkKey* keys, int size, int run, int step) {
+  const int thread = static_cast<int>(threadIdx.x);
+#pragma unroll 1
+  for (int first = thread; first < size / 2; first += Pairs * kSelectThreads) {
+    TopkKey a[Pairs], b[Pairs];
+#pragma unroll
+    for (int n = 0; n < Pairs; ++n) {
+      const int pair = first + n * kSelectThreads, i = 2 * pair - (pair & (step - 1));
+      if (pair < size / 2) a[n] = keys[i], b[n] = keys[i + step];
+    }
+#pragma unroll
+    for (int n = 0; n < Pairs; ++n) {
+      const int pair = first + n * kSelectThreads, i = 2 * pair - (pair & (step - 1));
+      const bool ascending = (i & run) != 0;
+      if (pair < size / 2 && (a[n] < b[n]) != ascending) keys[i] = b[n], keys[i + step] = a[n];
+    }
+  }
+}
+
+/// Sorts keys[0, count) in descending order; what follows them up to a power of two becomes zero. Ends with a barrier. The
+/// pairs of a warp in a step of at most 32 are 64 keys in a row, which no other warp touches: such steps need no barrier of the
+/// block.
 FIMO_DEVICE void sort_keys(TopkKey* keys, int count) {
   const int thread = static_cast<int>(threadIdx.x);
   int size = 1;
@@ -33,18 +59,20 @@ FIMO_DEVICE void sort_keys(TopkKey* keys, int count) {
   __syncthreads();
   for (int run = 2; run <= size; run *= 2) {
     for (int step = run / 2; step > 0; step /= 2) {
-      for (int pair = thread; pair < size / 2; pair += kSelectThreads) {
-        const int i = 2 * pair - (pair & (step - 1));
-        const TopkKey a = keys[i], b = keys[i + step];
-        const bool ascending = (i & run) != 0;
-        if ((a < b) != ascending) {
-          keys[i] = b;
-          keys[i + step] = a;
-        }
+      if (size <= 2 * kSelectThreads) {
+        sort_step<1>(keys, size, run, step);
+      } else {
+        sort_step<4>(keys, size, run, step);
       }
-      __syncthreads();
+      const int next = step > 1 ? step / 2 : run;
+      if (step > kWarp || next > kWarp) {
+        __syncthreads();
+      } else {
+        __syncwarp();
+      }
     }
   }
+  __syncthreads();
 }
 
 /// Of the first `count` keys of a list (counts[query] if negative). A list of at most `lazy` keys is left as it is: its
@@ -63,13 +91,16 @@ __global__ void __launch_bounds__(kSelectThreads)
   if (thread == 0) s.count = 0;
   __syncthreads();
   TopkKey floor = 0;  // the k-th best
-  int kept = 0;
-  for (std::int64_t end = count; end > 0; end -= kSelectBatch) {
+  int kept = 0, batch = 0;
+  for (std::int64_t end = count; end > 0; end -= batch) {
+    // The first keys are sorted alone: most of the others then rank below their k-th.
+    const bool first = floor == 0 && 2 * k <= kSelectFirst;
+    batch = first ? kSelectFirst : kSelectBatch;
     TopkKey keys[kSelectLoads];
 #pragma unroll
     for (int load = 0; load < kSelectLoads; ++load) {
       const std::int64_t i = end - 1 - load * kSelectThreads - thread;
-      keys[load] = i >= 0 ? list[i] : 0;
+      keys[load] = load * kSelectThreads < batch && i >= 0 ? list[i] : 0;
     }
 #pragma unroll
     for (int load = 0; load < kSelectLoads; ++load) {
@@ -78,9 +109,10 @@ __global__ void __launch_bounds__(kSelectThreads)
     __syncthreads();
     kept = s.count;
     __syncthreads();  // before the next batch, or the next line, changes it
-    if (kept <= Capacity - kSelectBatch) continue;
+    if (first ? end <= batch : kept <= Capacity - kSelectBatch) continue;
     sort_keys(s.keys, kept);
     floor = s.keys[k - 1];
+    kept = k;
     if (thread == 0) s.count = k;
     __syncthreads();
   }

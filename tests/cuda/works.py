@@ -51,17 +51,22 @@ def signs(launch: Launch, case: Case, before: Before) -> Work:
 
 def normal(launch: Launch, case: Case, before: Before) -> Work:
     rows, dim, k = _rows(case)
-    groups = 8 if rows > 128 else 4 if rows > 64 else 2 if rows > 32 else 1
-    depth = 1 if groups == 1 else 2
-    parts = launch.blocks / (_up(k, 512 / groups) * _up(rows, 32 * groups))
+    groups = int(re.findall(r", (\d)>", launch.kernel)[0])
+    depth = max(1, min(groups // 2, 2 if _size(case) == 4 else 4))
+    columns = _up(k, 512 / groups)
+    parts = launch.blocks / (columns * _up(rows, 32 * groups))
     stages = _up(dim, 16 * depth) / parts
-    # With 4 and 8 row groups a thread makes half of its entries, with 8 half of the threads make any. A few rows are brought by
-    # few warps: they do not count.
-    entries = {1: 1.0, 2: 1.0, 4: 0.5, 8: 0.25}[groups]
+    chains = stages * depth / (4 if _size(case) == 4 else 8)
+    # A warp makes one unit of entries a stage, with one row group two; with eight and float32 half of the warps make one.
+    units = 16 / groups * depth / 8
+    trips: list[tuple[str, int, list[float]]] = [(r"^HMMA", 1, [stages, stages, chains])]
+    if units >= 1:
+        trips = [(r"^MUFU", 1, [units * stages, stages, stages, chains]), *trips]
+    shares = [(r"^MUFU", units, 1.0)] if units < 1 else []
+    read = rows * dim * _size(case)
     return Work(
-        [(r"^HMMA", 1, [depth * stages, stages, stages])], r"^LDG" if groups == 1 else r"^LDG\.E(\.U16)?$",
-        rows * dim * _size(case), parts * rows * k * 4.0, turns=True, parts=parts,
-        shares=[(r"^(MUFU|FMUL|IMAD\.WIDE\.U32)", entries, max(entries, 0.5)), (r"^LDG", groups / 8, groups / 8)],
+        trips, r"^LDG\.E(\.U16)?$", read, max(parts * rows * k * 4.0, read * columns), parts=parts,
+        ways=(r"^MUFU", r"^HMMA"), shares=shares,
     )  # fmt: skip
 
 
@@ -72,13 +77,13 @@ def srht(launch: Launch, case: Case, before: Before) -> Work:
     tiles = _up(dim, tile)
     parts = launch.blocks / rows
     each = tiles / parts / groups
-    # A tile that the row does not fill comes element by element.
+    # A tile that the row does not fill comes vector by vector.
     whole = dim >= tile
-    fetch = (r"^LD\.E", 1, [0.0 if whole else each * tile / (tile // 64)])
-    first = (r"^LDG\.E(\.U16)?$", 1, [0.0 if whole else tile / (tile // 64)])
+    vectors = tile * _size(case) / 16 / (tile // 64)
+    fetch = (r"^LDGSTS.*128.ZFILL", 1, [0.0 if whole else max(1.0, each) * vectors])
     return Work(
-        [(r"^FFMA", 32, [each]), (r"^VIADDMNMX", 1, [0.0]), fetch, (r"^POPC", 1, [max(1.0, k / launch.threads / 4)]), first],
-        r"^LD\.E" if whole else "$^",
+        [(r"^FFMA", 32, [each]), (r"^VIADDMNMX", 1, [0.0]), fetch, (r"^POPC", 1, [max(1.0, k / launch.threads / 4)])],
+        r"^(LD\.E|LDG\.E(\.U16)?$)",
         rows * dim * _size(case),
         (parts if parts > 1 else 2) * rows * k * 4,
         parts=parts,
@@ -221,15 +226,19 @@ def tensor(launch: Launch, case: Case, before: Before) -> Work:
     s = case.sizes
     k, dim = s["sketch_dim"], s["n"]
     log2 = k.bit_length() - 1
-    passes = _up(log2, 5)
-    each = k / 256
-    groups = max(1.0, k / 32 / 256)
-    longest = _longest_of_32(dim / k)
+    bits = [2 if size <= 1024 else 3 if size <= 2048 else 4 for size in (2 * k, k)]  # stages of a pass: of both factors, of the sum
+    passes = [_up(log2, each) for each in bits]
+    groups = [size / 2**each / 256 * n for size, each, n in zip((2 * k, k), bits, passes, strict=True)]
+    each, longest = k / 256, _longest_of_32(dim / k)
+    adds = {2: 8, 3: 24, 4: 64}  # of a pass of so many stages
+    # The transforms of the factors and of the sum are two copies of the same loops: the mean of their trips.
+    found: list[tuple[str, int, list[float]]] = []
+    for stages in (4, 3, 2):
+        mine = [(g, p) for g, p, b in zip(groups, passes, bits, strict=True) if b == stages]
+        of_pass = [sum(g for g, _ in mine) / 2, sum(p for _, p in mine) / 2] if mine else [0.0]
+        found.append((r"^FADD", adds[stages], of_pass))
     return Work(
-        [
-            (r"^FADD", 100, [groups * passes, passes]), (r"^FADD", 24, [0.0]), (r"^FADD", 16, [0.0]), (r"^FADD", 8, [0.0]),
-            (r"^FSEL", 4, [each * longest / 4, each, 1.0]), (r"^STG", 4, [each / 4]), (r"^STG", 1, [0.0]), (r"^FMUL", 4, [each / 4]),
-        ],
+        [*found, (r"^FSEL", 4, [each * longest / 4, each, 1.0]), (r"^STG", 4, [each / 4]), (r"^STG", 1, [0.0]), (r"^FMUL", 4, [each / 4])],
         "$^", case.moved + s["batch"] * k * 4, s["batch"] * s["n"] * 2 * 4.0,
     )  # fmt: skip
 
@@ -263,7 +272,7 @@ def product(launch: Launch, case: Case, before: Before) -> Work:
     features = width * (tiles / _up(m, height)) * depth * size
     once = features + min(m, _up(m, height) * height) * depth * size
     out = 0.0 if topk else (parts if parts > 1 else 1) * m * n * 4
-    skip = r"^(LDG\.E\.U16|LDG\.E\.U8|LDGSTS\.E\.ZFILL" + (")$" if size == 1 else "|DMUL)$")
+    skip = r"^(LDG\.E\.U16|LDG\.E\.U8|LDGSTS\S*\.ZFILL" + (")$" if size == 1 else "|DMUL)$")
     # The few rows of a flat tile are copied by its first warps.
     return Work([(r"^(HMMA|IMMA)", 1, [each]), (r"^DMUL", 2, [0.0])], skip, once + out, loaded, parts=parts)
 
@@ -296,13 +305,13 @@ def pair(launch: Launch, case: Case, before: Before) -> Work:
 def squares(launch: Launch, case: Case, before: Before) -> Work:
     s = case.sizes
     formed = s["tokens"] > 1
+    lanes = int(re.findall(r", (\d+)>", launch.kernel)[0])
     count = 8192 if formed else (s["n"] + s["m"]) / 2
     size = 4 if "Float32" in launch.kernel else 2
-    vectors = count / (16 / size) / 256
-    total = launch.blocks * count * size
+    total = launch.blocks * (256 / lanes) * count * size
+    # Four vectors at a time.
     return Work(
-        [(r"^LDG\.E", 16, [0.0]), (r"^LDG\.E\.128", 2, [vectors / 2]), (r"^LDG", 1, [0.0])], "$^",
-        **({"bytes": total} if not formed else _where(total)),
+        [(r"^LDG\.E\.128", 4, [count * size / 16 / lanes / 4]), (r"^LDG", 1, [0.0])], **({"bytes": total} if not formed else _where(total))
     )  # fmt: skip
 
 
@@ -312,14 +321,24 @@ def small(launch: Launch, case: Case, before: Before) -> Work:
 
 
 def topk_select(launch: Launch, case: Case, before: Before) -> Work:
-    # The first round has 2048 keys, which are sorted twice; later ones about nine times the 20 wanted: 256 once.
+    # 512 keys are sorted in 45 steps, a pair a thread; then what ranks above their k-th. The first round has 2048; a later one
+    # k times what it adds to the features before: few queries 48 times (about 1000), many 8 times, which are sorted at once.
     first = not any("select" in one.kernel for one, _ in before)
-    keys = 2048 if first else 256
-    levels = keys.bit_length() - 1
-    steps = levels * (levels + 1) / 2
+    keys = 2048 if first else 1000 if case.sizes["queries"] <= 16 else 180
+    sorts = [45.0, 21.0] if keys > 512 else [0.0, 36.0]
     return Work(
-        [(r"^STG", 1, [1.0]), (r"^LDS", 7, [steps * keys / 2048, steps, levels, 2.0 if first else 0.0]), (r"^LDG", 4, [2.0])],
+        [(r"^STG", 1, [1.0]), (r"^LDS\.64", 8, [0.0]), (r"^LDS\.64", 2, [sum(sorts) / 2]), (r"^LDG", 4, [_up(keys, 1024)])],
         cached=launch.blocks * keys * 8.0,
+    )  # fmt: skip
+
+
+def rows(launch: Launch, case: Case, before: Before) -> Work:
+    """Of rows_project: a token's numbers are read once by a block that walks over some tokens."""
+    s = case.sizes
+    parts = max(1.0, launch.blocks / s["batch"])
+    return Work(
+        [(r"^FADD", 32, [s["tokens"] / parts]), (r"^FADD", 16, [3 * s["tokens"] / parts])],
+        bytes=float(case.moved), parts=parts,
     )  # fmt: skip
 
 
@@ -330,5 +349,6 @@ WORKS: Mapping[str, Callable[[Launch, Case, Before], Work]] = {
     "tensor_table_kernel": tensor_table, "tensor_kernel": tensor, "product_kernel": product, "topk_product_kernel": product,
     "finish_product_kernel": finish, "gram_dot_kernel": gram_dot, "pair_norm_kernel": pair, "pair_dot_kernel": pair,
     "pair_finish_kernel": small, "sum_squares_kernel": squares, "norm_finish_kernel": small, "topk_select_kernel": topk_select,
-    "topk_filter_kernel": small,
+    "topk_filter_kernel": small, "rows_keys_kernel": rows, "rows_rank_kernel": small, "rows_out_of_range_kernel": small,
+    "rows_sjlt_kernel": rows, "rows_srht_kernel": rows,
 }  # fmt: skip
