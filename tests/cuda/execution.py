@@ -33,6 +33,7 @@ class Work:
         rare: (opcode, times): in a loop whose trips are given, the way through blocks with it is taken so often only.
         parts: in how many its sums are left to the next launch.
         turns: each trip of the loops around others is two: one through what is inside, and one past it.
+        ways: opcodes: a loop with all of them takes, each trip, one way through each and past the others.
     """
 
     trips: list[tuple[str, int, list[float]]] = field(default_factory=list)
@@ -43,6 +44,7 @@ class Work:
     shares: list[tuple[str, float, float]] = field(default_factory=list)
     rare: tuple[str, float] | None = None
     turns: bool = False
+    ways: tuple[str, ...] = ()
     parts: float = 1.0
 
 
@@ -84,6 +86,16 @@ def warp_cost(kernel: Kernel, work: Work) -> Cost:
     total = Cost()
 
     def run(loop: Loop | None, times: float) -> None:
+        if work.ways and loop and all(_has([kernel.blocks[b] for b in loop.blocks], p) for p in work.ways) and (
+            any(_has([kernel.blocks[b] for b in kernel.own(loop)], p) for p in work.ways)
+        ):  # fmt: skip
+            for pattern in work.ways:
+                others = "|".join(p for p in work.ways if p != pattern)
+                way, inner = _way(kernel, loop, f"{work.skip}|{others}", known)
+                total.add(_cost(way, work), times)
+                for other in inner:
+                    run(other, known.get(other.header, times))
+            return
         way, inner = _way(kernel, loop, work.skip, known)
         rare = work.rare if work.rare and loop and loop.header in known and _has(way, work.rare[0]) else None
         if rare:

@@ -165,8 +165,8 @@ def predictions(runner: Path, found: list[Case]) -> list[Prediction]:
 
 
 def as_json(found: Iterable[Prediction]) -> str:
-    """{case: {seconds, floor_seconds, bound}}."""
-    return json.dumps({str(p.case): _entry(p) for p in found}, indent=1) + "\n"
+    """What fimo_fast/bench/predictions.py reads: device, and cases, {case: {seconds, floor_seconds, bound}}."""
+    return json.dumps({"device": "H100 SXM", "cases": {str(p.case): _entry(p) for p in found}}, indent=1) + "\n"
 
 
 def _entry(p: Prediction) -> dict[str, Any]:

@@ -52,23 +52,23 @@ def signs(launch: Launch, case: Case, before: Before) -> Work:
 
 def normal(launch: Launch, case: Case, before: Before) -> Work:
     rows, dim, k = _rows(case)
-    groups = 8 if rows > 128 else 4 if rows > 64 else 2 if rows > 32 else 1
-    depth = 1 if groups == 1 else 2
-    parts = launch.blocks / (_up(k, 512 / groups) * _up(rows, 32 * groups))
+    groups = int(re.findall(r", (\d)>", launch.kernel)[0])
+    depth = max(1, min(groups // 2, 2 if _size(case) == 4 else 4))
+    columns = _up(k, 512 / groups)
+    parts = launch.blocks / (columns * _up(rows, 32 * groups))
     stages = _up(dim, 16 * depth) / parts
-    # With 4 and 8 row groups a thread makes half of its entries, with 8 half of the threads make any. A few rows are
-    # brought by
-    # few warps: they do not count.
-    entries = {1: 1.0, 2: 1.0, 4: 0.5, 8: 0.25}[groups]
+    chains = stages * depth / (4 if _size(case) == 4 else 8)
+    # A warp makes one unit of entries a stage, with one row group two; with eight and float32 half of the warps make one.
+    units = 16 / groups * depth / 8
+    trips: list[tuple[str, int, list[float]]] = [(r"^HMMA", 1, [stages, stages, chains])]
+    if units >= 1:
+        trips = [(r"^MUFU", 1, [units * stages, stages, stages, chains]), *trips]
+    shares = [(r"^MUFU", units, 1.0)] if units < 1 else []
+    read = rows * dim * _size(case)
     return Work(
-        [(r"^HMMA", 1, [depth * stages, stages, stages])],
-        r"^LDG" if groups == 1 else r"^LDG\.E(\.U16)?$",
-        rows * dim * _size(case),
-        parts * rows * k * 4.0,
-        turns=True,
-        parts=parts,
-        shares=[(r"^(MUFU|FMUL|IMAD\.WIDE\.U32)", entries, max(entries, 0.5)), (r"^LDG", groups / 8, groups / 8)],
-    )
+        trips, r"^LDG\.E(\.U16)?$", read, max(parts * rows * k * 4.0, read * columns), parts=parts,
+        ways=(r"^MUFU", r"^HMMA"), shares=shares,
+    )  # fmt: skip
 
 
 def srht(launch: Launch, case: Case, before: Before) -> Work:
@@ -302,7 +302,7 @@ def product(launch: Launch, case: Case, before: Before) -> Work:
     features = width * (tiles / _up(m, height)) * depth * size
     once = features + min(m, _up(m, height) * height) * depth * size
     out = 0.0 if topk else (parts if parts > 1 else 1) * m * n * 4
-    skip = r"^(LDG\.E\.U16|LDG\.E\.U8|LDGSTS\.E\.ZFILL" + (")$" if size == 1 else "|DMUL)$")
+    skip = r"^(LDG\.E\.U16|LDG\.E\.U8|LDGSTS\S*\.ZFILL" + (")$" if size == 1 else "|DMUL)$")
     # The few rows of a flat tile are copied by its first warps.
     return Work([(r"^(HMMA|IMMA)", 1, [each]), (r"^DMUL", 2, [0.0])], skip, once + out, loaded, parts=parts)
 
