@@ -110,8 +110,7 @@ struct RowsDenseShared {
   Warp warps[kRowsWarps];
 };
 
-/// blockIdx.x = (group * parts + part) * tiles + four tiles of outputs. (Asked for as many blocks as it has anyway, the
-/// compiler spills nothing.)
+/// blockIdx.x = (group * parts + part) * tiles + four tiles of outputs.
 template <class Element, class Entries>
 __global__ void __launch_bounds__(kRowsWarps* kWarp, 3) rows_dense_kernel(Rows rows, RowsDense task) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;

@@ -58,7 +58,8 @@ def normal(launch: Launch, case: Case, before: Before) -> Work:
     parts = launch.blocks / (columns * _up(rows, 32 * groups))
     stages = _up(dim, 16 * depth) / parts
     chains = stages * depth / (4 if _size(case) == 4 else 8)
-    # A warp makes one unit of entries a stage, with one row group two; with eight and float32 half of the warps make one.
+    # A warp makes one unit of entries a stage, with one row group two; with eight and float32 half of the warps make
+    # one.
     units = 16 / groups * depth / 8
     trips: list[tuple[str, int, list[float]]] = [(r"^HMMA", 1, [stages, stages, chains])]
     if units >= 1:
