@@ -20,9 +20,9 @@ class Work:
     """What is known of a launch beside its grid.
 
     Attributes:
-        trips: (what an instruction of the loop is like, how many such it has at least, trips): the first that fits counts,
-            and loops that none fits run once each time they are reached. More than one number: of the loop, of the one
-            around it, and so on; these are trips of a block, not of each time.
+        trips: (what an instruction of the loop is like, how many such it has at least, trips): the first that fits
+            counts, and loops that none fits run once each time they are reached. More than one number: of the loop,
+            of the one around it, and so on; these are trips of a block, not of each time.
         skip: opcodes whose blocks are not run.
         bytes: that go to or come from memory, of the whole launch.
         cached: bytes that come from or stay in the L2 cache.
