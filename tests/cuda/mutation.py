@@ -32,13 +32,17 @@ _ALSO_CODE = {"instructions.cuh"}
 
 @dataclass
 class Outcome:
-    """Where a mutant ended: "killed", "survived", "does not compile", "equivalent", or "unfinished"."""
+    """Where a mutant ended: "killed", "survived", "does not compile", "equivalent", or "unfinished".
+
+    Attributes:
+        passed: what an unfinished one has survived; "quick" alone says little.
+    """
 
     mutant: Mutant
     verdict: str
     by: str = ""
     seconds: float = 0.0
-    same: bool = False
+    passed: tuple[str, ...] = ()
 
 
 @dataclass
@@ -165,8 +169,9 @@ class Mutation:
     def outcome(self, mutant: Mutant) -> Outcome:
         """What is known of a mutant."""
         entry = self.entry(mutant)
-        verdict = entry.verdict or ("unfinished" if self.open_passes(mutant, entry) else "survived")
-        return Outcome(mutant, verdict, entry.by, entry.seconds, entry.same)
+        left = self.open_passes(mutant, entry)
+        verdict = entry.verdict or ("unfinished" if left else "survived")
+        return Outcome(mutant, verdict, entry.by, entry.seconds, tuple(name for name in PASSES if name not in left))
 
     def try_out(self, mutant: Mutant, passes: Iterable[str] = tuple(PASSES)) -> Outcome:
         """Builds and runs a mutant until something fails, in those of ``passes`` that it has not survived before."""

@@ -26,13 +26,16 @@ def report(outcomes: list[Outcome], family_of: Callable[[str], str]) -> str:
     by_verdict: dict[str, list[Outcome]] = collections.defaultdict(list)
     for outcome in outcomes:
         by_verdict[outcome.verdict].append(outcome)
-    killed, survived, unfinished = (by_verdict[name] for name in ("killed", "survived", "unfinished"))
-    counted = killed + survived
+    killed, survived = by_verdict["killed"], by_verdict["survived"]
+    alive = [o for o in by_verdict["unfinished"] if "plain" in o.passed]
+    not_run = [o for o in by_verdict["unfinished"] if "plain" not in o.passed]
+    counted = killed + survived + alive
     lines = [_TITLE]
-    if unfinished:
+    if alive or not_run:
         lines.append(
-            f"**This run was not finished: {len(outcomes) - len(unfinished)} of {len(outcomes)} seeded bugs have an "
-            "outcome.** The others were not run, or have survived what they were run in; they are not counted.\n"
+            f"**This run was not finished: {len(outcomes) - len(not_run)} of {len(outcomes)} seeded bugs were run.** "
+            f"{len(alive)} have survived some ways to run and were not run in the others; they count as not killed. "
+            f"{len(not_run)} were not run and are not counted.\n"
         )
     share = f" ({100 * len(killed) / len(counted):.1f} %)" if counted else ""
     lines.append(
@@ -48,7 +51,7 @@ def report(outcomes: list[Outcome], family_of: Callable[[str], str]) -> str:
     lines += _table("family", counted, lambda o: family_of(o.mutant.file))
     lines += _table("bug", counted, lambda o: o.mutant.operator)
     lines += ["## Survivors", "", *(_listed(survived) or ["None."]), ""]
-    lines += ["## Without an outcome", "", *_listed(unfinished), ""] if unfinished else []
+    lines += ["## Alive, but not run in all ways", "", *_listed(alive), ""] if alive else []
     return "\n".join(lines).rstrip() + "\n"
 
 
