@@ -181,12 +181,18 @@ FIMO_DEVICE void split_rows(const DenseTask& task, typename NormalShape<float, k
   using Shape = NormalShape<float, kRowGroups>;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   if (warp >= Shape::kRowFragments) return;
+  float4 held[Shape::kDown][Shape::kBlocks16];  // all at once: the compiler would wait for each
+#pragma unroll
+  for (int down = 0; down < Shape::kDown; ++down) {
+#pragma unroll
+    for (int across = 0; across < Shape::kBlocks16; ++across) held[down][across] = memory.raw[across][down * 8 + warp][lane];
+  }
 #pragma unroll
   for (int down = 0; down < Shape::kDown; ++down) {
 #pragma unroll
     for (int across = 0; across < Shape::kBlocks16; ++across) {
       uint2 parts[Values::kParts];
-      Values::split({memory.raw[across][down * 8 + warp][lane]}, task.scale, parts);
+      Values::split({held[down][across]}, task.scale, parts);
 #pragma unroll
       for (int part = 0; part < Values::kParts; ++part) {
         memory.buffers[buffer].x[across][part][down * 8 + warp][lane][0] = parts[part];
@@ -254,44 +260,39 @@ __global__ void __launch_bounds__(kDenseThreads) normal_kernel(DenseTask task) {
   const bool early = warp < 4, mine = my_row < task.rows && my_col < task.cols;
   float sums[4][4][4] = {};
 
-  if (!Shape::kCopies) {
-    bring_rows<Element, kRowGroups>(task, row_first, tile.begin, tile.end, memory, 0);
+  const auto stages = static_cast<unsigned>((tile.end - tile.begin + Shape::kStage - 1) / Shape::kStage);
+  const auto bring = [&](unsigned stage, int buffer) {
+    if (stage >= stages) return;
+    bring_rows<Element, kRowGroups>(task, row_first, tile.begin + std::int64_t{stage} * Shape::kStage, tile.end, memory,
+                                    buffer);
     copy_async_commit();
-  }
-  // Stage -1 only makes the first one.
-  int buffer = 1;
-  for (std::int64_t at = tile.begin - Shape::kStage; at < tile.end;) {
+  };
+  if (!Shape::kCopies) bring(0, 0);
+  for (unsigned next = 0; next <= stages;) {  // is made while the one before it is multiplied
     float chain[4][4][4] = {};
-    int stage = 0;
+    int length = 0;
     do {
-      const std::int64_t next = at + Shape::kStage;
-      if (Shape::kCopies && next < tile.end) {
-        bring_rows<Element, kRowGroups>(task, row_first, next, tile.end, memory, buffer ^ 1);
-        copy_async_commit();
-      }
+      const int making = static_cast<int>(next % 2);
+      if (Shape::kCopies) bring(next, making);
 #pragma unroll 1
       for (int turn = 0; turn < 2; ++turn) {
         if ((turn == 0) == early) {
-          if (next >= tile.end) continue;
-          make_entries<Element, kRowGroups>(task, task.first + static_cast<std::uint64_t>(opaque(next)), tile.col_tile,
-                                            memory.buffers[buffer ^ 1]);
+          if (next == stages) continue;
+          const std::int64_t first = tile.begin + std::int64_t{next} * Shape::kStage;
+          make_entries<Element, kRowGroups>(task, task.first + static_cast<std::uint64_t>(opaque(first)), tile.col_tile,
+                                            memory.buffers[making]);
           if constexpr (!Shape::kCopies) {
             copy_async_wait<0>();
-            split_rows<kRowGroups>(task, memory, buffer ^ 1);
-            if (next + Shape::kStage < tile.end) {
-              bring_rows<Element, kRowGroups>(task, row_first, next + Shape::kStage, tile.end, memory, 0);
-              copy_async_commit();
-            }
+            split_rows<kRowGroups>(task, memory, making);
+            bring(next + 1, 0);
           }
-        } else if (at >= tile.begin && mine) {
-          multiply_normal<Element, kRowGroups>(memory.buffers[buffer], chain);
+        } else if (next > 0 && mine) {
+          multiply_normal<Element, kRowGroups>(memory.buffers[making ^ 1], chain);
         }
       }
       if (Shape::kCopies) copy_async_wait<0>();
       __syncthreads();
-      at = next;
-      buffer ^= 1;
-    } while (++stage < Shape::kChainStages && at < tile.end);
+    } while (++next <= stages && ++length < Shape::kChainStages);
 #pragma unroll
     for (int m = 0; m < 4; ++m) {
 #pragma unroll
