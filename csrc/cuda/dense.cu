@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kBlocks = 132;                           // that run side by side: the SMs of an H100
 constexpr std::int64_t kLeastStages = 4;                        // of a part: the first one is not hidden
-constexpr std::int64_t kMostPartials = std::int64_t{16} << 20;  // floats of the workspace, beyond one part (which needs none)
+constexpr std::int64_t kMostPartials = std::int64_t{18} << 20;  // floats of the workspace, beyond one part (which needs none)
 
 /// Stages of a part, so that the blocks fill whole rounds of `side_by_side`.
 std::int64_t stages_of_part(std::int64_t stages, std::int64_t tiles, std::int64_t outputs, std::int64_t side_by_side) {

@@ -38,7 +38,10 @@ struct NormalShape {
   static constexpr int kCols = 64 * kColGroups;
   static constexpr int kRowFragments = 4 * kRowGroups;  // of 8 rows
   static constexpr int kRows = 8 * kRowFragments;
-  static constexpr int kUnits = 2 * kColGroups * kBlocks16;  // of a warp's work at entries
+  static constexpr int kDown = kRowFragments < 8 ? 1 : kRowFragments / 8;  // of a warp, when it brings x
+  // Of 16 coordinates and 32 columns; where these are fewer than warps, of 16 columns of two words of a Philox part.
+  static constexpr int kWords = 2 * kColGroups * kBlocks16 < 8 ? 2 : 4;
+  static constexpr int kUnits = 2 * kColGroups * kBlocks16 * 4 / kWords;
 
   /// The first of four coordinates of lane t in a fragment. Wide: 16 bytes of a row serve two fragments.
   static FIMO_DEVICE int coordinate(int block16, int t) {
@@ -51,6 +54,7 @@ struct NormalShape {
   };
   struct Shared {
     Buffer buffers[2];
+    float4 raw[kCopies ? 1 : kBlocks16][kRowFragments][kWarp];  // float32: what is split next
   };
 };
 
@@ -98,17 +102,20 @@ FIMO_DEVICE void make_entries(const DenseTask& task, std::uint64_t first, std::i
   const int lane = threadIdx.x % kWarp, half = lane % 2, t = lane / 2 % 4;
 #pragma unroll 1
   for (int unit = threadIdx.x / kWarp; unit < Shape::kUnits; unit += 8) {
-    const int block16 = unit % Shape::kBlocks16, group = unit / Shape::kBlocks16 / 2;
-    const int row = unit / Shape::kBlocks16 % 2 * 4 + lane / 8;
+    const int block16 = unit % Shape::kBlocks16, row = unit / Shape::kBlocks16 % 2 * 4 + lane / 8;
+    const int group = unit / Shape::kBlocks16 / 2 % Shape::kColGroups;
+    const int first_word = unit / Shape::kBlocks16 / 2 / Shape::kColGroups * Shape::kWords;  // no others: 0
     const std::int64_t cols64 = col_tile * Shape::kColGroups + group;
     if (first_col(cols64) >= task.cols) return;
     const std::uint64_t j = first + static_cast<std::uint64_t>(Shape::coordinate(block16, t) + 2 * half);
     const auto part = static_cast<std::uint32_t>(cols64 * 8 + row);
     const PhiloxBlock block[2] = {philox(j, part, kStreamGaussian, task.seed), philox(j + 1, part, kStreamGaussian, task.seed)};
-    auto* to = reinterpret_cast<uint2*>(&buffer.entries[block16][group][0][0][row * 4 + t]) + half;
+    auto* to = reinterpret_cast<uint2*>(&buffer.entries[block16][group][first_word][0][row * 4 + t]) + half;
 #pragma unroll
-    for (int w = 0; w < 4; ++w) {
-      const NormalPair a = normal_pair(block[0].word[w]), b = normal_pair(block[1].word[w]);
+    for (int w = 0; w < Shape::kWords; ++w) {
+      const bool later = Shape::kWords == 2 && first_word;
+      const NormalPair a = normal_pair(later ? block[0].word[(w + 2) % 4] : block[0].word[w]);
+      const NormalPair b = normal_pair(later ? block[1].word[(w + 2) % 4] : block[1].word[w]);
       std::uint32_t upper[kParts], lower[kParts];
       split_entries<Element>(a.first, b.first, upper);
       split_entries<Element>(a.second, b.second, lower);
@@ -118,75 +125,81 @@ FIMO_DEVICE void make_entries(const DenseTask& task, std::uint64_t first, std::i
   }
 }
 
-/// Brings x[rows of the tile, first : first + stage] into fragments; zeros beyond the rows and `end`. A warp brings 8 rows at a
-/// time, a lane 4 or (wide) 8 coordinates of a row.
+/// Starts bringing x[rows of the tile, first : first + stage], into fragments or, float32, as it is; zeros beyond the rows and
+/// `end`. A warp brings 8 rows at a time, a lane 16 bytes of a row (with one row group of 16-bit types 8).
 template <class Element, int kRowGroups>
-struct NormalRows {
+FIMO_DEVICE void bring_rows(const DenseTask& task, std::int64_t row_first, std::int64_t first, std::int64_t end,
+                            typename NormalShape<Element, kRowGroups>::Shared& memory, int buffer) {
   using Values = DenseElement<Element>;
   using Shape = NormalShape<Element, kRowGroups>;
-  static constexpr int kEach = Shape::kWide ? 8 : 4;
-  static constexpr int kAcross = Shape::kStage / kEach / 4;  // along a row
-  static constexpr int kDown = Shape::kRowFragments < 8 ? 1 : Shape::kRowFragments / 8;
-  typename Values::Four held[Shape::kCopies ? 1 : kAcross][kDown];
-
-  FIMO_DEVICE void load(const DenseTask& task, std::int64_t row_first, std::int64_t first, std::int64_t end,
-                        typename Shape::Buffer& buffer) {
-    const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-    if (warp >= Shape::kRowFragments) return;
-    const std::int64_t row = row_first + warp * 8 + lane / 4;
-    const int rows = static_cast<int>(task.rows - row < Shape::kRows ? task.rows - row : Shape::kRows);
-    const Element* x = static_cast<const Element*>(task.x) + row * task.row_stride + first + lane % 4 * kEach;
-    if (task.aligned && first + Shape::kStage <= end) {
-#pragma unroll
-      for (int down = 0; down < kDown; ++down, x += 64 * task.row_stride) {
-#pragma unroll
-        for (int across = 0; across < kAcross; ++across) {
-          const bool inside = down * 64 < rows;
-          if constexpr (Shape::kCopies) {
-            copy_async<2 * kEach>(buffer.x[across][0][down * 8 + warp][lane], x + across * 4 * kEach, inside);
-          } else {
-            held[across][down] = Values::load(x + across * 16, inside ? 4 : 0, true);
-          }
-        }
-      }
-      return;
+  constexpr int kEach = Shape::kWide ? 8 : 4, kAcross = Shape::kStage / kEach / 4;
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  if (warp >= Shape::kRowFragments) return;
+  const std::int64_t row = row_first + warp * 8 + lane / 4;
+  const int rows = static_cast<int>(task.rows - row < Shape::kRows ? task.rows - row : Shape::kRows);
+  const Element* x = static_cast<const Element*>(task.x) + row * task.row_stride + first + lane % 4 * kEach;
+  const auto to = [&](int across, int fragment) {
+    if constexpr (Shape::kCopies) {
+      return &memory.buffers[buffer].x[across][0][fragment][lane][0];
+    } else {
+      return &memory.raw[across][fragment][lane];
     }
-    const std::int64_t left = end - first - lane % 4 * kEach;
+  };
+  if (task.aligned && first + Shape::kStage <= end) {
 #pragma unroll
-    for (int down = 0; down < kDown; ++down, x += 64 * task.row_stride) {
+    for (int down = 0; down < Shape::kDown; ++down, x += 64 * task.row_stride) {
 #pragma unroll
       for (int across = 0; across < kAcross; ++across) {
+        copy_async<kEach * sizeof(Element)>(to(across, down * 8 + warp), x + across * 4 * kEach, down * 64 < rows);
+      }
+    }
+    return;
+  }
+  const std::int64_t left = end - first - lane % 4 * kEach;
+#pragma unroll 1
+  for (int down = 0; down < Shape::kDown; ++down, x += 64 * task.row_stride) {
+#pragma unroll 1
+    for (int across = 0; across < kAcross; ++across) {
 #pragma unroll
-        for (int i = 0; i < kEach; i += 4) {
-          const int at = across * 4 * kEach + i;
-          const auto four = Values::load(x + at, down * 64 < rows ? left - at : 0, false);
-          if constexpr (Shape::kCopies) {
-            buffer.x[across][0][down * 8 + warp][lane][i / 4] = four.bits;
-          } else {
-            held[across][down] = four;
-          }
+      for (int i = 0; i < kEach; i += 4) {
+        const int at = across * 4 * kEach + i;
+        const auto four = Values::load(x + at, down * 64 < rows ? left - at : 0, false);
+        if constexpr (Shape::kCopies) {
+          to(across, down * 8 + warp)[i / 4] = four.bits;
+        } else {
+          *to(across, down * 8 + warp) = four.values;
         }
       }
     }
   }
+}
 
-  FIMO_DEVICE void store(const DenseTask& task, typename Shape::Buffer& buffer) const {
-    if constexpr (!Shape::kCopies) {
-      const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-      if (warp >= Shape::kRowFragments) return;
+/// float32: splits what this thread has brought.
+template <int kRowGroups>
+FIMO_DEVICE void split_rows(const DenseTask& task, typename NormalShape<float, kRowGroups>::Shared& memory, int buffer) {
+  using Values = DenseElement<float>;
+  using Shape = NormalShape<float, kRowGroups>;
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  if (warp >= Shape::kRowFragments) return;
+  float4 held[Shape::kDown][Shape::kBlocks16];  // all at once: the compiler would wait for each
 #pragma unroll
-      for (int down = 0; down < kDown; ++down) {
+  for (int down = 0; down < Shape::kDown; ++down) {
 #pragma unroll
-        for (int across = 0; across < kAcross; ++across) {
-          uint2 parts[Values::kParts];
-          Values::split(held[across][down], task.scale, parts);
+    for (int across = 0; across < Shape::kBlocks16; ++across) held[down][across] = memory.raw[across][down * 8 + warp][lane];
+  }
 #pragma unroll
-          for (int part = 0; part < Values::kParts; ++part) buffer.x[across][part][down * 8 + warp][lane][0] = parts[part];
-        }
+  for (int down = 0; down < Shape::kDown; ++down) {
+#pragma unroll
+    for (int across = 0; across < Shape::kBlocks16; ++across) {
+      uint2 parts[Values::kParts];
+      Values::split({held[down][across]}, task.scale, parts);
+#pragma unroll
+      for (int part = 0; part < Values::kParts; ++part) {
+        memory.buffers[buffer].x[across][part][down * 8 + warp][lane][0] = parts[part];
       }
     }
   }
-};
+}
 
 /// chain += the products of a stage for the warp's 64 columns and 32 rows; the smallest products first.
 template <class Element, int kRowGroups>
@@ -247,32 +260,39 @@ __global__ void __launch_bounds__(kDenseThreads) normal_kernel(DenseTask task) {
   const bool early = warp < 4, mine = my_row < task.rows && my_col < task.cols;
   float sums[4][4][4] = {};
 
-  // Stage -1 only makes the first one.
-  int buffer = 1;
-  for (std::int64_t at = tile.begin - Shape::kStage; at < tile.end;) {
+  const auto stages = static_cast<unsigned>((tile.end - tile.begin + Shape::kStage - 1) / Shape::kStage);
+  const auto bring = [&](unsigned stage, int buffer) {
+    if (stage >= stages) return;
+    bring_rows<Element, kRowGroups>(task, row_first, tile.begin + std::int64_t{stage} * Shape::kStage, tile.end, memory,
+                                    buffer);
+    copy_async_commit();
+  };
+  if (!Shape::kCopies) bring(0, 0);
+  for (unsigned next = 0; next <= stages;) {  // is made while the one before it is multiplied
     float chain[4][4][4] = {};
-#pragma unroll 1
-    for (int stage = 0; stage < Shape::kChainStages && at < tile.end; ++stage, at += Shape::kStage, buffer ^= 1) {
-      const std::int64_t next = at + Shape::kStage;
-      auto& making = memory.buffers[buffer ^ 1];
-      NormalRows<Element, kRowGroups> rows;
-      if (next < tile.end) rows.load(task, row_first, next, tile.end, making);
+    int length = 0;
+    do {
+      const int making = static_cast<int>(next % 2);
+      if (Shape::kCopies) bring(next, making);
 #pragma unroll 1
       for (int turn = 0; turn < 2; ++turn) {
         if ((turn == 0) == early) {
-          if (next >= tile.end) continue;
-          make_entries<Element, kRowGroups>(task, task.first + static_cast<std::uint64_t>(opaque(next)), tile.col_tile, making);
-          rows.store(task, making);
-        } else if (at >= tile.begin && mine) {
-          multiply_normal<Element, kRowGroups>(memory.buffers[buffer], chain);
+          if (next == stages) continue;
+          const std::int64_t first = tile.begin + std::int64_t{next} * Shape::kStage;
+          make_entries<Element, kRowGroups>(task, task.first + static_cast<std::uint64_t>(opaque(first)), tile.col_tile,
+                                            memory.buffers[making]);
+          if constexpr (!Shape::kCopies) {
+            copy_async_wait<0>();
+            split_rows<kRowGroups>(task, memory, making);
+            bring(next + 1, 0);
+          }
+        } else if (next > 0 && mine) {
+          multiply_normal<Element, kRowGroups>(memory.buffers[making ^ 1], chain);
         }
       }
-      if (Shape::kCopies) {
-        copy_async_commit();
-        copy_async_wait<0>();
-      }
+      if (Shape::kCopies) copy_async_wait<0>();
       __syncthreads();
-    }
+    } while (++next <= stages && ++length < Shape::kChainStages);
 #pragma unroll
     for (int m = 0; m < 4; ++m) {
 #pragma unroll

@@ -91,7 +91,7 @@ def warp_cost(kernel: Kernel, work: Work) -> Cost:
         ):  # fmt: skip
             for pattern in work.ways:
                 others = "|".join(p for p in work.ways if p != pattern)
-                way, inner = _way(kernel, loop, f"{work.skip}|{others}", known)
+                way, inner = _way(kernel, loop, f"{work.skip}|{others}", known, need=pattern)
                 total.add(_cost(way, work), times)
                 for other in inner:
                     run(other, known.get(other.header, times))
@@ -150,9 +150,10 @@ def _has(way: list[Block], pattern: str) -> bool:
 
 
 def _way(
-    kernel: Kernel, loop: Loop | None, skip: str, known: dict[int, float], past: bool = False
+    kernel: Kernel, loop: Loop | None, skip: str, known: dict[int, float], past: bool = False, need: str = "$^"
 ) -> tuple[list[Block], list[Loop]]:
-    """The longest way through a loop's own blocks, and the inner loops on it; `past`: on which there are none.
+    """The longest way through a loop's own blocks, and the inner loops on it; `past`: on which there are none;
+    `need`: through blocks with such an opcode.
 
     A loop of known trips is as long as these; empty if every way has what is to be avoided.
     """
@@ -180,6 +181,7 @@ def _way(
             return best[node]
         if isinstance(node, int):
             mine = len(kernel.blocks[node].instructions) - (_FAR if node in bad else 0.0)
+            mine += _FAR / 100 if _has([kernel.blocks[node]], need) else 0.0
         else:
             body = [kernel.blocks[b] for b in kernel.own(node.loop)]  # type: ignore[attr-defined]
             mine = known.get(node.header, 1.0) * sum(len(b.instructions) for b in body)  # type: ignore[attr-defined]

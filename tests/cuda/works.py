@@ -58,17 +58,14 @@ def normal(launch: Launch, case: Case, before: Before) -> Work:
     parts = launch.blocks / (columns * _up(rows, 32 * groups))
     stages = _up(dim, 16 * depth) / parts
     chains = stages * depth / (4 if _size(case) == 4 else 8)
-    # A warp makes one unit of entries a stage, with one row group two; with eight and float32 half of the warps make
-    # one.
-    units = 16 / groups * depth / 8
+    # A warp makes one unit of entries a stage, with one row group two.
     trips: list[tuple[str, int, list[float]]] = [(r"^HMMA", 1, [stages, stages, chains])]
-    if units >= 1:
-        trips = [(r"^MUFU", 1, [units * stages, stages, stages, chains]), *trips]
-    shares = [(r"^MUFU", units, 1.0)] if units < 1 else []
+    if groups == 1:
+        trips = [(r"^MUFU", 1, [2 * stages, stages, stages, chains]), *trips]
     read = rows * dim * _size(case)
     return Work(
         trips, r"^LDG\.E(\.U16)?$", read, max(parts * rows * k * 4.0, read * columns), parts=parts,
-        ways=(r"^MUFU", r"^HMMA"), shares=shares,
+        ways=(r"^MUFU", r"^HMMA"),
     )  # fmt: skip
 
 
