@@ -181,9 +181,9 @@ FIMO_DEVICE void tensor_sketch(const Element* x, std::int64_t stride, int exampl
       for (int b = 0; b < kBuckets; ++b) {
         const int bucket = c + b * kTensorThreads < k ? c + b * kTensorThreads : c;
         // Of the bucket's range, what is there now.
-        const std::int64_t low = table.starts[bucket] - begin, high = table.starts[bucket + 1] - begin;
-        first[b] = low < 0 ? 0 : low < count ? static_cast<int>(low) : count;
-        values[b] = (high < 0 ? 0 : high < count ? static_cast<int>(high) : count) - first[b];
+        const int before = static_cast<int>(begin);  // below 2^31, as dim
+        first[b] = min(max(static_cast<int>(table.starts[bucket]) - before, 0), count);
+        values[b] = min(max(static_cast<int>(table.starts[bucket + 1]) - before, 0), count) - first[b];
         longest = max(longest, values[b]);
 #pragma unroll
         for (int e = 0; e < kExamples; ++e) {
