@@ -257,7 +257,7 @@ def tensor(launch: Launch, case: Case, before: Before) -> Work:
     return Work(
         [
             (r"^LDG", 16, [loads, chunks]), (r"^LDG", 8, [batches, chunks]), (r"^VIADDMNMX", 1, [passes]),
-            (r"^LDG", 4, [each / 4]), (r"^SHF", 30, [0.0]), (r"^ISETP", 5, [longest * batches, batches, chunks]), long_pass,
+            (r"^LDG", 4, [each / 4]), (r"^STG", 1, [0.0]), (r"^ISETP", 5, [longest * batches, batches, chunks]), long_pass,
             *([short_pass, (r"^FADD", 24, [0.0])] if rest == 3 else [(r"^FADD", 24, [0.0])]), (r"^FMUL", 4, [each / 4]),
             short_pass, (r"^FADD", 2, [0.0]), (r"^FMUL", 1, [0.0]),
         ],
