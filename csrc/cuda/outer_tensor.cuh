@@ -181,9 +181,9 @@ FIMO_DEVICE void tensor_sketch(const Element* x, std::int64_t stride, int exampl
       for (int b = 0; b < kBuckets; ++b) {
         const int bucket = c + b * kTensorThreads < k ? c + b * kTensorThreads : c;
         // Of the bucket's range, what is there now.
-        const std::int64_t low = table.starts[bucket] - begin, high = table.starts[bucket + 1] - begin;
-        first[b] = low < 0 ? 0 : low < count ? static_cast<int>(low) : count;
-        values[b] = (high < 0 ? 0 : high < count ? static_cast<int>(high) : count) - first[b];
+        const int before = static_cast<int>(begin);  // below 2^31, as dim
+        first[b] = min(max(static_cast<int>(table.starts[bucket]) - before, 0), count);
+        values[b] = min(max(static_cast<int>(table.starts[bucket + 1]) - before, 0), count) - first[b];
         longest = max(longest, values[b]);
 #pragma unroll
         for (int e = 0; e < kExamples; ++e) {
@@ -216,7 +216,7 @@ FIMO_DEVICE void tensor_sketch(const Element* x, std::int64_t stride, int exampl
 /// Grid: x: kExamples examples each; y: parts of the tokens, of which the first is added to out.
 template <class Element, int kExamples>
 __global__ void __launch_bounds__(kTensorThreads, 2) tensor_kernel(TensorTask<Element> task) {
-  constexpr int kOutputs = 4;  // whose loads are under way at the same time
+  constexpr int kTogether = 4 / kExamples;  // of a thread's outputs, whose loads are under way at the same time
   const int thread = static_cast<int>(threadIdx.x), all = kExamples << task.log2_k;
   float* of_a = &shared<float>();
   float *of_delta = of_a + all, *sums = of_delta + all, *stage = sums + all;
@@ -242,19 +242,15 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_kernel(TensorTask<El
   float* out =
       is_first ? task.out + example * task.stride : task.parts + (((blockIdx.y - 1) * task.examples + example) << task.log2_k);
   const std::int64_t stride = is_first ? task.stride : std::int64_t{1} << task.log2_k;
-#pragma unroll 1
-  for (int i = thread; i < examples << task.log2_k; i += kOutputs * kTensorThreads) {
-    float* to[kOutputs];
-    float sum[kOutputs];
+#pragma unroll kTogether
+  for (int c = thread; c < 1 << task.log2_k; c += kTensorThreads) {
+    const int slot = hadamard_slot(c);
+    float old[kExamples];
 #pragma unroll
-    for (int o = 0; o < kOutputs; ++o) {
-      const int at = i + o * kTensorThreads, e = at >> task.log2_k, c = at & ((1 << task.log2_k) - 1);
-      to[o] = e < examples ? out + e * stride + c : nullptr;
-      if (to[o]) sum[o] = sums[(e << task.log2_k) + hadamard_slot(c)] + (is_first ? *to[o] : 0.0f);
-    }
+    for (int e = 0; e < kExamples; ++e) old[e] = is_first && (e == 0 || e < examples) ? out[e * stride + c] : 0.0f;
 #pragma unroll
-    for (int o = 0; o < kOutputs; ++o) {
-      if (to[o]) *to[o] = sum[o];
+    for (int e = 0; e < kExamples; ++e) {
+      if (e == 0 || e < examples) out[e * stride + c] = old[e] + sums[(e << task.log2_k) + slot];
     }
   }
 }

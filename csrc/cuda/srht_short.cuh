@@ -42,23 +42,26 @@ FIMO_DEVICE void srht_short_signs(const SrhtTask& task, std::int64_t start, Srht
   if (threadIdx.x == 0) s.out[kShortSigns / 32] = 0;
 }
 
-FIMO_DEVICE void srht_four(const float* x, float (&v)[4]) {
-  const float4 four = *reinterpret_cast<const float4*>(x);
-  v[0] = four.x, v[1] = four.y, v[2] = four.z, v[3] = four.w;
-}
+/// Four elements side by side as they lie in memory, and as floats.
 template <class Element>
-FIMO_DEVICE void srht_four(const Element* x, float (&v)[4]) {
-  const uint2 four = *reinterpret_cast<const uint2*>(x);
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const std::uint32_t word = i < 2 ? four.x : four.y, bits = i % 2 == 0 ? word & 0xFFFFu : word >> 16;
+struct SrhtFour {
+  uint2 words;
+  FIMO_DEVICE float value(int i) const {
+    const std::uint32_t word = i < 2 ? words.x : words.y, bits = i % 2 == 0 ? word & 0xFFFFu : word >> 16;
     if constexpr (std::is_same_v<Element, __nv_bfloat16>) {
-      v[i] = __uint_as_float(bits << 16);
+      return __uint_as_float(bits << 16);
     } else {
-      v[i] = __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
+      return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
     }
   }
-}
+};
+template <>
+struct SrhtFour<float> {
+  uint4 words;
+  FIMO_DEVICE float value(int i) const {
+    return __uint_as_float(i < 2 ? (i == 0 ? words.x : words.y) : (i == 2 ? words.z : words.w));
+  }
+};
 
 template <class Element>
 __global__ void __launch_bounds__(kShortThreads) srht_short_kernel(const SrhtTask task) {
@@ -80,6 +83,7 @@ __global__ void __launch_bounds__(kShortThreads) srht_short_kernel(const SrhtTas
 #pragma unroll
   for (int i = 0; i < 4; ++i) rank[i] = __popc(kept & ((1u << i) - 1));
 
+  const bool vectors = task.aligned && task.begin % 4 == 0 && task.end % 4 == 0;  // all four of a lane, or none
   float sums[4] = {};
   const std::int64_t begin = task.begin / kShortSigns * kShortSigns;
 #pragma unroll 1
@@ -88,21 +92,26 @@ __global__ void __launch_bounds__(kShortThreads) srht_short_kernel(const SrhtTas
     srht_short_signs(task, start, s);
     __syncthreads();
     if (row >= task.rows) continue;
-    const std::int64_t before = task.begin - start, end = task.end - start;
-    const int last = end < kShortSigns ? static_cast<int>((end + kShortStep - 1) / kShortStep) : kShortSigns / kShortStep;
+    const std::int64_t before = task.begin - start;
+    const int end = task.end - start < kShortSigns ? static_cast<int>(task.end - start) : kShortSigns;
+    const int last = (end + kShortStep - 1) / kShortStep;
 #pragma unroll 1
     for (int step = before > 0 ? static_cast<int>(before / kShortStep) : 0; step < last; step += kShortAhead) {
       float v[kShortAhead][4];
+      if (vectors) {
+        SrhtFour<Element> four[kShortAhead] = {};
 #pragma unroll
-      for (int ahead = 0; ahead < kShortAhead; ++ahead) {
-        const int j = (step + ahead) * kShortStep + 4 * lane;
-        if (task.aligned && j >= before && j + 4 <= end) {
-          srht_four(x + (j - before), v[ahead]);
-        } else {
+        for (int ahead = 0; ahead < kShortAhead; ++ahead) {
+          const int j = (step + ahead) * kShortStep + 4 * lane;
+          if (j >= before && j < end) four[ahead] = *reinterpret_cast<const SrhtFour<Element>*>(x + (j - before));
+        }
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            v[ahead][i] = j + i >= before && j + i < end ? static_cast<float>(x[j + i - before]) : 0.0f;
-          }
+        for (int i = 0; i < 4 * kShortAhead; ++i) v[i / 4][i % 4] = four[i / 4].value(i % 4);
+      } else {
+#pragma unroll
+        for (int i = 0; i < 4 * kShortAhead; ++i) {
+          const int j = (step + i / 4) * kShortStep + 4 * lane + i % 4;
+          v[i / 4][i % 4] = j >= before && j < end ? static_cast<float>(x[j - before]) : 0.0f;
         }
       }
 #pragma unroll

@@ -89,12 +89,23 @@ def srht(launch: Launch, case: Case, before: Before) -> Work:
     )
 
 
-def _longest_of_32(mean: float) -> float:
-    """The mean of the longest of 32 lists, which a warp runs through together (Poisson)."""
+def srht_short(launch: Launch, case: Case, before: Before) -> Work:
+    rows, dim, k = _rows(case)
+    size = case.dtype.itemsize
+    signs = _up(dim, 2048)
+    # Shuffles of warps that have parted are not needed; stages of blocks longer than they are stay in.
+    return Work(
+        [(r"^FADD", 32, [_up(dim, 512), signs]), (r"^STS", 4, [signs, signs])],
+        r"^(ENDCOLLECTIVE|LDG\.E\.U16$)" if size == 2 else r"^(ENDCOLLECTIVE|LDG\.E$)", rows * dim * size, 2 * rows * k * 4.0,
+    )  # fmt: skip
+
+
+def _longest_of_32(mean: float, lists: int = 32) -> float:
+    """The mean of the longest of 32 (or more) lists, which a warp runs through together (Poisson)."""
     longest, below, term, n = 0.0, 0.0, math.exp(-mean), 0
     while below < 1 - 1e-9 and n < 1000:
         below += term
-        longest += 1 - min(1.0, below) ** 32
+        longest += 1 - min(1.0, below) ** lists
         n += 1
         term *= mean / n
     return longest
@@ -156,6 +167,15 @@ def sjlt(launch: Launch, case: Case, before: Before) -> Work:
 
 
 def add_parts(launch: Launch, case: Case, before: Before) -> Work:
+    outputs = launch.blocks * 1024
+    parts = before[-1][1].parts
+    vectors = "true" in launch.kernel
+    return Work(
+        [(r"^LDG", 4 if vectors else 16, [parts / 4]), (r"^LDG", 1, [parts % 4])], **_where(4 * outputs * (parts + 2))
+    )  # fmt: skip
+
+
+def sliced_add_parts(launch: Launch, case: Case, before: Before) -> Work:
     outputs = launch.blocks * 32
     parts = before[-1][1].parts
     return Work([(r"^LDG", 8, [parts / 64]), (r"^LDG", 1, [parts % 64 / 8])], **_where(4 * outputs * (parts + 2)))
@@ -192,8 +212,10 @@ def form_few(launch: Launch, case: Case, before: Before) -> Work:
     trips = rows * lanes / 256
     out = launch.blocks * rows * min(side, lanes * 4) * 4
     return Work(
-        [(r"^FFMA", 32, [trips]), (r"^STS", 4, [rows * 8 / 256 / 4]), (r"^STS", 1, [0.0])],
-        r"^LDG\.E\.64$",
+        [
+            (r"^(FFMA|FMUL)", 32 if ", 8>" in launch.kernel else 4, [trips]), (r"^STS", 4, [rows * 8 / 256 / 4]), (r"^STS", 1, [0.0]),
+        ],
+        r"^(LDG\.E\.64|STG\.E)$",
         **_where(2 * out),
     )
 
@@ -243,27 +265,23 @@ def tensor_table(launch: Launch, case: Case, before: Before) -> Work:
 def tensor(launch: Launch, case: Case, before: Before) -> Work:
     s = case.sizes
     k, dim = s["sketch_dim"], s["n"]
-    log2 = k.bit_length() - 1
-    bits = [
-        2 if size <= 1024 else 3 if size <= 2048 else 4 for size in (2 * k, k)
-    ]  # stages of a pass: of both factors, of the sum
-    passes = [_up(log2, each) for each in bits]
-    groups = [size / 2**each / 256 * n for size, each, n in zip((2 * k, k), bits, passes, strict=True)]
-    each, longest = k / 256, _longest_of_32(dim / k)
-    adds = {2: 8, 3: 24, 4: 64}  # of a pass of so many stages
-    # The transforms of the factors and of the sum are two copies of the same loops: the mean of their trips.
-    found: list[tuple[str, int, list[float]]] = []
-    for stages in (4, 3, 2):
-        mine = [(g, p) for g, p, b in zip(groups, passes, bits, strict=True) if b == stages]
-        of_pass = [sum(g for g, _ in mine) / 2, sum(p for _, p in mine) / 2] if mine else [0.0]
-        found.append((r"^FADD", adds[stages], of_pass))
+    together = int(re.findall(r", (\d)>", launch.kernel)[0])
+    each = together * k / 256  # floats of a thread in an array
+    chunks = _up(dim * together, 4096)
+    loads = _up(min(dim, 4096 / together) / 256, 8 if together == 1 else 4)
+    batches = max(1.0, k / 256 / 4)
+    longest = _longest_of_32(dim / chunks / k, 32 * 4)
+    # Passes of four stages and one of what is left; the first transforms are of twice as much as the last ones.
+    fours, rest = divmod(k.bit_length() - 1, 4)
+    passes = fours + (rest > 0)
+    long_pass = (r"^FADD", 64, [1.5 * each / 16 * fours, passes])
+    short_pass = (r"^FADD", {0: 2, 1: 2, 2: 8, 3: 24}[rest], [1.5 * each / (1 << rest) if rest else 0.0, passes])
     return Work(
         [
-            *found,
-            (r"^FSEL", 4, [each * longest / 4, each, 1.0]),
-            (r"^STG", 4, [each / 4]),
-            (r"^STG", 1, [0.0]),
-            (r"^FMUL", 4, [each / 4]),
+            (r"^LDG", 16, [loads, chunks]), (r"^LDG", 8, [batches, chunks]), (r"^VIADDMNMX", 1, [passes]),
+            (r"^LDG", 4, [each / 4]), (r"^STG", 1, [0.0]), (r"^ISETP", 5, [longest * batches, batches, chunks]), long_pass,
+            *([short_pass, (r"^FADD", 24, [0.0])] if rest == 3 else [(r"^FADD", 24, [0.0])]), (r"^FMUL", 4, [each / 4]),
+            short_pass, (r"^FADD", 2, [0.0]), (r"^FMUL", 1, [0.0]),
         ],
         "$^",
         case.moved + s["batch"] * k * 4,
@@ -387,30 +405,12 @@ def rows(launch: Launch, case: Case, before: Before) -> Work:
 
 
 WORKS: Mapping[str, Callable[[Launch, Case, Before], Work]] = {
-    "signs_kernel": signs,
-    "normal_kernel": normal,
-    "srht_kernel": srht,
-    "sjlt_table_kernel": sjlt_table,
-    "sjlt_kernel": sjlt,
-    "add_parts_kernel": add_parts,
-    "mask_kernel": mask,
-    "zeros_kernel": zeros,
-    "form_few_kernel": form_few,
-    "form_tile_kernel": form_tile,
-    "outer_mask_kernel": outer_mask,
-    "mask_positions_kernel": small,
-    "tensor_table_kernel": tensor_table,
-    "tensor_kernel": tensor,
-    "product_kernel": product,
-    "topk_product_kernel": product,
-    "finish_product_kernel": finish,
-    "gram_dot_kernel": gram_dot,
-    "pair_norm_kernel": pair,
-    "pair_dot_kernel": pair,
-    "pair_finish_kernel": small,
-    "sum_squares_kernel": squares,
-    "norm_finish_kernel": small,
-    "topk_select_kernel": topk_select,
+    "signs_kernel": signs, "normal_kernel": normal, "srht_kernel": srht, "sjlt_table_kernel": sjlt_table, "sjlt_kernel": sjlt,
+    "add_parts_kernel": add_parts, "sliced_add_parts_kernel": sliced_add_parts, "srht_short_kernel": srht_short, "mask_kernel": mask, "zeros_kernel": zeros, "form_few_kernel": form_few,
+    "form_tile_kernel": form_tile, "outer_mask_kernel": outer_mask, "mask_positions_kernel": small,
+    "tensor_table_kernel": tensor_table, "tensor_kernel": tensor, "product_kernel": product, "topk_product_kernel": product,
+    "finish_product_kernel": finish, "gram_dot_kernel": gram_dot, "pair_norm_kernel": pair, "pair_dot_kernel": pair,
+    "pair_finish_kernel": small, "sum_squares_kernel": squares, "norm_finish_kernel": small, "topk_select_kernel": topk_select,
     "topk_filter_kernel": small,
     "rows_keys_kernel": rows,
     "rows_rank_kernel": small,
