@@ -96,8 +96,10 @@ def srht_short(launch: Launch, case: Case, before: Before) -> Work:
     # Shuffles of warps that have parted are not needed; stages of blocks longer than they are stay in.
     return Work(
         [(r"^FADD", 32, [_up(dim, 512), signs]), (r"^STS", 4, [signs, signs])],
-        r"^(ENDCOLLECTIVE|LDG\.E\.U16$)" if size == 2 else r"^(ENDCOLLECTIVE|LDG\.E$)", rows * dim * size, 2 * rows * k * 4.0,
-    )  # fmt: skip
+        r"^(ENDCOLLECTIVE|LDG\.E\.U16$)" if size == 2 else r"^(ENDCOLLECTIVE|LDG\.E$)",
+        rows * dim * size,
+        2 * rows * k * 4.0,
+    )
 
 
 def _longest_of_32(mean: float, lists: int = 32) -> float:
@@ -213,7 +215,9 @@ def form_few(launch: Launch, case: Case, before: Before) -> Work:
     out = launch.blocks * rows * min(side, lanes * 4) * 4
     return Work(
         [
-            (r"^(FFMA|FMUL)", 32 if ", 8>" in launch.kernel else 4, [trips]), (r"^STS", 4, [rows * 8 / 256 / 4]), (r"^STS", 1, [0.0]),
+            (r"^(FFMA|FMUL)", 32 if ", 8>" in launch.kernel else 4, [trips]),
+            (r"^STS", 4, [rows * 8 / 256 / 4]),
+            (r"^STS", 1, [0.0]),
         ],
         r"^(LDG\.E\.64|STG\.E)$",
         **_where(2 * out),
@@ -278,10 +282,18 @@ def tensor(launch: Launch, case: Case, before: Before) -> Work:
     short_pass = (r"^FADD", {0: 2, 1: 2, 2: 8, 3: 24}[rest], [1.5 * each / (1 << rest) if rest else 0.0, passes])
     return Work(
         [
-            (r"^LDG", 16, [loads, chunks]), (r"^LDG", 8, [batches, chunks]), (r"^VIADDMNMX", 1, [passes]),
-            (r"^LDG", 4, [each / 4]), (r"^STG", 1, [0.0]), (r"^ISETP", 5, [longest * batches, batches, chunks]), long_pass,
-            *([short_pass, (r"^FADD", 24, [0.0])] if rest == 3 else [(r"^FADD", 24, [0.0])]), (r"^FMUL", 4, [each / 4]),
-            short_pass, (r"^FADD", 2, [0.0]), (r"^FMUL", 1, [0.0]),
+            (r"^LDG", 16, [loads, chunks]),
+            (r"^LDG", 8, [batches, chunks]),
+            (r"^VIADDMNMX", 1, [passes]),
+            (r"^LDG", 4, [each / 4]),
+            (r"^STG", 1, [0.0]),
+            (r"^ISETP", 5, [longest * batches, batches, chunks]),
+            long_pass,
+            *([short_pass, (r"^FADD", 24, [0.0])] if rest == 3 else [(r"^FADD", 24, [0.0])]),
+            (r"^FMUL", 4, [each / 4]),
+            short_pass,
+            (r"^FADD", 2, [0.0]),
+            (r"^FMUL", 1, [0.0]),
         ],
         "$^",
         case.moved + s["batch"] * k * 4,
@@ -405,12 +417,32 @@ def rows(launch: Launch, case: Case, before: Before) -> Work:
 
 
 WORKS: Mapping[str, Callable[[Launch, Case, Before], Work]] = {
-    "signs_kernel": signs, "normal_kernel": normal, "srht_kernel": srht, "sjlt_table_kernel": sjlt_table, "sjlt_kernel": sjlt,
-    "add_parts_kernel": add_parts, "sliced_add_parts_kernel": sliced_add_parts, "srht_short_kernel": srht_short, "mask_kernel": mask, "zeros_kernel": zeros, "form_few_kernel": form_few,
-    "form_tile_kernel": form_tile, "outer_mask_kernel": outer_mask, "mask_positions_kernel": small,
-    "tensor_table_kernel": tensor_table, "tensor_kernel": tensor, "product_kernel": product, "topk_product_kernel": product,
-    "finish_product_kernel": finish, "gram_dot_kernel": gram_dot, "pair_norm_kernel": pair, "pair_dot_kernel": pair,
-    "pair_finish_kernel": small, "sum_squares_kernel": squares, "norm_finish_kernel": small, "topk_select_kernel": topk_select,
+    "signs_kernel": signs,
+    "normal_kernel": normal,
+    "srht_kernel": srht,
+    "sjlt_table_kernel": sjlt_table,
+    "sjlt_kernel": sjlt,
+    "add_parts_kernel": add_parts,
+    "sliced_add_parts_kernel": sliced_add_parts,
+    "srht_short_kernel": srht_short,
+    "mask_kernel": mask,
+    "zeros_kernel": zeros,
+    "form_few_kernel": form_few,
+    "form_tile_kernel": form_tile,
+    "outer_mask_kernel": outer_mask,
+    "mask_positions_kernel": small,
+    "tensor_table_kernel": tensor_table,
+    "tensor_kernel": tensor,
+    "product_kernel": product,
+    "topk_product_kernel": product,
+    "finish_product_kernel": finish,
+    "gram_dot_kernel": gram_dot,
+    "pair_norm_kernel": pair,
+    "pair_dot_kernel": pair,
+    "pair_finish_kernel": small,
+    "sum_squares_kernel": squares,
+    "norm_finish_kernel": small,
+    "topk_select_kernel": topk_select,
     "topk_filter_kernel": small,
     "rows_keys_kernel": rows,
     "rows_rank_kernel": small,

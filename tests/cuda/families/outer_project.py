@@ -59,7 +59,19 @@ def _form_cases() -> list[Case]:
         tile64, tile128 = (f"form_tile_kernel<{element}, {size}>" for size in (64, 128))
         add(f"few_{name}", f"{few}{element}, 1>", 2, 1, 48, 40, dtype=dtype)
         add(f"few_tokens2_{name}", f"{few}{element}, 8>", 2, 2, 48, 40, dtype=dtype)
-        add(f"few_one_unaligned_{name}", f"{few}{element}, 1>", 2, 1, 70, 33, 5, 2001, dtype=dtype, row_padding=1, lead=1)
+        add(
+            f"few_one_unaligned_{name}",
+            f"{few}{element}, 1>",
+            2,
+            1,
+            70,
+            33,
+            5,
+            2001,
+            dtype=dtype,
+            row_padding=1,
+            lead=1,
+        )
         add(f"few_unaligned_{name}", few + element, 2, 5, 49, 21, dtype=dtype, row_padding=3, lead=1)
         # Four stages deep, the last of them not full.
         add(f"tile64_{name}", tile64, 2, 55, 40, 72, dtype=dtype)
@@ -110,7 +122,7 @@ def _form_cases() -> list[Case]:
     for tokens in (128, 131, 200, 321):
         add(f"parts_{tokens}", parts, 2, tokens, 9, 5)
     add("parts_range", parts, 2, 150, 20, 10, 13, 150, out_padding=2)
-    # Vectors or not; a row of threads less, as much and more than a block; rows without gaps, which are one; many parts.
+    # Vectors or not; a row of threads less, as much, more than a block; rows without gaps, which are one; many parts.
     vectors, no_vectors = "add_parts_kernel<true>", "add_parts_kernel<false>"
     add("parts_padded", vectors, 3, 130, 12, 5, out_padding=4)
     add("parts_padded_unaligned", no_vectors, 3, 130, 12, 5, out_padding=3)
@@ -170,13 +182,21 @@ def _tensor_cases() -> list[Case]:
         _outer(found, f"tensor_pieces_{piece}", _factors(3, 5, 7, 9), TensorSketch(7, 9, 16384, 1), piece=piece)
     # Four examples a block: the last one has one, two parts of the tokens.
     for name, dtype in DTYPES.items():
-        _outer(found, f"tensor_together_{name}", _factors(1057, 1, 5, 7, dtype, 1, 1), TensorSketch(5, 7, 64, 5), f"tensor_kernel<{_ELEMENTS[name]}, 4>")
-    _outer(found, "tensor_together_tokens", _factors(1056, 2, 9, 6), TensorSketch(9, 6, 2, 5), "tensor_kernel<float, 4>")
-    _outer(found, "tensor_together_1024", _factors(1058, 1, 1100, 1), TensorSketch(1100, 1, 1024, 5), "tensor_kernel<float, 4>",
-           heavy=True)  # fmt: skip
+        _outer(
+            found,
+            f"tensor_together_{name}",
+            _factors(1057, 1, 5, 7, dtype, 1, 1),
+            TensorSketch(5, 7, 64, 5),
+            f"tensor_kernel<{_ELEMENTS[name]}, 4>",
+        )
+    _outer(
+        found, "tensor_together_tokens", _factors(1056, 2, 9, 6), TensorSketch(9, 6, 2, 5), "tensor_kernel<float, 4>"
+    )
+    sketch = TensorSketch(1100, 1, 1024, 5)
+    _outer(found, "tensor_together_1024", _factors(1058, 1, 1100, 1), sketch, "tensor_kernel<float, 4>", heavy=True)
     _outer(found, "tensor_not_together", _factors(1055, 1, 5, 7), TensorSketch(5, 7, 8, 5), "tensor_kernel<float, 1>")
-    _outer(found, "tensor_not_together_2048", _factors(1056, 1, 5, 7), TensorSketch(5, 7, 2048, 5), "tensor_kernel<float, 1>",
-           heavy=True)  # fmt: skip
+    sketch = TensorSketch(5, 7, 2048, 5)
+    _outer(found, "tensor_not_together_2048", _factors(1056, 1, 5, 7), sketch, "tensor_kernel<float, 1>", heavy=True)
     _outer(found, "tensor_chunks", _factors(1, 2, 9000, 2), TensorSketch(9000, 2, 64, 1), "tensor_kernel<float, 1>")
     _outer(found, "tensor_crowded", _factors(1, 2, 900, 700), TensorSketch(900, 700, 4, 1))
     return found
@@ -198,9 +218,7 @@ def _factored_cases() -> list[Case]:
     )
     _outer(found, "factored_logra", _factors(2, 70, 20, 24), Factored(Rademacher(20, 64, 1), Rademacher(24, 64, 2)),
            "form_tile_kernel<float, 64>")  # fmt: skip
-    _outer(
-        found, "factored_parts", _factors(2, 130, 10, 12), Factored(Mask(10, 5, 1), Mask(12, 4, 2)), "add_parts_"
-    )
+    _outer(found, "factored_parts", _factors(2, 130, 10, 12), Factored(Mask(10, 5, 1), Mask(12, 4, 2)), "add_parts_")
     for piece in (8, 500, 1000, 2000):  # one token at a time, some, all of one example, of several
         _outer(
             found,

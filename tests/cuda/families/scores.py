@@ -43,15 +43,23 @@ def cases() -> list[Case]:
     for dtype in (F32, BF16, F16, INT8):
         step = _SLICE[dtype]
         # Depths from less than a slice, through fewer slices than stages, to several rounds of them.
-        found += [_case(f"depth-{d}", 5, 41, d, dtype, tile="flat") for d in (1, step - 1, step, 3 * step + 1, 10 * step)]
+        found += [
+            _case(f"depth-{d}", 5, 41, d, dtype, tile="flat") for d in (1, step - 1, step, 3 * step + 1, 10 * step)
+        ]
         found += [_case(f"small-depth-{d}", 20, 37, d, dtype) for d in (1, 3 * step, 11 * step - 1)]
         # Edges of tiles in rows and columns. (The rows: of a warp's tiles and of the block's.)
         found += [_case(f"flat-{m}x{n}", m, n, 5 * step, dtype, tile="flat") for m, n in ((1, 1), (15, 255), (16, 515))]
-        found += [_case(f"turned-{m}x{n}", m, n, 5 * step, dtype, tile="flat") for m, n in ((17, 1), (257, 16), (40, 15))]
+        found += [
+            _case(f"turned-{m}x{n}", m, n, 5 * step, dtype, tile="flat") for m, n in ((17, 1), (257, 16), (40, 15))
+        ]
         sizes = ((17, 17), (64, 64), (65, 63), (127, 33), (128, 131), (31, 129), (259, 40))
         found += [_case(f"small-{m}x{n}", m, n, 2 * step + 3, dtype) for m, n in sizes[:: 1 if dtype == BF16 else 3]]
         # Large tiles, as if there were few multiprocessors for small ones.
-        few = ((127, 63), (128, 64), (513, 65), (250, 129)) if dtype == F32 else ((255, 159), (256, 160), (257, 161), (65, 150))
+        few = (
+            ((127, 63), (128, 64), (513, 65), (250, 129))
+            if dtype == F32
+            else ((255, 159), (256, 160), (257, 161), (65, 150))
+        )
         for m, n in few if dtype in (F32, BF16) else few[2:]:
             found.append(_case(f"wide-{m}x{n}", m, n, 2 * step + 3, dtype, tile="wide", multiprocessors=1))
         found.append(_case("wide-depth", 250, 129, 9 * step, dtype, tile="wide", multiprocessors=1,

@@ -87,9 +87,10 @@ def cases() -> list[Case]:
         # Blocks that share a tile: of every length, kept rows at the edges of words and of random blocks.
         for k in (17, 32, 33, 64, 100, 128, 129, 500, 1023):
             found.append(_case(f"packed-{k}-{t}", some(1, 5000 + k, k), k, seed=k))
-        # Short rows: a warp's. Two blocks of threads; ends within a step and four coordinates; across the end of the signs.
-        for k, rows, cols, offset in ((32, 9, 1024, 0), (17, 3, 129, 5), (33, 1, 127, 128), (64, 2, 515, 130), (127, 8, 1021, 1600),
-                                      (128, 2, 640, 2044), (65, 1, 3, 2046), (100, 1, 1024, 2**40 + 1028), (64, 2, 1025, 0)):  # fmt: skip
+        # Short rows: a warp's. Two blocks of threads; ends within a step and a four; across the end of the signs.
+        short = [(32, 9, 1024, 0), (17, 3, 129, 5), (33, 1, 127, 128), (64, 2, 515, 130), (127, 8, 1021, 1600)]
+        short += [(128, 2, 640, 2044), (65, 1, 3, 2046), (100, 1, 1024, 2**40 + 1028), (64, 2, 1025, 0)]
+        for k, rows, cols, offset in short:
             found.append(_case(f"short-{k}-{cols}-{t}", some(rows, cols, k), k, seed=k + 5, offset=offset))
         found.append(_case(f"short-padded-{t}", padded(some(3, 600, 14), 8, 4), 40, out=padded(normal(3, 40), 5, 3)))
         found.append(_case(f"short-stride-8-{t}", padded(some(3, 512, 15), 2 if dtype == F32 else 4), 64))
