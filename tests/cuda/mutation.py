@@ -32,13 +32,17 @@ _ALSO_CODE = {"instructions.cuh"}
 
 @dataclass
 class Outcome:
-    """Where a mutant ended: "killed", "survived", "does not compile", "equivalent", or "unfinished"."""
+    """Where a mutant ended: "killed", "survived", "does not compile", "equivalent", or "unfinished".
+
+    Attributes:
+        passed: what an unfinished one has survived; "quick" alone says little.
+    """
 
     mutant: Mutant
     verdict: str
     by: str = ""
     seconds: float = 0.0
-    same: bool = False
+    passed: tuple[str, ...] = ()
 
 
 @dataclass
@@ -114,13 +118,16 @@ class Mutation:
         others of their families; the fastest first."""
 
         def make() -> tuple[list[Known], list[Known]]:
-            kernels, driver = _kernels_in(file), not file.endswith(".cuh")
+            launched = set().union(*(known.kernels for known in self.known))
+            kernels, driver = _kernels_in(file) & launched, not file.endswith(".cuh")
             if not kernels or driver:
                 for files in self.builds("plain").read_by.values():
                     if file in files:
-                        kernels |= set().union(*map(_kernels_in, files))
+                        kernels |= set().union(*map(_kernels_in, files)) & launched
             stem = file.split(".")[0]
             near = [k for k in self.known if kernels & k.kernels or (not kernels and k.case.op == stem)]
+            if not near:
+                raise RuntimeError(f"{file}: no case launches its kernels")
             families, names = {k.family for k in near}, {k.case.name for k in near}
             far = [k for k in self.known if driver and k.family in families and k.case.name not in names]
             return sorted(near, key=lambda k: k.seconds), sorted(far, key=lambda k: k.seconds)
@@ -162,8 +169,9 @@ class Mutation:
     def outcome(self, mutant: Mutant) -> Outcome:
         """What is known of a mutant."""
         entry = self.entry(mutant)
-        verdict = entry.verdict or ("unfinished" if self.open_passes(mutant, entry) else "survived")
-        return Outcome(mutant, verdict, entry.by, entry.seconds, entry.same)
+        left = self.open_passes(mutant, entry)
+        verdict = entry.verdict or ("unfinished" if left else "survived")
+        return Outcome(mutant, verdict, entry.by, entry.seconds, tuple(name for name in PASSES if name not in left))
 
     def try_out(self, mutant: Mutant, passes: Iterable[str] = tuple(PASSES)) -> Outcome:
         """Builds and runs a mutant until something fails, in those of ``passes`` that it has not survived before."""
@@ -229,8 +237,9 @@ class _Trial:
 
 
 def _kernels_in(file: str) -> set[str]:
-    """The kernels that a file defines or launches."""
-    return set(re.findall(r"\b(\w+_kernel)\b", (CSRC / "cuda" / file).read_text()))
+    """What may be a kernel that a file defines or launches."""
+    code = code_of((CSRC / "cuda" / file).read_text()).decode()
+    return set(re.findall(r"\b(\w+_kernel)\b", code))
 
 
 def _end_of(done: Run, limit: float) -> str:

@@ -26,13 +26,16 @@ def report(outcomes: list[Outcome], family_of: Callable[[str], str]) -> str:
     by_verdict: dict[str, list[Outcome]] = collections.defaultdict(list)
     for outcome in outcomes:
         by_verdict[outcome.verdict].append(outcome)
-    killed, survived, unfinished = (by_verdict[name] for name in ("killed", "survived", "unfinished"))
-    counted = killed + survived
+    killed, survived = by_verdict["killed"], by_verdict["survived"]
+    alive = [o for o in by_verdict["unfinished"] if "plain" in o.passed]
+    not_run = [o for o in by_verdict["unfinished"] if "plain" not in o.passed]
+    counted = killed + survived + alive
     lines = [_TITLE]
-    if unfinished:
+    if alive or not_run:
         lines.append(
-            f"**This run was not finished: {len(outcomes) - len(unfinished)} of {len(outcomes)} seeded bugs have an "
-            "outcome.** The others were not run, or have survived what they were run in; they are not counted.\n"
+            f"**This run was not finished: {len(outcomes) - len(not_run)} of {len(outcomes)} seeded bugs were run.** "
+            f"{len(alive)} have survived some ways to run and were not run in the others; they count as not killed. "
+            f"{len(not_run)} were not run and are not counted.\n"
         )
     share = f" ({100 * len(killed) / len(counted):.1f} %)" if counted else ""
     lines.append(
@@ -41,13 +44,14 @@ def report(outcomes: list[Outcome], family_of: Callable[[str], str]) -> str:
         f"**Killed: {len(killed)} of {len(counted)}{share}.**\n"
     )
     first = collections.Counter(o.by.split(":")[0] for o in killed)
-    ways = [f"{way} {first[way]}" for ways in PASSES.values() for way in ways if first[way]]
+    ways = dict.fromkeys(way for some in PASSES.values() for way in some)
     endless = sum("no end after" in o.by for o in killed)
-    lines.append(f"Killed first by: {', '.join(ways)}; {endless} of them because they did not end.\n")
+    by = ", ".join(f"{way} {first[way]}" for way in ways if first[way])
+    lines.append(f"Killed first by: {by}; {endless} of them because they did not end.\n")
     lines += _table("family", counted, lambda o: family_of(o.mutant.file))
     lines += _table("bug", counted, lambda o: o.mutant.operator)
     lines += ["## Survivors", "", *(_listed(survived) or ["None."]), ""]
-    lines += ["## Without an outcome", "", *_listed(unfinished), ""] if unfinished else []
+    lines += ["## Alive, but not run in all ways", "", *_listed(alive), ""] if alive else []
     return "\n".join(lines).rstrip() + "\n"
 
 
