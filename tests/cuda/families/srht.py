@@ -135,7 +135,8 @@ def cases() -> list[Case]:
         ),
         _case("tile-no-parts", normal(2, 17 * 2048, seed=25), 2048, piece=1, not_kernels=("add_parts_",)),
         _case("passes-32768", normal(1, 40000), 32768),
-        _case("passes-65536-kept", normal(1, 66000), 33000),  # two chunks of words
+        # Two chunks of words. With this seed the low word of step 31716 decides about its pick.
+        _case("passes-65536-kept", normal(1, 66000), 33000, seed=2),
         _case("passes-20000-kept", normal(1, 30000, dtype=BF16), 20000, seed=2),
         _case("kept-all-but-one", normal(1, 2048), 2047, seed=11),
     ]
