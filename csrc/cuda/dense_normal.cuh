@@ -181,18 +181,15 @@ FIMO_DEVICE void split_rows(const DenseTask& task, typename NormalShape<float, k
   using Shape = NormalShape<float, kRowGroups>;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   if (warp >= Shape::kRowFragments) return;
-  float4 held[Shape::kDown][Shape::kBlocks16];  // all at once: the compiler would wait for each
 #pragma unroll
   for (int down = 0; down < Shape::kDown; ++down) {
+    float4 held[Shape::kBlocks16];  // read together: the compiler would wait for each
 #pragma unroll
-    for (int across = 0; across < Shape::kBlocks16; ++across) held[down][across] = memory.raw[across][down * 8 + warp][lane];
-  }
-#pragma unroll
-  for (int down = 0; down < Shape::kDown; ++down) {
+    for (int across = 0; across < Shape::kBlocks16; ++across) held[across] = memory.raw[across][down * 8 + warp][lane];
 #pragma unroll
     for (int across = 0; across < Shape::kBlocks16; ++across) {
       uint2 parts[Values::kParts];
-      Values::split({held[down][across]}, task.scale, parts);
+      Values::split({held[across]}, task.scale, parts);
 #pragma unroll
       for (int part = 0; part < Values::kParts; ++part) {
         memory.buffers[buffer].x[across][part][down * 8 + warp][lane][0] = parts[part];
