@@ -133,7 +133,7 @@ FIMO_DEVICE void bring_rows(const DenseTask& task, std::int64_t row_first, std::
   using Values = DenseElement<Element>;
   using Shape = NormalShape<Element, kRowGroups>;
   constexpr int kEach = Shape::kWide ? 8 : 4, kAcross = Shape::kStage / kEach / 4;
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const int thread = static_cast<int>(fresh_thread()), lane = thread % kWarp, warp = thread / kWarp;
   if (warp >= Shape::kRowFragments) return;
   const std::int64_t row = row_first + warp * 8 + lane / 4;
   const int rows = static_cast<int>(task.rows - row < Shape::kRows ? task.rows - row : Shape::kRows);
@@ -179,7 +179,7 @@ template <int kRowGroups>
 FIMO_DEVICE void split_rows(const DenseTask& task, typename NormalShape<float, kRowGroups>::Shared& memory, int buffer) {
   using Values = DenseElement<float>;
   using Shape = NormalShape<float, kRowGroups>;
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const int thread = static_cast<int>(fresh_thread()), lane = thread % kWarp, warp = thread / kWarp;
   if (warp >= Shape::kRowFragments) return;
 #pragma unroll
   for (int down = 0; down < Shape::kDown; ++down) {
