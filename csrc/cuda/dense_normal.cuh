@@ -133,7 +133,7 @@ FIMO_DEVICE void bring_rows(const DenseTask& task, std::int64_t row_first, std::
   using Values = DenseElement<Element>;
   using Shape = NormalShape<Element, kRowGroups>;
   constexpr int kEach = Shape::kWide ? 8 : 4, kAcross = Shape::kStage / kEach / 4;
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const int thread = static_cast<int>(fresh_thread()), lane = thread % kWarp, warp = thread / kWarp;
   if (warp >= Shape::kRowFragments) return;
   const std::int64_t row = row_first + warp * 8 + lane / 4;
   const int rows = static_cast<int>(task.rows - row < Shape::kRows ? task.rows - row : Shape::kRows);
@@ -179,20 +179,17 @@ template <int kRowGroups>
 FIMO_DEVICE void split_rows(const DenseTask& task, typename NormalShape<float, kRowGroups>::Shared& memory, int buffer) {
   using Values = DenseElement<float>;
   using Shape = NormalShape<float, kRowGroups>;
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const int thread = static_cast<int>(fresh_thread()), lane = thread % kWarp, warp = thread / kWarp;
   if (warp >= Shape::kRowFragments) return;
-  float4 held[Shape::kDown][Shape::kBlocks16];  // all at once: the compiler would wait for each
 #pragma unroll
   for (int down = 0; down < Shape::kDown; ++down) {
+    float4 held[Shape::kBlocks16];  // read together: the compiler would wait for each
 #pragma unroll
-    for (int across = 0; across < Shape::kBlocks16; ++across) held[down][across] = memory.raw[across][down * 8 + warp][lane];
-  }
-#pragma unroll
-  for (int down = 0; down < Shape::kDown; ++down) {
+    for (int across = 0; across < Shape::kBlocks16; ++across) held[across] = memory.raw[across][down * 8 + warp][lane];
 #pragma unroll
     for (int across = 0; across < Shape::kBlocks16; ++across) {
       uint2 parts[Values::kParts];
-      Values::split({held[down][across]}, task.scale, parts);
+      Values::split({held[across]}, task.scale, parts);
 #pragma unroll
       for (int part = 0; part < Values::kParts; ++part) {
         memory.buffers[buffer].x[across][part][down * 8 + warp][lane][0] = parts[part];

@@ -119,7 +119,7 @@ FIMO_DEVICE void multiply_signs(const SignsShared<Element, kTiles>& memory, int 
 #pragma unroll 1
   for (int begin = 0; begin < kSignsDepth; begin += kChain) {
     float chain[4][kTiles][4] = {};
-#pragma unroll 1
+#pragma unroll(Values::kParts == 1 ? 2 : 1)  // the next signs come while the last are used, if registers allow
     for (int depth = begin; depth < begin + kChain; ++depth) {
       const uint2 bits = *reinterpret_cast<const uint2*>(&memory.signs[buffer][depth][warp * 64 + lane * 2]);
       std::uint32_t a[2][4][4];

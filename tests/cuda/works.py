@@ -44,8 +44,8 @@ def signs(launch: Launch, case: Case, before: Before) -> Work:
     stages = _up(dim, 256) / parts
     parts_bytes = 0 if parts == 1 else parts * rows * k * 4
     inner: list[float] = [8 * stages, 2 * stages, stages, stages]
-    # 16 bits: one chain a stage.
-    trips = inner if _size(case) == 4 else [8 * stages, stages, stages]
+    # 16 bits: one chain a stage, whose steps are two by two.
+    trips = inner if _size(case) == 4 else [4 * stages, stages, stages]
     read = rows * dim * _size(case)
     return Work([(r"^HMMA", 1, trips)], r"^LDG\.E(\.U16|\.64)?$", read, parts_bytes, turns=True, parts=parts)
 
