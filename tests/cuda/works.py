@@ -226,7 +226,10 @@ def form_tile(launch: Launch, case: Case, before: Before) -> Work:
 
 
 def outer_mask(launch: Launch, case: Case, before: Before) -> Work:
-    return Work([(r"^LDG", 16, [0.0]), (r"^LDG", 2, [1.0])], bytes=case.moved + case.sizes["batch"] * case.sizes["sketch_dim"] * 4)
+    return Work(
+        [(r"^LDG", 16, [0.0]), (r"^LDG", 2, [1.0])],
+        bytes=case.moved + case.sizes["batch"] * case.sizes["sketch_dim"] * 4,
+    )
 
 
 def tensor_table(launch: Launch, case: Case, before: Before) -> Work:

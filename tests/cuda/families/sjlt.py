@@ -43,7 +43,7 @@ def cases() -> list[Case]:
         _case("one output", 3, 40, 1, seed=1),
         _case("one coordinate", 2, 1, 700, offset=5),
         # 569 chunks of 16 in 264 parts: a block adds two or three.
-        _case("many chunks", 3, 9100, 1, kernels=_PARTS),
+        _case("many chunks", 3, 9100, 1, kernels=(*_PARTS[:2], "sliced_add_parts_kernel")),
         _case("parts", 5, 5000, 100, row_padding=3, lead=1, kernels=_PARTS),
         # As many groups of rows as blocks run at once: one part, which adds to out itself.
         _case("one part", 1056, 300, 8, 2, not_kernels=("add_parts_kernel",), heavy=True),
@@ -69,7 +69,9 @@ def cases() -> list[Case]:
         kernels = (f"sjlt_kernel<{_NAMES[dtype]}>",)
         for count in (rows - 1, rows, 2 * rows + 3):
             name = f"{str(dtype)[6:]}, {count} rows"
-            result.append(_case(name, count, 2100 + count, 520, 2, dtype, row_padding=5, lead=count % 3, kernels=kernels))
+            result.append(
+                _case(name, count, 2100 + count, 520, 2, dtype, row_padding=5, lead=count % 3, kernels=kernels)
+            )
         for k in (511, 512, 513):
             result.append(_case(f"{str(dtype)[6:]}, {k} outputs", 2, 515, k, 1, dtype, offset=k, lead=1))
     return result
