@@ -49,9 +49,7 @@ def _form_cases() -> list[Case]:
         a, delta = _factors(batch, tokens, n, m, dtype, row_padding, lead, seed=len(found))
         cols = (n * m if end is None else end) - begin
         out = padded(torch.full((batch, cols), POISON), out_padding, out_lead)
-        found.append(
-            form_gradients(f"outer_project/form_{what}", a, delta, begin, end, out=out, kernels=(kernel,), **more)
-        )
+        found.append(form_gradients(f"outer_project/form_{what}", a, delta, begin, end, out=out, kernels=(kernel,), **more))
 
     few, parts = "form_few_kernel<", "add_parts_kernel<"
     for name, dtype in DTYPES.items():
@@ -59,19 +57,7 @@ def _form_cases() -> list[Case]:
         tile64, tile128 = (f"form_tile_kernel<{element}, {size}>" for size in (64, 128))
         add(f"few_{name}", f"{few}{element}, 1>", 2, 1, 48, 40, dtype=dtype)
         add(f"few_tokens2_{name}", f"{few}{element}, 8>", 2, 2, 48, 40, dtype=dtype)
-        add(
-            f"few_one_unaligned_{name}",
-            f"{few}{element}, 1>",
-            2,
-            1,
-            70,
-            33,
-            5,
-            2001,
-            dtype=dtype,
-            row_padding=1,
-            lead=1,
-        )
+        add(f"few_one_unaligned_{name}", f"{few}{element}, 1>", 2, 1, 70, 33, 5, 2001, dtype=dtype, row_padding=1, lead=1)
         add(f"few_unaligned_{name}", few + element, 2, 5, 49, 21, dtype=dtype, row_padding=3, lead=1)
         # Four stages deep, the last of them not full.
         add(f"tile64_{name}", tile64, 2, 55, 40, 72, dtype=dtype)
@@ -88,9 +74,7 @@ def _form_cases() -> list[Case]:
         ("a", padded(a, 1, 0), delta),
         ("delta", a, padded(delta, 1, 0)),
     ):
-        found.append(
-            form_gradients(f"outer_project/form_aligned_but_{what}", one, other, kernels=("form_tile_kernel<",))
-        )
+        found.append(form_gradients(f"outer_project/form_aligned_but_{what}", one, other, kernels=("form_tile_kernel<",)))
     # Threads in a row: 1, 2, ... 256; rows and columns over the edge of a tile; more than one tile of each.
     add("few_tokens8", few, 2, 8, 36, 18)
     for n, m in ((1, 1), (1, 300), (3, 70), (5, 9), (1027, 3), (1024, 17), (2052, 2), (260, 33)):
@@ -166,9 +150,7 @@ def _mask_cases() -> list[Case]:
 def _tensor_cases() -> list[Case]:
     found: list[Case] = []
     for name, dtype in DTYPES.items():
-        _outer(
-            found, f"tensor_{name}", _factors(3, 3, 37, 50, dtype, 2, 1), TensorSketch(37, 50, 64, 5), "tensor_kernel<"
-        )
+        _outer(found, f"tensor_{name}", _factors(3, 3, 37, 50, dtype, 2, 1), TensorSketch(37, 50, 64, 5), "tensor_kernel<")
         _outer(found, f"tensor_wide_{name}", _factors(2, 2, 21, 30, dtype, 2, 1), TensorSketch(21, 30, 16384, 5),
                "tensor_rows_kernel<", "tensor_pass_kernel<16>", "tensor_pass_kernel<2>", "tensor_product_kernel")  # fmt: skip
     for k in (1, 2, 4, 8, 16, 32, 128, 256, 512, 1024, 2048, 4096):
@@ -181,8 +163,8 @@ def _tensor_cases() -> list[Case]:
         _outer(found, f"tensor_pieces_{piece}", _factors(3, 5, 7, 9), TensorSketch(7, 9, 16384, 1), piece=piece)
     # Four examples a block: the last one has one, two parts of the tokens.
     for name, dtype in DTYPES.items():
-        _outer(found, f"tensor_together_{name}", _factors(1057, 1, 5, 7, dtype, 1, 1), TensorSketch(5, 7, 64, 5), f"tensor_kernel<{_ELEMENTS[name]}, 4>",
-               heavy=name != "float32")  # fmt: skip
+        _outer(found, f"tensor_together_{name}", _factors(1057, 1, 5, 7, dtype, 1, 1), TensorSketch(5, 7, 64, 5),
+               f"tensor_kernel<{_ELEMENTS[name]}, 4>", heavy=name != "float32")  # fmt: skip
     _outer(found, "tensor_together_tokens", _factors(1056, 2, 9, 6), TensorSketch(9, 6, 2, 5), "tensor_kernel<float, 4>",
            heavy=True)  # fmt: skip
     _outer(found, "tensor_together_1024", _factors(1058, 1, 1100, 1), TensorSketch(1100, 1, 1024, 5), "tensor_kernel<float, 4>",
@@ -203,25 +185,12 @@ def _factored_cases() -> list[Case]:
         _outer(found, f"factored_{name}", _factors(3, 5, 40, 50, dtype, 2, 1), sketch, "form_few_kernel<float")
         _outer(found, f"factored_uneven_{name}", _uneven(3, 11, 40, 50, dtype), sketch, "even_tokens_kernel<", "form_tile_kernel<float, 64>")  # fmt: skip
     _outer(found, "factored_one_token", _uneven(5, 1, 40, 50, FLOAT), Factored(SJLT(40, 7, 1), Rademacher(50, 6, 2)))
-    _outer(
-        found,
-        "factored_one_example",
-        _factors(1, 9, 40, 50, row_padding=1),
-        Factored(SJLT(40, 8, 1), Gaussian(50, 6, 2)),
-    )
+    _outer(found, "factored_one_example", _factors(1, 9, 40, 50, row_padding=1), Factored(SJLT(40, 8, 1), Gaussian(50, 6, 2)))
     _outer(found, "factored_logra", _factors(2, 70, 20, 24), Factored(Rademacher(20, 64, 1), Rademacher(24, 64, 2)),
            "form_tile_kernel<float, 64>")  # fmt: skip
-    _outer(
-        found, "factored_parts", _factors(2, 130, 10, 12), Factored(Mask(10, 5, 1), Mask(12, 4, 2)), "add_parts_kernel"
-    )
+    _outer(found, "factored_parts", _factors(2, 130, 10, 12), Factored(Mask(10, 5, 1), Mask(12, 4, 2)), "add_parts_kernel")
     for piece in (8, 500, 1000, 2000):  # one token at a time, some, all of one example, of several
-        _outer(
-            found,
-            f"factored_pieces_{piece}",
-            _uneven(4, 7, 9, 13, FLOAT),
-            Factored(SJLT(9, 5, 1), SJLT(13, 6, 2)),
-            piece=piece,
-        )
+        _outer(found, f"factored_pieces_{piece}", _uneven(4, 7, 9, 13, FLOAT), Factored(SJLT(9, 5, 1), SJLT(13, 6, 2)), piece=piece)
     _outer(found, "factored_srht", _factors(2, 12, 40, 50), Factored(SRHT(40, 16, 1), SRHT(50, 5, 2)))
     return found
 
@@ -279,12 +248,7 @@ def _chain_cases() -> list[Case]:
     found: list[Case] = []
     masks = Factored(Mask(40, 9, 1), Mask(50, 12, 2))
     _outer(found, "chain_factgrass", _factors(3, 5, 40, 50, BF16), Composition(masks, SJLT(108, 20, 3)))
-    _outer(
-        found,
-        "chain_three",
-        _factors(2, 2, 40, 50),
-        Composition(Composition(masks, SJLT(108, 64, 3)), Rademacher(64, 20, 4)),
-    )
+    _outer(found, "chain_three", _factors(2, 2, 40, 50), Composition(Composition(masks, SJLT(108, 64, 3)), Rademacher(64, 20, 4)))
     _outer(found, "chain_tensor", _factors(2, 2, 40, 50), Composition(TensorSketch(40, 50, 64, 3), Mask(64, 20, 4)))
     _outer(found, "chain_formed", _factors(2, 2, 20, 30), Composition(SJLT(600, 64, 3), SJLT(64, 20, 4)))
     chain = Composition(Mask(5000, 4000, 4), SJLT(4000, 50, 5))
@@ -293,19 +257,9 @@ def _chain_cases() -> list[Case]:
     for piece in (4, 4 * 64 * 2):
         twice = Composition(Composition(Mask(600, 64, 1), SJLT(64, 30, 3)), SJLT(30, 20, 4))
         _outer(found, f"chain_pieces_{piece}", _factors(5, 2, 20, 30), twice, piece=piece)
-    _outer(
-        found, "chain_mask_nothing", _factors(2, 1, 3, 2), Composition(Mask(10**6, 50, 4), SJLT(50, 7, 1)), offset=1000
-    )
+    _outer(found, "chain_mask_nothing", _factors(2, 1, 3, 2), Composition(Mask(10**6, 50, 4), SJLT(50, 7, 1)), offset=1000)
     return found
 
 
 def cases() -> list[Case]:
-    return (
-        _form_cases()
-        + _mask_cases()
-        + _tensor_cases()
-        + _factored_cases()
-        + _formed_cases()
-        + _srht_cases()
-        + _chain_cases()
-    )
+    return _form_cases() + _mask_cases() + _tensor_cases() + _factored_cases() + _formed_cases() + _srht_cases() + _chain_cases()

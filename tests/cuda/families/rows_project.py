@@ -145,9 +145,7 @@ def _mask_cases() -> list[Case]:
         _add(found, f"batch_{batch}", "mask", 150, _tokens(batch, 6, 5, 40, seed=batch), 40, 3)
     # Outputs in front of the rows, in the stratum in which they begin, and behind them.
     for offset in (50, 99, 100, 101, 290):
-        _add(
-            found, f"offset_{offset}", "mask", 300, _tokens(2, 60, 2, 100, zero=0, seed=offset), 100, offset, beyond=110
-        )
+        _add(found, f"offset_{offset}", "mask", 300, _tokens(2, 60, 2, 100, zero=0, seed=offset), 100, offset, beyond=110)
     _add(found, "every_number", "mask", 120, _tokens(3, 50, 6, 20), 20)
     return found
 
@@ -180,14 +178,7 @@ def _srht_cases() -> list[Case]:
         for dim in (1, 10, 128, 300):
             _add(found, f"k_{k}_dim_{dim}", "srht", k, _tokens(2, 9, dim, 20, seed=dim), 20, 77, beyond=1)
     elements = {"float32": "float", "bfloat16": "__nv_bfloat16", "float16": "__half"}
-    for bits, k, dim in (
-        (11, 2048, 700),
-        (12, 2049, 300),
-        (12, 4096, 300),
-        (13, 8000, 90),
-        (14, 8193, 90),
-        (14, 16384, 90),
-    ):
+    for bits, k, dim in ((11, 2048, 700), (12, 2049, 300), (12, 4096, 300), (13, 8000, 90), (14, 8193, 90), (14, 16384, 90)):
         for name, dtype in DTYPES.items():
             kernel = f"rows_srht_kernel<{elements[name]}, {bits}>"
             tokens = _tokens(1, 4, dim, 5, dtype, zero=0, seed=k)
@@ -226,36 +217,14 @@ def _empty_cases() -> list[Case]:
         for shape in ((0, 3, 5), (2, 0, 5)):
             index, delta = torch.zeros(shape[:2], dtype=torch.int64), torch.zeros(shape)
             out = normal(shape[0], 7)
-            found.append(
-                rows_project(
-                    f"rows_project/{kind}_empty_{shape[0]}x{shape[1]}",
-                    index,
-                    delta,
-                    sketch,
-                    50,
-                    out=out,
-                    exact=out.double(),
-                )
-            )
+            found.append(rows_project(f"rows_project/{kind}_empty_{shape[0]}x{shape[1]}", index, delta, sketch, 50, out=out, exact=out.double()))
         # Any number of rows without numbers, but none before the first.
         index, out = torch.tensor([[0, 2**60], [3, -1], [1, 2]]), normal(3, 7)
         exact = out.double().clone()
         exact[1] = float("nan")
-        found.append(
-            rows_project(
-                f"rows_project/{kind}_no_numbers", index, torch.zeros(3, 2, 0), sketch, 50, out=out, exact=exact
-            )
-        )
+        found.append(rows_project(f"rows_project/{kind}_no_numbers", index, torch.zeros(3, 2, 0), sketch, 50, out=out, exact=exact))
     return found
 
 
 def cases() -> list[Case]:
-    return (
-        _common_cases()
-        + _list_cases()
-        + _dense_cases()
-        + _mask_cases()
-        + _sjlt_cases()
-        + _srht_cases()
-        + _empty_cases()
-    )
+    return _common_cases() + _list_cases() + _dense_cases() + _mask_cases() + _sjlt_cases() + _srht_cases() + _empty_cases()

@@ -69,9 +69,7 @@ def cases() -> list[Case]:
         kernels = (f"sjlt_kernel<{_NAMES[dtype]}>",)
         for count in (rows - 1, rows, 2 * rows + 3):
             name = f"{str(dtype)[6:]}, {count} rows"
-            result.append(
-                _case(name, count, 2100 + count, 520, 2, dtype, row_padding=5, lead=count % 3, kernels=kernels)
-            )
+            result.append(_case(name, count, 2100 + count, 520, 2, dtype, row_padding=5, lead=count % 3, kernels=kernels))
         for k in (511, 512, 513):
             result.append(_case(f"{str(dtype)[6:]}, {k} outputs", 2, 515, k, 1, dtype, offset=k, lead=1))
     return result
