@@ -58,7 +58,7 @@ def timed(benchmark):
     """Checks a case, then times one of its entries and notes its rate at the minimum time."""
 
     def run(case, name):
-        if case.memory > available_memory():
+        if case.memory > available_memory(CPU):
             pytest.skip(f"needs {case.memory / 2**30:.1f} GiB")
         benchmark.group = str(case)
         try:

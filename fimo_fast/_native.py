@@ -30,9 +30,9 @@ def build_info() -> dict[str, Any]:
     Returns:
         A JSON-able dictionary: ``version``; ``compiler``; ``openmp`` (bool); ``isa``, the
         instruction set in use, and ``isas``, those this machine could use (force one with the
-        environment variable ``FIMO_FAST_ISA``); ``cuda`` (bool, CUDA files are compiled in),
-        ``cuda_runtime``, ``cuda_architectures``, and ``cuda_devices``, empty where there is no
-        driver.
+        environment variable ``FIMO_FAST_ISA``); ``cuda`` (bool, CUDA files are compiled in; without
+        them CUDA tensors run `fimo_fast.reference`), ``cuda_runtime``, ``cuda_architectures``, and
+        ``cuda_devices``, empty where there is no driver.
     """
     info: dict[str, Any] = _C.build_info()
     for device in info["cuda_devices"]:

@@ -4,8 +4,9 @@ Each is a torch op (``torch.ops.fimo_fast.*``): it works eagerly, under
 ``torch.compile(fullgraph=True)`` and with fake tensors. CPU tensors run the compiled kernels on
 ``torch.get_num_threads()`` threads, NumPy arrays the same without passing through torch. CUDA tensors
 run CUDA kernels on the current stream, without waiting for it, so calls can be captured into CUDA
-graphs; float64, and everything where the module was built without CUDA, runs `fimo_fast.reference`
-there, with one warning. What is said of bits below holds for the CPU; docs/numerics.md has CUDA.
+graphs; float64, and everything where the module was built without CUDA (``build_info()["cuda"]``),
+runs `fimo_fast.reference` there, slower and with more memory, with one warning for each op. What is
+said of bits below holds for the CPU; docs/numerics.md has CUDA.
 
 Shared rules. Inputs are float32, float64, bfloat16 or float16, all of one type; sums and results
 are float64 for float64 and float32 otherwise. `scores` and `topk` also take int8. Rows may have any

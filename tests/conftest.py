@@ -22,6 +22,13 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_configure(config):
+    if config.getoption("device") == "cuda" and not torch.cuda.is_available() and not config.option.collectonly:
+        raise pytest.UsageError(
+            f"--device cuda: expected a CUDA device that torch can use, got none (torch {torch.__version__})"
+        )
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

@@ -2,6 +2,7 @@
 
 What mixes devices fails here as it would on a GPU, and what does not has the CPU's numbers, to the bit. The other
 device is torch's "meta", the only one that every build of torch lets a wrapper claim; its tensors have data here.
+Ops of this project run what is registered for CUDA.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import pretend_cuda
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from fimo_fast import _torch_cuda
+
 DEVICE = torch.device("meta")
 _aten = torch.ops.aten
+_CUDA = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
 _COPIES = {_aten._to_copy.default, _aten.copy_.default}  # between devices, as they are meant to be
 _INDEXED = {_aten.index.Tensor, _aten.index_put_.default, _aten.index_put.default, _aten._index_put_impl_.default}
 
@@ -65,7 +70,10 @@ def _run(op: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     device = inner_kwargs.get("device")
     if device is not None:
         inner_kwargs["device"] = torch.device("cpu")
-    result = op(*inner_args, **inner_kwargs)
+    if op.namespace == "fimo_fast" and there:
+        result = op.redispatch(_CUDA, *inner_args, **inner_kwargs)
+    else:
+        result = op(*inner_args, **inner_kwargs)
     if op is _aten.copy_.default:
         return args[0]
     if (torch.device(device) == DEVICE) if device is not None else there:
@@ -94,8 +102,13 @@ def move(module: nn.Module) -> nn.Module:
 
 
 @contextlib.contextmanager
-def device(monkeypatch: Any) -> Iterator[None]:
-    """Tensors created on `DEVICE` inside the block are `OnDevice`; autocast takes it for a device it knows."""
+def device(monkeypatch: Any) -> Iterator[pretend_cuda.Module]:
+    """Tensors created on `DEVICE` inside the block are `OnDevice`; autocast takes it for a device it knows.
+
+    Gives the stand-in of the compiled module, which counts the calls of kernels.
+    """
+    module = pretend_cuda.Module()
+    kernels = _torch_cuda.CudaKernels(module, lambda x: (lambda size: torch.empty(size, dtype=torch.uint8), 0))
     tensor, autocast, dtype = torch.tensor, torch.autocast, torch.get_autocast_dtype
     enabled = torch.is_autocast_enabled
 
@@ -107,8 +120,9 @@ def device(monkeypatch: Any) -> Iterator[None]:
         return contextlib.nullcontext() if kind == DEVICE.type else autocast(kind, *args, **kwargs)
 
     with monkeypatch.context() as patch, _Creations():
+        patch.setattr(_torch_cuda, "kernels", kernels)
         patch.setattr(torch, "tensor", make)
         patch.setattr(torch, "autocast", no_autocast)
         patch.setattr(torch, "get_autocast_dtype", lambda kind: torch.float16 if kind == DEVICE.type else dtype(kind))
         patch.setattr(torch, "is_autocast_enabled", lambda *kind: kind != (DEVICE.type,) and enabled(*kind))
-        yield
+        yield module

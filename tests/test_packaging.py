@@ -88,6 +88,10 @@ def test_wheel_from_sdist_has_the_module_and_nothing_foreign(unpacked, tmp_path)
         "assert 'torch' not in sys.modules\n"
     )
     run(sys.executable, "-c", code)
+    # And with both: what it says of CUDA, and what CUDA tensors run.
+    program = ROOT / "tests" / "cuda" / "without_cuda.py"
+    installed = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    assert run(sys.executable, program, env=installed, cwd=tmp_path) == "ok\n"
     if shutil.which("ldd"):
         libraries = run("ldd", tmp_path / "installed" / binaries[0])
         assert "torch" not in libraries and "cuda" not in libraries and "not found" not in libraries

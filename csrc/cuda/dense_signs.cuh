@@ -130,7 +130,7 @@ FIMO_DEVICE void multiply_signs(const SignsShared<Element, kTiles>& memory, int 
 #pragma unroll
           for (int i = 0; i < 4; ++i) {  // rows 8 (i % 2) further, coordinates 2 (i / 2) further
             const int shift = 7 - (2 * m + i % 2) + 8 * (i / 2);
-            a[step][m][i] = ((step ? bits.y : bits.x) << shift & 0x80008000u) | Values::kOnes;
+            a[step][m][i] = masked_or((step ? bits.y : bits.x) << shift, 0x80008000u, Values::kOnes);
           }
         }
       }

@@ -47,16 +47,19 @@ FIMO_DEVICE void hadamard_pass(float* x, int log2_size, int arrays, int low, int
   for (int index = thread; index < arrays * groups; index += threads) {
     const int group = index & (groups - 1), below = group & ((1 << low) - 1);
     float* array = x + (index - group) * R;
-    int at[R];
-    at[0] = hadamard_slot((group - below) * R + below);
+    const int base = hadamard_slot((group - below) * R + below);
+    const auto at = [&](int i) {
+      int slot = base;
 #pragma unroll
-    for (int i = 1; i < R; ++i) at[i] = at[i & (i - 1)] ^ hadamard_slot((i & -i) << low);
+      for (int bit = 0; bit < 4; ++bit) slot ^= i >> bit & 1 ? hadamard_slot(1 << bit << low) : 0;
+      return slot;
+    };
     float v[R];
 #pragma unroll
-    for (int i = 0; i < R; ++i) v[i] = array[at[i]];
+    for (int i = 0; i < R; ++i) v[i] = array[at(i)];
     hadamard_registers(v);
 #pragma unroll
-    for (int i = 0; i < R; ++i) array[at[i]] = v[i];
+    for (int i = 0; i < R; ++i) array[at(i)] = v[i];
   }
 }
 

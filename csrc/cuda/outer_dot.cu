@@ -14,7 +14,6 @@ namespace {
 constexpr std::int64_t kGroupTokens = 8192;
 /// Fewer tiles than this leave more than half of a GPU idle.
 constexpr std::int64_t kFewTiles = 66;
-constexpr std::int64_t kMaxGradientBytes = std::int64_t{64} << 20;
 
 PairSide side_of(std::int64_t batch, std::int64_t tokens) {
   const bool whole = tokens <= kPairTokens / 4 || kPairTokens % tokens == 0;
@@ -75,7 +74,7 @@ void dot_grams(Context& context, const ConstTensor3View& a, const ConstTensor3Vi
 void dot_formed(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const ConstTensor3View& a2,
                 const ConstTensor3View& delta2, const MatrixView& out) {
   const std::int64_t examples = a.batch + a2.batch, entries = a.dim * delta.dim;
-  const std::int64_t piece = smaller(round_up(entries, 16), larger(64, kMaxGradientBytes / 4 / examples / 64 * 64));
+  const std::int64_t piece = smaller(round_up(entries, 16), larger(64, piece_bytes / 2 / examples / 64 * 64));
   float* gradients = context.take<float>(examples * piece);
   float* gradients2 = gradients + a.batch * piece;
   for (std::int64_t begin = 0; begin < entries; begin += piece) {

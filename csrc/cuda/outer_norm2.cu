@@ -8,8 +8,6 @@
 namespace fimo::cuda {
 namespace {
 
-constexpr std::int64_t kMaxGradientBytes = std::int64_t{64} << 20;
-
 template <class Element>
 void sum_squares_of(Context& context, std::int64_t batch, const SquaresRows& first, const SquaresRows& second, float* sums,
                     std::int64_t stride) {
@@ -60,9 +58,9 @@ void norm_grams(Context& context, const ConstTensor3View& a, const ConstTensor3V
 /// Sums of squares of a bounded number of entries at a time.
 void norm_formed(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const MatrixView& out) {
   const std::int64_t entries = a.dim * delta.dim, parts = ceil_div(entries, kSquaresPart);
-  const std::int64_t piece_parts = smaller(parts, kMaxGradientBytes / 4 / kSquaresPart);
+  const std::int64_t piece_parts = smaller(parts, larger(1, piece_bytes / 2 / kSquaresPart));
   const std::int64_t piece = piece_parts * kSquaresPart;
-  const std::int64_t group = smaller(a.batch, larger(1, kMaxGradientBytes / 4 / piece));
+  const std::int64_t group = smaller(a.batch, larger(1, piece_bytes / 2 / piece));
   float* sums = context.take<float>(parts * a.batch);
   float* gradients = context.take<float>(group * piece);
   for (std::int64_t b = 0; b < a.batch; b += group) {

@@ -3,15 +3,11 @@
 /// The ways to sketch outer products that never form them. All add to the rows of `out`; no sizes are zero.
 #pragma once
 
-#include "cuda/context.h"
+#include "cuda/routes.h"
 #include "fimo_fast/outer_project.h"
 #include "sketch_sizes.h"
 
 namespace fimo::cuda {
-
-/// Bytes of workspace for a piece of what is too large to keep at once: tiles of formed gradients, sketches of some tokens or
-/// examples. Only tests change it, so that loops over pieces show in small cases.
-inline std::int64_t piece_bytes = std::int64_t{32} << 20;
 
 /// Workspace: up to 2 piece_bytes, or what one token takes, and what project_vectors needs for it (outer_factored.cu).
 void project_factored(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const FactoredSketch& sketch,

@@ -9,7 +9,7 @@
 namespace fimo::cuda {
 
 template <class Element>
-using PairTile = TileProduct<Element, 2, 4, 4, 4, 4>;
+using PairTile = TileProduct<Element, 4, 2, 2, 8, 4, 1>;
 
 constexpr int kPairTokens = 128, kPairThreads = 256;
 
@@ -33,7 +33,7 @@ FIMO_DEVICE void pair_products(PairShared& shared, const PairFactors& factors, s
   static_assert(Tile::kThreads == kPairThreads && Tile::kRows == kPairTokens && Tile::kCols == kPairTokens, "one tile");
   static_assert(sizeof(typename Tile::Shared) == sizeof(PairTile<Float32>::Shared), "slices are bytes");
   Tile tile;
-  float first[4][4][4];
+  float first[2][8][4];
 #pragma unroll 1
   for (int factor = 0; factor < 2; ++factor) {
     TileRows rows = factors.rows[factor], cols = factors.cols[factor];
@@ -42,13 +42,13 @@ FIMO_DEVICE void pair_products(PairShared& shared, const PairFactors& factors, s
     if (factor == 1) {
       __syncthreads();  // the first factor's slices have been read
 #pragma unroll
-      for (int i = 0; i < 64; ++i) first[i / 16][i / 4 % 4][i % 4] = tile.sums[i / 16][i / 4 % 4][i % 4];
+      for (int i = 0; i < 64; ++i) first[i / 32][i / 4 % 8][i % 4] = tile.sums[i / 32][i / 4 % 8][i % 4];
     }
     tile.clear();
     tile.run(reinterpret_cast<typename Tile::Shared&>(shared.slices), rows, row0, cols, col0, 0, factors.bytes[factor], same);
   }
 #pragma unroll
-  for (int i = 0; i < 64; ++i) tile.sums[i / 16][i / 4 % 4][i % 4] *= first[i / 16][i / 4 % 4][i % 4];
+  for (int i = 0; i < 64; ++i) tile.sums[i / 32][i / 4 % 8][i % 4] *= first[i / 32][i / 4 % 8][i % 4];
   __syncthreads();  // all slices have been read: the products take their place
   tile.each([&](int i, int j, float sum) { shared.products[i][j] = sum; });
   __syncthreads();

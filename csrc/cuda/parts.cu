@@ -14,7 +14,7 @@ constexpr std::int64_t kManyOutputs = std::int64_t{132} << 11;  // four for each
 void add_parts(Context& context, const float* parts, std::int64_t count, const MatrixView& out) {
   if (count > kFewParts && out.rows * out.cols < kManyOutputs) {
     const auto blocks = static_cast<unsigned>(ceil_div(out.rows * out.cols, kWarp));
-    return context.launch(sliced_add_parts_kernel, {blocks, kPartsThreads, sizeof(PartsSums)}, parts, count, out.rows, out.cols,
+    return context.launch(add_parts_sliced_kernel, {blocks, kPartsThreads, sizeof(PartsSums)}, parts, count, out.rows, out.cols,
                           static_cast<float*>(out.data), out.row_stride);
   }
   const bool one_row = out.row_stride == out.cols;  // without gaps

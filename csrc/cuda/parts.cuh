@@ -5,7 +5,7 @@
 ///
 /// Floor: 4 (count + 2) bytes an output, one addition a part.
 ///   add_parts_kernel         few parts, or outputs enough for all threads of a GPU: a thread has four neighbouring columns.
-///   sliced_add_parts_kernel  few outputs of many parts, where the time is that of loads one after the other: eight warps share
+///   add_parts_sliced_kernel  few outputs of many parts, where the time is that of loads one after the other: eight warps share
 ///                            32 neighbouring outputs, each with an eighth of the parts, eight loads at a time, and the eight
 ///                            sums are added in order.
 #pragma once
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kPartsThreads)
 }
 
 __global__ void __launch_bounds__(kPartsThreads)
-    sliced_add_parts_kernel(const float* parts, std::int64_t count, std::int64_t rows, std::int64_t cols, float* out,
+    add_parts_sliced_kernel(const float* parts, std::int64_t count, std::int64_t rows, std::int64_t cols, float* out,
                             std::int64_t out_stride) {
   PartsSums& all = shared<PartsSums>();
   const std::int64_t size = rows * cols;

@@ -11,6 +11,10 @@
 
 namespace fimo::cuda {
 
+/// Bytes of workspace for a piece of what is too large to keep at once: tiles of formed gradients, sketches of some tokens or
+/// examples, tables, lists, parts of sums. Only tests change it, so that loops over pieces show in small cases.
+inline std::int64_t piece_bytes = std::int64_t{32} << 20;
+
 // out += the sketches of the rows of grads, by the kind of sketch.
 void project_dense(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset,
                    const MatrixView& out);

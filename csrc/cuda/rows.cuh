@@ -20,9 +20,10 @@ struct Rows {
   std::int64_t batch, tokens, dim;
   std::int64_t offset;    // of row 0 in the sketch's input
   std::int64_t examples;  // of a group; the last one may have fewer
-  // Of each group, examples * tokens places and a count. Place example * tokens + token.
+  // Of each group, examples * tokens of what follows, and a count.
   std::int64_t* row;
-  std::int32_t* place;
+  std::int64_t* element;  // of delta, the token's first
+  std::int32_t* example;  // within the group
   std::int32_t* count;
 
   FIMO_HOST_DEVICE std::int64_t capacity() const { return examples * tokens; }
@@ -32,24 +33,20 @@ struct Rows {
 template <class Element>
 struct RowsList {
   const Rows& rows;
-  const std::int64_t* row;
-  const std::int32_t* place;
+  const std::int64_t *row, *element;
+  const std::int32_t* example;
   std::int64_t first_example;
   std::int64_t count;
 
   FIMO_DEVICE RowsList(const Rows& rows, std::int64_t group)
       : rows(rows),
         row(rows.row + group * rows.capacity()),
-        place(rows.place + group * rows.capacity()),
+        element(rows.element + group * rows.capacity()),
+        example(rows.example + group * rows.capacity()),
         first_example(group * rows.examples),
         count(rows.count[group]) {}
 
-  /// Its example within the group.
-  FIMO_DEVICE int example(std::int64_t i) const { return static_cast<int>(place[i] / rows.tokens); }
-  FIMO_DEVICE const Element* delta(std::int64_t i) const {
-    return static_cast<const Element*>(rows.delta) + (first_example + example(i)) * rows.batch_stride +
-           place[i] % rows.tokens * rows.token_stride;
-  }
+  FIMO_DEVICE const Element* delta(std::int64_t i) const { return static_cast<const Element*>(rows.delta) + element[i]; }
   /// Of its first number in the sketch's input.
   FIMO_DEVICE std::int64_t coordinate(std::int64_t i) const { return rows.offset + row[i] * rows.dim; }
 };

@@ -4,10 +4,10 @@
 /// looked up, and used for all of its tokens.
 ///
 /// Floor: U d k entries, U being the different rows of a group, and T d k additions or multiply-adds. Rademacher: an entry
-/// costs half an instruction (a Philox block for 128), its use 3.3 (shift, flip, add; loads of 16 bytes for four): 9 10^3
-/// tokens of 1024 numbers and k = 2048 take 2 ms of an H100. Gaussian: an entry 35, its use 1.5, so 32 10^3 tokens of 5 10^3
-/// different rows take 16 ms, where making entries anew for every token takes 90. The tensor cores of dense_normal.cuh would
-/// speed up the uses only.
+/// costs half an instruction (a Philox block for 128), its use 3.4 (shift, flip, add; loads of 16 bytes for four): 8192 tokens
+/// of 1024 numbers and k = 2048 take 2.5 ms of an H100's issue slots. Gaussian: an entry 42, its use 2.5, so 32 10^3 tokens of
+/// 5 10^3 different rows take 21 ms, where making entries anew for every token would take 100. The tensor cores of
+/// dense_normal.cuh would speed up the uses only.
 ///
 /// A warp owns 128 outputs, as Philox hands them out, and a part of the tokens. Its sums of every example lie in shared memory,
 /// where only their own lane touches them, so no thread waits for another warp. Four warps of a block have neighbouring outputs
@@ -112,7 +112,7 @@ struct RowsDenseShared {
 
 /// blockIdx.x = (group * parts + part) * tiles + four tiles of outputs.
 template <class Element, class Entries>
-__global__ void __launch_bounds__(kRowsWarps* kWarp) rows_dense_kernel(Rows rows, RowsDense task) {
+__global__ void __launch_bounds__(kRowsWarps* kWarp, 3) rows_dense_kernel(Rows rows, RowsDense task) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   auto& s = shared<RowsDenseShared<Entries>>().warps[warp];
   const std::int64_t tile = blockIdx.x % task.tiles * kRowsWarps + warp;
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(kRowsWarps* kWarp) rows_dense_kernel(Rows rows
       for (std::int64_t t = i; t < end; ++t) {
         float sums[Entries::kSums] = {};
         entries.add(list.delta(t) + j, rows.dim - j, sums);
-        const int e = list.example(t);
+        const int e = list.example[t];
 #pragma unroll
         for (int i = 0; i < Entries::kSums; ++i) s.sums[e][i][lane] += sums[i];
       }

@@ -2,10 +2,10 @@
 /// \file
 /// The lists of rows.cuh: tokens whose index is in range and whose delta is not zero, sorted by (row, example, token).
 ///
-/// Floor: a sector of delta a token; zero rows are read whole. The sort counts, for every token, those that come before it: 8
-/// instructions for a pair of tokens of a group, without rounds or atomics, and a result that depends on the keys only. For 64
-/// examples of 2048 tokens that is 2 10^9 instructions, 0.1 ms of an H100 at most, beside 0.1 ms for their delta of 1024
-/// float32 or 20 ms and more for a dense sketch of it; examples would have to have 10^5 tokens for the sort to matter.
+/// Floor: an index and a sector of delta a token; zero rows are read whole. The sort counts, for every token, those that come
+/// before it: 8 instructions for a pair of tokens of a group, without rounds or atomics, and a result that depends on the keys
+/// only. For 64 examples of 2048 tokens that is 2 10^9 instructions, 0.1 ms of an H100 at most, beside 0.1 ms for their delta
+/// of 1024 float32 or 20 ms and more for a dense sketch of it; examples would have to have 10^5 tokens for the sort to matter.
 #pragma once
 
 #include "cuda/rows.cuh"
@@ -63,8 +63,10 @@ __global__ void __launch_bounds__(kRowsThreads) rows_rank_kernel(Rows rows, cons
     __syncthreads();
   }
   if (counts) {
+    const std::int64_t example = t / rows.tokens;
     rows.row[first + rank] = key;
-    rows.place[first + rank] = static_cast<std::int32_t>(t);
+    rows.element[first + rank] = (group * rows.examples + example) * rows.batch_stride + t % rows.tokens * rows.token_stride;
+    rows.example[first + rank] = static_cast<std::int32_t>(example);
   } else if (t == size) {
     rows.count[group] = rank;
   }

@@ -40,6 +40,7 @@ Rows sorted_rows(Context& context, const RowsIndex& index, const ConstTensor3Vie
                   offset,
                   examples,
                   context.take<std::int64_t>(groups * capacity),
+                  context.take<std::int64_t>(groups * capacity),
                   context.take<std::int32_t>(groups * capacity),
                   context.take<std::int32_t>(groups)};
   context.launch(rows_keys_kernel<Element>, {grid(delta.batch * delta.tokens, kRowsThreads / kWarp), kRowsThreads}, rows, index,

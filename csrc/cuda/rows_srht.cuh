@@ -5,11 +5,11 @@
 ///
 /// Floor: delta read once, log2(L) additions for each number of a touched block. A block of threads owns a part of an example's
 /// tokens and the blocks of coordinates that they are the first to touch (lists are sorted, so a token's blocks are those after
-/// the last one of the token before). It takes one at a time in shared memory, 16 numbers a thread, in the order gather, sign,
-/// transform, add, with 4 barriers and those of the transform; many blocks of threads share a multiprocessor, so that others
-/// work meanwhile. About 45 instructions a number of a block: gather 6, sign 4, transform 11 + 6, kept rows and signs 10. 8192
-/// tokens of 1024 numbers, L = 2048, none in a common block: 1.5 blocks a token, 10^9 instructions, 50 us on an H100, where
-/// float32 takes 10 to read. Blocks shorter than 512 leave threads idle, and pay more for the barriers.
+/// the last one of the token before). It takes one at a time in shared memory, 32 numbers a thread, in the order gather, sign,
+/// transform, add, with 4 barriers and those of the transform; several blocks of threads share a multiprocessor, so that others
+/// work meanwhile. About 45 instructions a number of a block: gather 6, sign 4, transform 11 + 6, kept rows and signs 12. 8192
+/// tokens of 1024 numbers, L = 2048, none in a common block: 1.5 blocks a token, 10^9 instructions, 40 us of an H100's issue
+/// slots, where float32 takes 10 to read. Blocks shorter than 1024 leave threads idle, and pay more for the barriers.
 #pragma once
 
 #include "cuda/hadamard.cuh"

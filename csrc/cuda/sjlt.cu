@@ -8,8 +8,7 @@
 namespace fimo::cuda {
 namespace {
 
-constexpr std::int64_t kTableBytes = std::int64_t{32} << 20;  // of one table
-constexpr std::int64_t kBlocks = 264;                         // that run at once on an H100
+constexpr std::int64_t kBlocks = 264;  // that run at once on an H100
 
 /// Coordinates of a chunk at most.
 std::int64_t sjlt_chunk(const Sketch& sketch) {
@@ -40,7 +39,7 @@ void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, s
   const std::int64_t groups = ceil_div(grads.rows, Tile::kRows), ranges = ceil_div(k, Tile::kOwned);
   const std::int64_t starts_stride = round_up(k + 1, 8), entries_stride = round_up(longest * sketch.nonzeros, 8);
   // Segments whose table fits; the chunks of a segment are of the same length for all parts.
-  const std::int64_t most = larger(kTableBytes / (2 * (starts_stride + entries_stride)), 1);
+  const std::int64_t most = larger(piece_bytes / (2 * (starts_stride + entries_stride)), 1);
   const std::int64_t segments = ceil_div(ceil_div(grads.cols, longest), most);
   const std::int64_t segment = ceil_div(ceil_div(grads.cols, longest), segments) * longest;
   const std::int64_t full = ceil_div(segment, longest);

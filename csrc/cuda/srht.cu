@@ -13,7 +13,6 @@
 namespace fimo::cuda {
 namespace {
 
-constexpr std::int64_t kWorkspace = std::int64_t{64} << 20;
 constexpr int kSmallestTile = 11, kLargestTile = 14;
 constexpr int kShortestBlock = 5;                               // of a tile, log2
 constexpr std::int64_t kShortRow = 1024, kManyRows = 132 * 16;  // for srht_short_kernel
@@ -72,7 +71,7 @@ void launch_tiles(Context& context, Kernel kernel, SrhtTask task, const MatrixVi
   task.aligned = vectors(task, sizeof(Element));
   require(task.rows < std::int64_t{1} << 31, "grads: expected fewer than 2^31 rows, got ", task.rows);
   const std::int64_t groups = smaller(kMostGroups, task.tiles);
-  const std::int64_t most = larger(1, kWorkspace / (4 * task.rows * task.sketch_dim));
+  const std::int64_t most = larger(1, 2 * piece_bytes / (4 * task.rows * task.sketch_dim));
   task.parts = parts_of(task.rows, task.tiles, groups, kMultiprocessors * Tile::kBlocksPerSm, most);
   float* parts = task.parts > 1 ? context.take<float>(task.parts * task.rows * task.sketch_dim) : nullptr;
   task.out = task.parts > 1 ? parts : static_cast<float*>(out.data);
@@ -103,7 +102,7 @@ void run_passes(Context& context, const ConstMatrixView& grads, const Sketch& sk
                 int log2_block, const std::int32_t* rows_kept, const MatrixView& out) {
   const std::int64_t block = std::int64_t{1} << log2_block, k = sketch.sketch_dim;
   const std::int64_t first = offset >> log2_block, last = ((offset + grads.cols - 1) >> log2_block) + 1;
-  const std::int64_t items = larger(1, kWorkspace / 4 / block);
+  const std::int64_t items = larger(1, piece_bytes / 2 / block);
   const std::int64_t count = smaller(last - first, items), rows = smaller(grads.rows, larger(1, items / count));
   // Enough parts to fill a device, of 32 blocks at least.
   const std::int64_t parts = larger(1, smaller(ceil_div(132 * 2048, rows * k), count / kWarp));

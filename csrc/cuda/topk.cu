@@ -17,7 +17,6 @@ constexpr std::int64_t kSmallK = 512;  // up to which a selection needs a buffer
 template <class Tile>
 constexpr std::int64_t kGrowth = Tile::kRows == 16 ? 64 : 8;
 constexpr std::int64_t kGroupQueries = 1024;
-constexpr std::int64_t kListBytes = std::int64_t{128} << 20;  // of the lists of a group
 
 ConstMatrixView rows_of(const ConstMatrixView& x, Range range) {
   return {advance(x.data, range.begin * x.row_stride, x.dtype), x.dtype, range.end - range.begin, x.cols, x.row_stride};
@@ -35,9 +34,9 @@ class Rounds {
     lazy_ = k + larger(k, 256);
     first_ = smaller(k <= kSmallK ? 2048 : 4096, total);
     group_ = smaller(queries.rows, kGroupQueries);
-    const std::int64_t fit = kMaxPartBytes / 4 / cut_.parts;  // sums
+    const std::int64_t fit = piece_bytes / 2 / cut_.parts;  // sums
     if (cut_.parts > 1) group_ = larger(1, smaller(group_, fit / first_));
-    most_ = kListBytes / 8 / group_ - lazy_;
+    most_ = piece_bytes / 2 / group_ - lazy_;
     if (cut_.parts > 1) most_ = smaller(most_, fit / group_);
     most_ = whole_waves(most_);
     for (std::int64_t first = first_; first < total; first = end_of(first)) longest_ = larger(longest_, end_of(first) - first);
@@ -72,7 +71,7 @@ class Rounds {
 
   /// The most features of at most `features`, whose tiles with a group of queries are a whole number of waves on an H100.
   std::int64_t whole_waves(std::int64_t features) const {
-    const std::int64_t together = kMultiprocessors * (Tile::kRows == 16 ? 2 : 1);
+    const std::int64_t together = multiprocessors * Tile::kBlocks;
     const std::int64_t unit = turned_ ? Tile::kRows : Tile::kCols, other = turned_ ? Tile::kCols : Tile::kRows;
     const std::int64_t beside = ceil_div(group_, other) * cut_.parts, tiles = larger(1, features / unit);
     const std::int64_t waves = tiles * beside / together;
@@ -114,7 +113,7 @@ class Rounds {
   ConstMatrixView queries_, features_;
   RowScales scales_;
   bool turned_;
-  DepthCut cut_;
+  ProductPlan cut_;
   TopkLists lists_{};
   typename Tile::Sum* sums_ = nullptr;
   std::int64_t group_, lazy_, first_, most_, longest_ = 0;

@@ -54,7 +54,7 @@ struct TopkShared {
 /// candidates go through shared memory: threads share the few there are, and code beyond the comparison is there once, not for
 /// every register.
 template <class Tile>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 16 ? 2 : 1)
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     topk_product_kernel(TopkProducts products, typename Tile::Sum* sums) {
   using Sum = typename Tile::Sum;
   constexpr bool kScaled = Tile::Element::kType == DType::kInt8;

@@ -1,9 +1,9 @@
 """Benchmarks of the primitives, defined once: for ``fimo-fast bench`` and for ``benchmarks/``.
 
-Modules, each importing only those before it: ``case`` (what a benchmark is), ``peers``, ``torch_sketches`` and
-``torch_outer`` (rivals), ``project``, ``outer_project``, ``rows_project``, ``outer``, ``scores`` and ``overhead`` (the
-cases), ``roofs`` and ``timing`` (in turns), ``results`` (JSON), ``table`` and ``roofline`` (what is shown), ``command``
-(the command line).
+Modules, each importing only those before it: ``case`` (what a benchmark is), ``roofs`` (what the machine can do),
+``peers``, ``torch_sketches`` and ``torch_outer`` (rivals), ``project``, ``outer_project``, ``rows_project``, ``outer``,
+``scores`` and ``overhead`` (the cases), ``clock``, ``measured`` and ``timing`` (in turns), ``predictions`` (of CUDA),
+``results`` (JSON), ``table`` and ``roofline`` (what is shown), ``command`` (the command line).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import torch
 
 from . import outer, outer_project, overhead, project, rows_project, scores
 from .case import Case, Unavailable, WrongResult
-from .timing import Result, measure, names, prepare
+from .measured import Result
+from .timing import measure, names, prepare
 
 __all__ = [
     "OPERATIONS",

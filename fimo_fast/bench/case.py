@@ -41,12 +41,14 @@ class Rival:
         share: the part of the case's work that one call does; times are divided by it. Below 1 only where the cost is
             proportional and the whole would take minutes.
         memory: bytes that it keeps between calls, where they are many.
+        only: the one type of device that it runs on; None: any.
     """
 
     kind: Kind
     prepare: Callable[[Inputs], Call]
     share: float = 1.0
     memory: int = 0
+    only: Literal["cpu", "cuda"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +62,16 @@ class Case:
         sizes: {symbol: number}, as in the op's docstring.
         moved: the fewest bytes that any implementation reads and writes: inputs once, results once.
         operations: the fewest additions and multiplications (a multiply-add is two) of the algorithm.
-        bound: which floor applies: ``read``, the time to read the inputs; ``sgemm``, the time of ``operations`` in a
-            matrix product; ``call``, no floor, as the fixed cost of a call is measured.
+        bound: which floor applies on the CPU: ``read``, the time to read the inputs; ``sgemm``, the time of
+            ``operations`` in a matrix product; ``call``, no floor, as the fixed cost of a call is measured. On CUDA it
+            is the longer of the first two.
         memory: bytes held at once by the inputs, the results and the check.
         inputs: makes the inputs on a device.
         kernel: what is measured, called with the inputs.
         check: compares with `fimo_fast.reference` in float64; given the inputs and the result of ``kernel``. Raises
             AssertionError.
         rivals: {name: rival}.
+        only: the one type of device that it runs on; None: any.
     """
 
     operation: str
@@ -82,13 +86,15 @@ class Case:
     kernel: Callable[..., Any]
     check: Callable[[Inputs, Any], None]
     rivals: Mapping[str, Rival] = field(default_factory=dict)
+    only: Literal["cpu", "cuda"] | None = None
 
     def __str__(self) -> str:
         return f"{self.operation} {self.name}, {dtype_name(self.dtype)}"
 
-    def needed(self, peers: bool) -> int:
-        """Bytes that the case and its rivals hold at once, with or without other libraries."""
-        return self.memory + sum(r.memory for r in self.rivals.values() if peers or r.kind != "peer")
+    def needed(self, peers: bool, device: str = "cpu") -> int:
+        """Bytes that the case and its rivals hold at once on a type of device, with or without other libraries."""
+        rivals = [r for r in self.rivals.values() if r.only in (None, device)]
+        return self.memory + sum(r.memory for r in rivals if peers or r.kind != "peer")
 
     def checked(self, inputs: Inputs) -> None:
         """Runs the kernel and checks its result.

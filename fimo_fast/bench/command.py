@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 from rich.console import Console
 
+from .. import build_info
 from ..files import replacing
 from ..progress import Plan
 from ..testing import available_isas, force_isa
 from . import OPERATIONS, cases
 from .case import Case, WrongResult, dtype_name
+from .clock import time_call
+from .measured import Result
+from .predictions import Predictions
+from .predictions import read as read_predictions
 from .results import available_memory, document, reason_to_skip
 from .roofline import draw
-from .roofs import machine_roofs
+from .roofs import machine_roofs, matmul_precision
 from .table import markdown, terminal
-from .timing import measure, time_call
+from .timing import measure
 
 _PATIENCE = 10.0  # seconds of one call at SGEMM's rate: a case is called about ten times, on one thread, too
 _DTYPES = {dtype_name(d): d for operation in OPERATIONS.values() for d in operation.supported}
@@ -43,7 +48,10 @@ def bench(
     figure: Annotated[Path | None, typer.Option(help="Write the roofline as PNG.")] = None,
     out_markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the table.")] = None,
 ) -> None:
-    """Time the kernels beside the floors of this machine, torch and other libraries (about a minute)."""
+    """Time the kernels beside the floors of this machine, torch and other libraries (about a minute).
+
+    With --device cuda also beside what was predicted for them. Ends with status 1 if a result was wrong.
+    """
     chosen = _cases(_known("--op", op, list(OPERATIONS)), _known("--dtype", dtype, list(_DTYPES)), full)
     where = _device(device)
     if isa is not None and isa not in available_isas():
@@ -52,19 +60,25 @@ def bench(
         raise typer.BadParameter(f"expected more than 0 GiB, got {memory:g}", param_hint="--memory")
     if figure is not None and all(case.bound == "call" for case in chosen):
         raise typer.BadParameter("expected an operation with a floor beside overhead", param_hint="--figure")
-    limit = int(memory * 2**30) if memory is not None else available_memory() * 3 // 4
+    limit = int(memory * 2**30) if memory is not None else available_memory(where) * 3 // 4
     if where.type == "cuda" and threads is not None:
         raise typer.BadParameter(f"expected nothing with --device cuda, got {threads}", param_hint="--threads")
     count = 1 if where.type == "cuda" else threads or torch.get_num_threads()
-    with force_isa(isa) if isa is not None else nullcontext():
-        results = _run(chosen, where, count, peers, limit)
+    predictions = read_predictions() if where.type == "cuda" else Predictions()
+    with ExitStack() as stack:
+        if isa is not None:
+            stack.enter_context(force_isa(isa))
+        stack.enter_context(matmul_precision("highest"))
+        results = _run(chosen, where, count, peers, limit, predictions)
     _console.print(terminal(results))
     if out_json is not None:
         _write(out_json, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
     if out_markdown is not None:
         _write(out_markdown, markdown(results).encode())
-    if figure is not None:
+    if figure is not None and results["cases"]:
         _write(figure, draw(results))
+    if results["wrong"]:
+        raise typer.Exit(1)
 
 
 def _known(option: str, given: list[str] | None, known: list[str]) -> list[str]:
@@ -91,35 +105,45 @@ def _device(name: str) -> torch.device:
         raise typer.BadParameter(
             f"expected a CUDA device that torch can use, got none (torch {torch.__version__})", param_hint="--device"
         )
-    return torch.device(name)
+    if name == "cuda" and not build_info()["cuda"]:
+        raise typer.BadParameter(
+            "expected fimo_fast built with CUDA, got a build without, which runs plain torch there; see README.md",
+            param_hint="--device",
+        )
+    return torch.device(name) if name == "cpu" else torch.device(name, torch.cuda.current_device())
 
 
-def _run(chosen: list[Case], device: torch.device, threads: int, peers: bool, memory: int) -> dict[str, object]:
+def _run(
+    chosen: list[Case], device: torch.device, threads: int, peers: bool, memory: int, predictions: Predictions
+) -> dict[str, Any]:
     torch.manual_seed(0)
     roofs = machine_roofs(device, threads, time_call)
-    reasons = {case: reason_to_skip(case, peers, memory, roofs["sgemm"], _PATIENCE) for case in chosen}
+    reasons = {case: reason_to_skip(case, peers, memory, roofs["SGEMM"], _PATIENCE, device.type) for case in chosen}
     kept = [case for case in chosen if reasons[case] is None]
     # A guess: each case is rounds of about three seconds, or three rounds where one takes longer.
     plan = Plan(
-        {str(case): max(2.0, 15 * case.operations / roofs["sgemm"], 15 * case.moved / roofs["read"]) for case in kept}
+        {str(case): max(2.0, 15 * case.operations / roofs["SGEMM"], 15 * case.moved / roofs["read"]) for case in kept}
     )
-    results = []
+    results: list[Result] = []
+    wrong: dict[str, str] = {}
     with plan.showing():
         for case in kept:
             with plan.stage(str(case)):
                 try:
-                    result = measure(case, device, threads, peers, roofs["sgemm"], advance=plan.advance)
-                except WrongResult as error:
+                    result = measure(case, device, threads, peers, roofs, advance=plan.advance)
+                except (WrongResult, RuntimeError) as error:
+                    # The others say whether it is one kernel or all; the command's status says that something is wrong.
                     _console.print(f"[bold red]{error}[/]", highlight=False)
-                    raise typer.Exit(1) from error
+                    wrong[str(case)] = str(error)
+                    continue
             # The machine may have been busy at the start: its roofs are the best that it showed at any time.
-            roofs["sgemm"] = max(roofs["sgemm"], result.sgemm_rate or 0.0)
+            if (rate := result.product_rate) is not None and result.product_name in roofs:
+                roofs[result.product_name] = max(roofs[result.product_name], rate)
             roofs["read"] = max(roofs["read"], result.read_rate or 0.0)
             results.append(result)
-    for result in results:
-        result.known_sgemm = roofs["sgemm"]
     skipped = {str(case): reason for case, reason in reasons.items() if reason is not None}
-    return document(results, skipped, roofs, device, threads, " ".join(["fimo-fast", *sys.argv[1:]]))
+    command = " ".join(["fimo-fast", *sys.argv[1:]])
+    return document(results, skipped, roofs, device, threads, command, wrong, predictions)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from .. import reference
 from ..ops import outer_dot, outer_norm2
 from .case import BALANCE, Bound, Call, Case, Inputs, Rival
+from .roofs import product_type
 
 # batch, tokens, n, m. `outer_dot` takes two such batches; norms are cheap, so their batches are as large as memory is.
 DOT = {"MLP": (512, 1, 512, 256), "short": (64, 8, 768, 768), "long": (16, 256, 256, 256)}
@@ -137,6 +138,11 @@ def _wide(inputs: Inputs) -> list[Tensor]:
     return [x.to(reference.accumulator(x.dtype)) for x in inputs]
 
 
+def _multiplied(inputs: Inputs) -> list[Tensor]:
+    """In the type of the products that are the floor."""
+    return [x.to(product_type(x.dtype, x.device)) for x in inputs]
+
+
 def _by_gram_products(inputs: Inputs) -> Call:
     a, delta, a2, delta2 = inputs
     shape = (a.shape[0], a.shape[1], a2.shape[0], a2.shape[1])
@@ -149,7 +155,7 @@ def _by_gram_products(inputs: Inputs) -> Call:
 
 
 def _gram_products(inputs: Inputs) -> Call:
-    x, d, x2, d2 = (f.flatten(0, 1) for f in _wide(inputs))
+    x, d, x2, d2 = (f.flatten(0, 1) for f in _multiplied(inputs))
     return lambda: (x @ x2.T, d @ d2.T)
 
 
@@ -162,7 +168,8 @@ def _by_gradients(inputs: Inputs) -> Call:
 
 
 def _gradient_products(inputs: Inputs) -> Call:
-    return _by_gradients(tuple(_wide(inputs)))
+    a, delta, a2, delta2 = _multiplied(inputs)
+    return lambda: (delta.mT @ a).flatten(1) @ (delta2.mT @ a2).flatten(1).T
 
 
 def _norms_by_gram_products(inputs: Inputs) -> Call:

@@ -67,6 +67,7 @@ def case(op: str, library: str, dtype: torch.dtype) -> Case:
         kernel=call,
         check=check,
         rivals={f"{library} a @ b": Rival("torch", _product)},
+        only="cpu" if library == "NumPy" else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Other libraries, where they are installed: TRAK and dattri for dense sketches, FAISS for top-k.
+"""Other libraries, where they are installed: TRAK and dattri for dense and sparse sketches, FAISS for top-k.
 
 None is a dependency. Each is imported when its call is prepared; one that is missing is `Unavailable`, in words.
 """
@@ -17,6 +17,7 @@ from .case import Call, Inputs, Rival, Unavailable
 # Both projectors make their matrix anew for every 100 outputs, so two such blocks cost their share of all.
 _BLOCK = 100
 _OUTPUTS = 2 * _BLOCK
+_CUDA_BATCH = 32  # rows for which both make their matrix once: the largest that they take
 
 
 def _imported(module: str, package: str) -> Any:
@@ -25,6 +26,38 @@ def _imported(module: str, package: str) -> Any:
     except ImportError as error:
         missing = error.name == module.split(".")[0]
         raise Unavailable(f"{package} is not installed" if missing else f"{package}: {error}") from error
+
+
+def trak_cuda_projector(sketch: VectorSketch, kind: str) -> Rival:
+    """TRAK's CUDA kernel, of the package fast_jl; ``kind`` is ``rademacher`` or ``normal``."""
+
+    def prepare(inputs: Inputs) -> Call:
+        _imported("fast_jl", "fast_jl")
+        trak = _imported("trak.projectors", "traker")
+        return _cuda_projector(trak, "grad_dim", kind, inputs[0], sketch.sketch_dim)
+
+    return Rival("peer", prepare, only="cuda")
+
+
+def dattri_cuda_projector(sketch: VectorSketch, kind: str) -> Rival:
+    """The CUDA projector of dattri: for ``sjlt`` the kernel of the package sjlt, else products with a matrix."""
+
+    def prepare(inputs: Inputs) -> Call:
+        if kind == "sjlt":
+            _imported("sjlt", "sjlt")
+        dattri = _imported("dattri.func.projection", "dattri")
+        return _cuda_projector(dattri, "feature_dim", kind, inputs[0], sketch.sketch_dim)
+
+    stored = 0 if kind == "sjlt" else sketch.input_dim * sketch.sketch_dim * 4
+    return Rival("peer", prepare, memory=stored, only="cuda")
+
+
+def _cuda_projector(library: Any, dim: str, kind: str, grads: Tensor, outputs: int) -> Call:
+    sizes = {dim: grads.shape[1], "proj_dim": outputs}
+    made = library.CudaProjector(
+        **sizes, seed=0, proj_type=library.ProjectionType(kind), device=grads.device, max_batch_size=_CUDA_BATCH
+    )
+    return lambda: made.project(grads, 0)
 
 
 def trak_projector(sketch: VectorSketch, kind: str) -> Rival:
@@ -77,4 +110,4 @@ def faiss_index(index: str, k: int, numbers: int) -> Rival:
         made.add(features)
         return lambda: made.search(queries, k)
 
-    return Rival("peer", prepare, memory=8 * numbers)
+    return Rival("peer", prepare, memory=8 * numbers, only="cpu")

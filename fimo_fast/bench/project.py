@@ -40,7 +40,10 @@ class Kind:
 
 def _sparse_rivals(sketch: SJLT) -> Mapping[str, Rival]:
     stored = sketch.input_dim * sketch.nonzeros * (8 + 4)  # buckets and signs
-    return {"torch scatter_add": Rival("torch", partial(torch_sketches.sjlt, sketch=sketch), memory=stored)}
+    torch_way = Rival("torch", partial(torch_sketches.sjlt, sketch=sketch), memory=stored)
+    # dattri has one nonzero a column.
+    peer = {"dattri CudaProjector": peers.dattri_cuda_projector(sketch, "sjlt")} if sketch.nonzeros == 1 else {}
+    return {"torch scatter_add": torch_way, **peer}
 
 
 def _srht_rivals(sketch: SRHT) -> Mapping[str, Rival]:
@@ -55,6 +58,8 @@ def _dense_rivals(
         "stored matrix product": torch_sketches.stored(sketch),
         "TRAK BasicProjector": peers.trak_projector(sketch, peer_kind),
         "dattri BasicProjector": peers.dattri_projector(sketch, peer_kind),
+        "TRAK CudaProjector": peers.trak_cuda_projector(sketch, peer_kind),
+        "dattri CudaProjector": peers.dattri_cuda_projector(sketch, peer_kind),
     }
 
 

@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ import torch
 
 from .. import build_info
 from .case import Case, dtype_name
-from .timing import Entry, Result
+from .clock import flushed_bytes
+from .measured import Entry, Result
+from .predictions import Predictions
 
-SCHEMA = 1
+SCHEMA = 2
+_NONE = Predictions()
 
 
 def document(
@@ -25,6 +29,8 @@ def document(
     device: torch.device,
     threads: int,
     command: str,
+    wrong: Mapping[str, str] | None = None,
+    predictions: Predictions = _NONE,
 ) -> dict[str, Any]:
     """A JSON-able dictionary.
 
@@ -35,21 +41,27 @@ def document(
         device: where.
         threads: the larger number.
         command: what was typed.
+        wrong: {case: how its result differs from the reference, or what it raised}.
+        predictions: of the kernels on a CUDA device, to stand beside what was measured.
 
     Returns:
-        ``schema`` 1; ``machine``; ``roofs``: ``read`` in bytes and ``sgemm`` in operations a second; ``skipped``;
-        ``cases``. Each case has its sizes and what bounds it, ``seconds`` of the kernel, ``floor_seconds``, their ratio
-        ``of_floor`` and the same of medians (null where there is no floor), ``scaling`` from one thread (null for
-        one), ``disturbed``: others used the machine all the time, ``rivals``: how many times faster the kernel is than
-        each, ``missing``, and ``timings``: every entry with all its rounds, in seconds for the whole work (where
-        ``share`` is below 1, one call did that part of it).
+        ``schema`` 2; ``machine``; ``roofs``: ``read`` in bytes a second, the others, products by name, in operations a
+        second; ``predicted_for``: the device of predictions, null where there are none; ``skipped``; ``wrong``;
+        ``cases``. Each case has its sizes and what bounds it (``product``: which matrix product that may be),
+        ``seconds`` of the kernel, ``floor_seconds``, their ratio ``of_floor`` and the same of medians (null where there
+        is no floor), ``scaling`` from one thread (null for one), ``disturbed``: others used the machine all the time,
+        ``rivals``: how many times faster the kernel is than each, ``missing``, ``predicted`` (``seconds``,
+        ``floor_seconds``, ``bound``; or null), and ``timings``: every entry with all its rounds, in seconds for the
+        whole work (where ``share`` is below 1, one call did that part of it).
     """
     return {
         "schema": SCHEMA,
         "machine": machine(device, threads, command),
         "roofs": dict(roofs),
+        "predicted_for": predictions.device or None,
         "skipped": dict(skipped),
-        "cases": [_case(result) for result in results],
+        "wrong": dict(wrong or {}),
+        "cases": [_case(result, predictions) for result in results],
     }
 
 
@@ -68,6 +80,18 @@ def machine(device: torch.device, threads: int, command: str) -> dict[str, Any]:
         "fimo_fast": info["version"],
         "date": datetime.date.today().isoformat(),
         "command": command,
+        **({"cuda": _cuda(device)} if device.type == "cuda" else {}),
+    }
+
+
+def _cuda(device: torch.device) -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": properties.multi_processor_count,
+        "memory_bytes": properties.total_memory,
+        "runtime": build_info()["cuda_runtime"],
+        "torch_runtime": torch.version.cuda,
     }
 
 
@@ -81,15 +105,17 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _case(result: Result) -> dict[str, Any]:
+def _case(result: Result, predictions: Predictions) -> dict[str, Any]:
     case = result.case
+    predicted = predictions.cases.get(str(case))
     rivals = [e for e in result.entries if e.role in ("torch", "gemm", "peer")]
     return {
         "operation": case.operation,
         "name": case.name,
         "dtype": dtype_name(case.dtype),
         "sizes": dict(case.sizes),
-        "bound": case.bound,
+        "bound": result.bound,
+        "product": result.product_name,
         "moved_bytes": case.moved,
         "input_bytes": result.input_bytes,
         "operations": case.operations,
@@ -104,6 +130,7 @@ def _case(result: Result) -> dict[str, Any]:
             for e in rivals
         ],
         "missing": result.missing,
+        "predicted": None if predicted is None else asdict(predicted),
         "timings": [_timing(entry) for entry in result.entries],
     }
 
@@ -121,8 +148,10 @@ def _timing(entry: Entry) -> dict[str, Any]:
     }
 
 
-def available_memory() -> int:
-    """Bytes that programs can still have, where the system says so; otherwise all."""
+def available_memory(device: torch.device) -> int:
+    """Bytes that programs can still have: of a CUDA device, or of the machine where it says so; otherwise all."""
+    if device.type == "cuda":
+        return max(0, torch.cuda.mem_get_info(device)[0] - flushed_bytes(device))
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         for line in meminfo.read_text().splitlines():
@@ -131,7 +160,9 @@ def available_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def reason_to_skip(case: Case, peers: bool, memory: int, sgemm: float, patience: float) -> str | None:
+def reason_to_skip(
+    case: Case, peers: bool, memory: int, sgemm: float, patience: float, device: str = "cpu"
+) -> str | None:
     """Why a case cannot run here, in words; None if it can.
 
     Args:
@@ -140,9 +171,12 @@ def reason_to_skip(case: Case, peers: bool, memory: int, sgemm: float, patience:
         memory: bytes that all may take.
         sgemm: operations a second.
         patience: seconds that a call may take at that rate.
+        device: the type of the device.
     """
-    if case.needed(peers) > memory:
-        return f"needs {case.needed(peers) / 2**30:.1f} GiB, the limit is {memory / 2**30:.1f} GiB (--memory)"
+    if case.only not in (None, device):
+        return f"runs on {case.only} only"
+    if case.needed(peers, device) > memory:
+        return f"needs {case.needed(peers, device) / 2**30:.1f} GiB, the limit is {memory / 2**30:.1f} GiB (--memory)"
     if case.bound == "sgemm" and case.operations / sgemm > patience:
         return f"one call takes {case.operations / sgemm:.0f} s at SGEMM's rate, the limit is {patience:.0f} s"
     return None

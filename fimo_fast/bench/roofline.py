@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ..report.canvas import PX, bare_axes, fit, new_figure, quiet_ticks, to_png, write
 from ..report.style import CEILING, FONT, GRID, INK, MUTED, PAPER
-from .table import floor_name
+from .table import floor_name, flops, machine_line
 
 COLOURS = {
     "project": "#2b4fe0",
@@ -50,28 +50,34 @@ def draw(results: Mapping[str, Any]) -> bytes:
     _marks(figure, axes, cases, points)
     _list(figure, cases, height)
     machine = results["machine"]
-    threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}"
-    title = f"{machine['cpu'] if machine['device'] == 'cpu' else machine['device']}, {machine['isa']}, {threads}"
-    write(figure, _LEFT, height - 30, fit(figure, title, _WIDTH - 2 * _LEFT, 13, "bold"), 13, INK, "bold")
+    write(
+        figure, _LEFT, height - 30, fit(figure, machine_line(results), _WIDTH - 2 * _LEFT, 13, "bold"), 13, INK, "bold"
+    )
     under = f"torch {machine['torch']}, fimo_fast {machine['fimo_fast']}, {machine['date']}"
     write(figure, _LEFT, height - 48, under, 9, MUTED)
     return to_png(figure)
 
 
 def _roofs(axes: Axes, results: Mapping[str, Any], points: Sequence[Point]) -> None:
-    read, sgemm = results["roofs"]["read"] / 1e9, results["roofs"]["sgemm"] / 1e9
+    read, sgemm = results["roofs"]["read"] / 1e9, results["roofs"]["SGEMM"] / 1e9
+    # Beside SGEMM those products that some case is held against.
+    held = {case["product"] for case in results["cases"] if case["bound"] == "sgemm"} | {"SGEMM"}
+    products = {name: rate / 1e9 for name, rate in results["roofs"].items() if name in held}
+    highest = max(products.values())
     ridge = sgemm / read
     low = min(0.5 * min(x for x, _ in points), 0.25 * ridge)
-    high = max(3.0 * max(x for x, _ in points), 16 * ridge)
+    high = max(3.0 * max(x for x, _ in points), 16 * highest / read)
     bottom = min(0.4 * min(y for _, y in points), 0.5 * low * read)
-    top = 2.5 * max(sgemm, *(y for _, y in points))
+    top = 2.5 * max(highest, *(y for _, y in points))
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(low, high)
     axes.set_ylim(bottom, top)
     axes.grid(True, which="major", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.plot([low, ridge, high], [low * read, sgemm, sgemm], color=CEILING, linewidth=2.0, zorder=2)
+    axes.plot([low, highest / read], [low * read, highest], color=CEILING, linewidth=2.0, zorder=2)
+    for rate in products.values():
+        axes.plot([rate / read, high], [rate, rate], color=CEILING, linewidth=2.0, zorder=2)
     quiet_ticks(axes, 9, MUTED)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -88,9 +94,11 @@ def _roofs(axes: Axes, results: Mapping[str, Any], points: Sequence[Point]) -> N
         f"reading {read:.3g} GB/s", (at, at * read), xytext=(-6, 6), textcoords="offset points", ha="center",
         va="bottom", rotation=math.degrees(math.atan2(rise, run)), rotation_mode="anchor", **roof,
     )  # fmt: skip
-    axes.annotate(
-        f"SGEMM {sgemm:.3g} GFLOP/s", (ridge, sgemm), xytext=(4, 6), textcoords="offset points", ha="left", **roof
-    )
+    for name, rate in products.items():
+        axes.annotate(
+            f"{name} {flops(rate * 1e9)}", (rate / read, rate), xytext=(4, 6), textcoords="offset points", ha="left",
+            **roof,
+        )  # fmt: skip
 
 
 def _marks(figure: Figure, axes: Axes, cases: Sequence[Mapping[str, Any]], points: Sequence[Point]) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 from .. import reference
 from ..ops import quantize, scores, topk
 from . import peers
-from .case import Bound, Call, Case, Inputs, Rival, Unavailable, size_in_words
+from .case import Bound, Call, Case, Inputs, Rival, size_in_words
+from .roofs import integer_product, product_type
 
 K = 20
 
@@ -176,11 +177,8 @@ def _matmul(inputs: Inputs, dtype: torch.dtype) -> Callable[[], Tensor]:
 def _integer_products(inputs: Inputs) -> Callable[[], Tensor]:
     """int8 products, exact in int32; the only ones that torch has, behind an underscore."""
     queries, features, *scales = inputs
-    try:
-        torch._int_mm(queries, features.T)
-    except (AttributeError, RuntimeError) as error:
-        raise Unavailable(f"torch._int_mm: {str(error).splitlines()[0]}") from error
-    return lambda: _scaled(torch._int_mm(queries, features.T).float(), scales)
+    products = integer_product(queries, features.T)
+    return lambda: _scaled(products().float(), scales)
 
 
 def _scaled(found: Tensor, scales: list[Tensor]) -> Tensor:
@@ -188,5 +186,7 @@ def _scaled(found: Tensor, scales: list[Tensor]) -> Tensor:
 
 
 def _products(inputs: Inputs) -> Call:
-    queries, features = (x.to(reference.accumulator(x.dtype)) for x in inputs[:2])
+    queries, features = (x.to(product_type(x.dtype, x.device)) for x in inputs[:2])
+    if queries.dtype == torch.int8:
+        return integer_product(queries, features.T)
     return lambda: queries @ features.T

@@ -10,6 +10,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+_CPU_FLOORS = "Floors are measured with each case, on its own bytes; those that fit into the cache are read faster."
+_CUDA_FLOORS = (
+    "The floor is the longer of the fewest bytes at the speed of reading and the operations at the rate of torch's "
+    "product in the case's type; torch's float32 products are without TF32. Every call starts with a cold cache."
+)
 _TYPES = {"float32": "f32", "float64": "f64", "bfloat16": "bf16", "float16": "f16", "int8": "int8"}
 
 
@@ -17,11 +22,14 @@ def headings(results: Mapping[str, Any]) -> list[str]:
     """Of the columns; the last names the number of threads."""
     threads = results["machine"]["threads"]
     columns = ["case", "type", "time", "rate", "of floor", "torch", "peers"]
+    if results["predicted_for"] is not None:
+        columns += [f"predicted for {results['predicted_for']}", "of floor, predicted"]
     return [*columns, f"1 → {threads} threads"] if threads > 1 else columns
 
 
-def row(case: Mapping[str, Any], threads: int) -> list[str]:
-    """The cells of one case, as text."""
+def row(case: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
+    """The cells of one case of the results, as text."""
+    threads = results["machine"]["threads"]
     scaling = case["scaling"]
     return [
         case["name"],
@@ -31,6 +39,7 @@ def row(case: Mapping[str, Any], threads: int) -> list[str]:
         _of_floor(case),
         _best_torch(case),
         _peers(case),
+        *(_predicted(case) if results["predicted_for"] is not None else []),
         *(["" if scaling is None else f"{scaling:.1f}×"] if threads > 1 else []),
     ]
 
@@ -42,9 +51,16 @@ def _of_floor(case: Mapping[str, Any]) -> str:
 
 
 def floor_name(case: Mapping[str, Any]) -> str:
-    """``read``, ``SGEMM`` or ``DGEMM``."""
-    gemm = "DGEMM" if case["dtype"] == "float64" else "SGEMM"
-    return {"read": "read", "sgemm": gemm}[case["bound"]]
+    """``read``, or the name of the product."""
+    return {"read": "read", "sgemm": str(case["product"])}[case["bound"]]
+
+
+def _predicted(case: Mapping[str, Any]) -> list[str]:
+    """Time and fraction of the floor; empty without a prediction."""
+    found = case["predicted"]
+    if found is None:
+        return ["", ""]
+    return [duration(found["seconds"]), f"{found['floor_seconds'] / found['seconds']:.2f} {found['bound']}"]
 
 
 def duration(seconds: float) -> str:
@@ -63,9 +79,23 @@ def _rate(case: Mapping[str, Any]) -> str:
     if case["bound"] == "read":
         return f"{_digits(case['moved_bytes'] / case['seconds'] / 1e9)} GB/s"
     if case["bound"] == "sgemm":
-        return f"{_digits(case['operations'] / case['seconds'] / 1e9)} GFLOP/s"
+        return flops(case["operations"] / case["seconds"])
     # The fixed cost of a call: what a product of two tiny matrices costs in the same library, to compare.
     return ", ".join(f"{r['name']}: {duration(r['seconds'])}" for r in case["rivals"])
+
+
+def flops(rate: float) -> str:
+    """``131 GFLOP/s``, ``45.2 TFLOP/s``."""
+    unit, size = ("TFLOP/s", 1e12) if rate >= 9.995e12 else ("GFLOP/s", 1e9)
+    return f"{_digits(rate / size)} {unit}"
+
+
+def machine_line(results: Mapping[str, Any]) -> str:
+    """The processor or device, and how it was used."""
+    machine = results["machine"]
+    if machine["device"] != "cpu":
+        return f"{machine['device']}, compute capability {machine['cuda']['capability']}"
+    return f"{machine['cpu']}, {machine['isa']}, {machine['threads']} thread{'s' * (machine['threads'] > 1)}"
 
 
 def _times(rival: Mapping[str, Any]) -> str:
@@ -89,23 +119,29 @@ def _peers(case: Mapping[str, Any]) -> str:
 
 def notes(results: Mapping[str, Any]) -> list[str]:
     """What the columns mean, on which machine, and what is missing."""
-    machine, roofs = results["machine"], results["roofs"]
-    threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}"
-    device = machine["cpu"] if machine["device"] == "cpu" else machine["device"]
+    machine, roofs, on_cuda = results["machine"], results["roofs"], results["machine"]["device"] != "cpu"
+    products = ", ".join(f"{name} {flops(rate)}" for name, rate in roofs.items() if name != "read")
     lines = [
-        f"{device}, {machine['isa']}, {threads}, torch {machine['torch']}, "
-        f"fimo_fast {machine['fimo_fast']}, {machine['date']}.",
-        f"Roofs: reading {_digits(roofs['read'] / 1e9)} GB/s, SGEMM {_digits(roofs['sgemm'] / 1e9)} GFLOP/s. "
-        "Floors are measured with each case, on its own bytes; those that fit into the cache are read faster.",
+        f"{machine_line(results)}, torch {machine['torch']}, fimo_fast {machine['fimo_fast']}, {machine['date']}.",
+        f"Roofs: reading {_digits(roofs['read'] / 1e9)} GB/s, {products}. {_CUDA_FLOORS if on_cuda else _CPU_FLOORS}",
         "Times and ratios are of minima, in parentheses of medians. torch, peers: how many times faster the kernel is "
         "than the best torch expression, and than other libraries.",
     ]
     if any(r["share"] < 1 for c in results["cases"] for r in c["rivals"] if r["kind"] != "gemm"):
         lines.append("* timed on a part of the work, to which the cost is proportional.")
+    if (predicted := results["predicted_for"]) is not None:
+        lines.append(
+            f"Predicted: from counted bytes and instructions for an {predicted}, which need not be this device; no "
+            "measurement (docs/cuda_performance.md). An empty cell: no prediction."
+        )
+    elif on_cuda:
+        lines.append("Predicted times are missing: fimo_fast/bench/cuda_predictions.json is not there.")
     if any(c["disturbed"] for c in results["cases"]):
-        lines.append("! others used the machine: beside this case SGEMM stayed below 0.8 of its rate. Run it again.")
+        cause = "others used the device, or its clock fell" if on_cuda else "others used the machine"
+        lines.append(f"! {cause}: beside this case the product stayed below 0.8 of its rate. Run it again.")
     missing = sorted({f"{name}: {why}" for c in results["cases"] for name, why in c["missing"].items()})
     lines += [f"{line}." for line in missing]
+    lines += [f"WRONG: {name}: {' '.join(why.split())}" for name, why in results["wrong"].items()]
     lines += [f"Skipped: {name}: {why}." for name, why in results["skipped"].items()]
     return lines
 
@@ -126,7 +162,7 @@ def terminal(results: Mapping[str, Any]) -> Group:
         table.add_section()
         table.add_row(Text(operation, style="bold"))
         for case in cases:
-            cells = row(case, results["machine"]["threads"])
+            cells = row(case, results)
             table.add_row(Text("  " + cells[0]), *map(Text, cells[1:]))
     return Group(table, *(Text(line, style="dim") for line in notes(results)))
 
@@ -135,7 +171,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     """One table an operation, then the notes, for documentation."""
     parts = []
     for operation, cases in _by_operation(results).items():
-        rows = [row(case, results["machine"]["threads"]) for case in cases]
+        rows = [row(case, results) for case in cases]
         # Columns without any cell are left out.
         kept = [i for i in range(len(rows[0])) if any(cells[i] for cells in rows)]
         names = [operation if i == 0 else headings(results)[i] for i in kept]

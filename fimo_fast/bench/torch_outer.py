@@ -14,6 +14,7 @@ from torch import Tensor
 from .. import reference
 from ..sketch import SJLT, Composition, Factored, Mask, Sketch, TensorSketch, VectorSketch
 from .case import Call, Inputs
+from .roofs import product_type
 from .torch_sketches import hadamard
 
 Apply = Callable[[Tensor, Tensor], Tensor]
@@ -29,9 +30,9 @@ def whole_sketch(inputs: Inputs, sketch: Sketch) -> Call:
 
 def factor_products(inputs: Inputs, sketch: Factored) -> Call:
     """Only the products of both factors with stored matrices, without the sum over tokens."""
-    dtype = reference.accumulator(inputs[0].dtype)
+    dtype = product_type(inputs[0].dtype, inputs[0].device)
     a, delta = (x.flatten(0, 1).to(dtype) for x in inputs)
-    to_a, to_delta = (_matrix(part, a) for part in (sketch.a, sketch.delta))
+    to_a, to_delta = (_matrix(part, a).to(dtype) for part in (sketch.a, sketch.delta))
     return lambda: (a @ to_a, delta @ to_delta)
 
 

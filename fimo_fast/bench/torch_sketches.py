@@ -14,9 +14,11 @@ from torch import Tensor
 from ..reference import accumulator
 from ..sketch import SJLT, SRHT, Mask, VectorSketch
 from .case import Call, Inputs, Rival
+from .roofs import product_type
 
 _COLUMNS = 1024  # of the dense matrix at a time: its part and the product's stay in the cache
 _SLICE = 16 * _COLUMNS  # of the input that is timed; the cost is proportional
+_ROWS_NUMBERS = 2**28  # on CUDA, of the rows that are transformed at a time
 
 
 def _signs(*shape: int, like: Tensor) -> Tensor:
@@ -46,7 +48,10 @@ def sjlt(inputs: Inputs, sketch: SJLT) -> Call:
 
 
 def srht(inputs: Inputs, sketch: SRHT) -> Call:
-    """The transform of a block as two matrix products, H_ab = H_a (x) H_b: in torch far faster than butterflies."""
+    """The transform of a block as two matrix products, H_ab = H_a (x) H_b: in torch far faster than butterflies.
+
+    On the CPU a row at a time, which stays in the cache; on CUDA many, which fill the device.
+    """
     (grads,) = inputs
     dtype, dim = accumulator(grads.dtype), sketch.input_dim
     blocks = -(-dim // sketch.block)
@@ -56,17 +61,23 @@ def srht(inputs: Inputs, sketch: SRHT) -> Call:
     inner = 1 << ((sketch.block.bit_length() - 1) // 2)
     outer = sketch.block // inner
     h_inner, h_outer = (hadamard(size).to(grads.device, dtype) for size in (inner, outer))
+    step = _rows_at_once(grads.device, len(signs_in))
 
     def call() -> Tensor:
         out = torch.empty(len(grads), sketch.sketch_dim, dtype=dtype, device=grads.device)
-        for row, target in zip(grads, out, strict=True):
-            x = torch.nn.functional.pad(row.to(dtype), (0, len(signs_in) - dim)) * signs_in
-            x = (x.view(-1, inner) @ h_inner).view(blocks, outer, inner).transpose(1, 2)
+        for rows, target in zip(grads.split(step), out.split(step), strict=True):
+            x = torch.nn.functional.pad(rows.to(dtype), (0, len(signs_in) - dim)) * signs_in
+            x = (x.view(-1, inner) @ h_inner).view(-1, outer, inner).transpose(1, 2)
             x = x.reshape(-1, outer) @ h_outer
-            torch.index_select((x.view(blocks, -1) * signs_out).sum(0), 0, kept, out=target)
+            torch.index_select((x.view(len(rows), blocks, -1) * signs_out).sum(1), 1, kept, out=target)
         return out
 
     return call
+
+
+def _rows_at_once(device: torch.device, numbers: int) -> int:
+    """Rows of so many numbers that are transformed together."""
+    return 1 if device.type == "cpu" else max(1, _ROWS_NUMBERS // numbers)
 
 
 def mask(inputs: Inputs, sketch: Mask) -> Call:
@@ -126,7 +137,7 @@ def stored(sketch: VectorSketch) -> Rival:
 
     def prepare(inputs: Inputs) -> Call:
         (grads,) = inputs
-        dtype = accumulator(grads.dtype)
+        dtype = product_type(grads.dtype, grads.device)
         columns = min(width, _COLUMNS)
         matrix = torch.randn(columns, sketch.sketch_dim, dtype=dtype, device=grads.device)
 

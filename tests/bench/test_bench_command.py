@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from fimo_fast import build_info, ops
 from fimo_fast.bench import OPERATIONS, command, outer, outer_project, project, rows_project, scores
 from fimo_fast.cli import app
+from fimo_fast.sketch import SRHT
 from fimo_fast.testing import available_isas
 
 
@@ -25,7 +26,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(outer, "NORM", {"short": (4, 3, 5, 6)})
     monkeypatch.setattr(scores, "SCORES", [(2, 60, 8)])
     monkeypatch.setattr(scores, "TOPK", [(2, 60, 8)])
-    monkeypatch.setattr(command, "machine_roofs", lambda *_: {"read": 1e9, "sgemm": 1e6})
+    monkeypatch.setattr(command, "machine_roofs", lambda *_: {"read": 1e9, "SGEMM": 1e6})
     measured = command.measure
 
     def measure(*args, **options):
@@ -53,7 +54,7 @@ def test_all_operations(tiny, tmp_path):
     )
     assert not [r for c in results["cases"] for r in c["rivals"] if r["kind"] == "peer"]
     # The given roofs are beaten by what the cases saw; reads of a few bytes say nothing about memory.
-    assert results["roofs"]["sgemm"] > 1e6 and results["roofs"]["read"] == 1e9
+    assert results["roofs"]["SGEMM"] > 1e6 and results["roofs"]["read"] == 1e9
     assert files[1].read_bytes().startswith(b"\x89PNG")
     for case in results["cases"]:
         assert case["name"] in output and case["name"] in files[2].read_text()
@@ -88,11 +89,24 @@ def test_what_does_not_fit_is_skipped_in_words(tiny, tmp_path):
     assert "Skipped: project SRHT 2 x 3000 to 64, float32: needs" in output
 
 
-def test_a_wrong_kernel_ends_the_run(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(project, "project", lambda grads, sketch: 1.1 * ops.project(grads, sketch))
-    done, output = run("--op", "project", "--threads", 1, "--json", tmp_path / "run.json")
+def test_a_wrong_kernel_is_named_and_not_timed(tiny, tmp_path, monkeypatch):
+    def wrong(grads, sketch):
+        return ops.project(grads, sketch) * (1.1 if isinstance(sketch, SRHT) else 1)
+
+    monkeypatch.setattr(project, "project", wrong)
+    options = ("--json", tmp_path / "run.json", "--markdown", tmp_path / "table.md")
+    done, output = run("--op", "project", "--threads", 1, *options)
     assert done.exit_code == 1 and "the kernel differs from the reference" in output
-    assert not (tmp_path / "run.json").exists()
+    results = json.loads((tmp_path / "run.json").read_text())
+    assert list(results["wrong"]) == ["project SRHT 2 x 3000 to 64, float32"]
+    assert len(results["cases"]) == len(project.KINDS) - 1
+    assert "WRONG: project SRHT" in (tmp_path / "table.md").read_text()
+
+
+def test_where_all_are_wrong_there_is_no_figure(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(project, "project", lambda grads, sketch: 1.1 * ops.project(grads, sketch))
+    done, _ = run("--op", "project", "--threads", 1, "--figure", tmp_path / "roof.png")
+    assert done.exit_code == 1 and not (tmp_path / "roof.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,21 +7,22 @@ import torch
 from rich.console import Console
 
 from fimo_fast.bench import overhead, project, roofline, roofs, scores, table
+from fimo_fast.bench.measured import Entry, Result
 from fimo_fast.bench.results import document, reason_to_skip
-from fimo_fast.bench.timing import Entry, Result
 
 CPU = torch.device("cpu")
-ROOFS = {"read": 30e9, "sgemm": 200e9}
+ROOFS = {"read": 30e9, "SGEMM": 200e9}
+SQUARE = roofs.gemm_operations(torch.float32, CPU)
 
 
-def made(case, kernel, rivals=(), threads=2, sgemm_seconds=roofs.GEMM_OPERATIONS / 200e9, **missing):
+def made(case, kernel, rivals=(), threads=2, sgemm_seconds=SQUARE / 200e9, **missing):
     entries = [Entry("kernel", "kernel", lambda: None, t, rounds=[kernel / t, 2 * kernel / t]) for t in {1, threads}]
     if case.bound != "call":
         entries.append(Entry("read", "read", lambda: None, threads, rounds=[0.004]))
         entries.append(Entry("sgemm", "sgemm", lambda: None, threads, rounds=[sgemm_seconds]))
     entries += [Entry(name, kind, lambda: None, threads, share, rounds=[t]) for name, kind, t, share in rivals]
     read_bytes = max(1, case.sizes.get("batch", 0) * case.sizes.get("dim", 0) * 4)
-    return Result(case, threads, read_bytes, entries, dict(missing), ROOFS["sgemm"])
+    return Result(case, threads, read_bytes, entries, dict(missing), ROOFS)
 
 
 @pytest.fixture
@@ -43,11 +44,14 @@ def results():
 
 def test_document(results):
     again = json.loads(json.dumps(results, allow_nan=False))
-    assert set(again) == {"schema", "machine", "roofs", "skipped", "cases"} and again["schema"] == 1
+    assert set(again) == {
+        "schema", "machine", "roofs", "predicted_for", "skipped", "wrong", "cases"
+    } and again["schema"] == 2  # fmt: skip
     assert set(again["machine"]) >= {"cpu", "isa", "threads", "torch", "fimo_fast", "date", "command"}
     assert all(
         set(case) == {
-            "operation", "name", "dtype", "sizes", "bound", "moved_bytes", "input_bytes", "operations", "seconds",
+            "operation", "name", "dtype", "sizes", "bound", "product", "predicted", "moved_bytes",
+            "input_bytes", "operations", "seconds",
             "floor_seconds", "of_floor", "of_floor_median", "scaling", "disturbed", "rivals", "missing", "timings",
         }
         for case in again["cases"]
@@ -70,7 +74,7 @@ def test_document(results):
 
 
 def test_rows(results):
-    rows = [table.row(case, 2) for case in results["cases"]]
+    rows = [table.row(case, results) for case in results["cases"]]
     assert rows[0] == ["SRHT 32 x 1M to 2048", "f32", "8.00 ms", "16.0 GB/s", "0.50 (0.33) read", "11×", "", "2.0×"]
     assert rows[1] == [
         "Rademacher 32 x 1M to 2048", "f32", "1.00 s", "131 GFLOP/s", "0.66 (0.44) SGEMM", "4.00×*", "TRAK 25×*",
@@ -83,9 +87,10 @@ def test_rows(results):
 def test_of_each_library_the_best_way_is_shown():
     case = scores.topk_case(8, 100_000, 512, torch.int8)
     rivals = [("FAISS slow", "peer", 0.4, 1.0), ("FAISS fast", "peer", 0.2, 1.0), ("other", "peer", 0.3, 1.0)]
-    (shown,) = document([made(case, 0.2, rivals)], {}, ROOFS, CPU, 2, "")["cases"]
-    assert table.row(shown, 2)[1] == "int8"
-    assert table.row(shown, 2)[6] == "FAISS 2.00×, other 3.00×"
+    results = document([made(case, 0.2, rivals)], {}, ROOFS, CPU, 2, "")
+    (shown,) = results["cases"]
+    assert table.row(shown, results)[1] == "int8"
+    assert table.row(shown, results)[6] == "FAISS 2.00×, other 3.00×"
 
 
 def test_notes_say_what_the_marks_mean_and_what_is_missing(results):
@@ -104,7 +109,7 @@ def test_terminal_and_markdown_show_the_same_cells(results):
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(table.terminal(results))
     text, markdown = console.export_text(), table.markdown(results)
-    for cells in (table.row(case, 2) for case in results["cases"]):
+    for cells in (table.row(case, results) for case in results["cases"]):
         assert all(cell in text for cell in cells)
         assert "| " + " | ".join(cell for cell in cells if cell) in markdown.replace("|  |", "|").replace("  ", " ")
     assert "| project | type | time | rate | of floor | torch | peers | 1 → 2 threads |" in markdown
@@ -116,9 +121,10 @@ def test_terminal_and_markdown_show_the_same_cells(results):
 def test_one_thread_has_no_scaling():
     case = project.case("SRHT", 32, 1_000_000, 2048, torch.float64)
     results = document([made(case, 0.01, threads=1)], {}, ROOFS, CPU, 1, "")
-    assert table.headings(results)[-1] == "peers" and len(table.row(results["cases"][0], 1)) == 7
+    assert table.headings(results)[-1] == "peers" and len(table.row(results["cases"][0], results)) == 7
     assert results["cases"][0]["scaling"] is None
-    assert table.floor_name({"bound": "sgemm", "dtype": "float64"}) == "DGEMM"
+    assert results["cases"][0]["product"] == "DGEMM"
+    assert table.floor_name({"bound": "sgemm", "product": "DGEMM"}) == "DGEMM"
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,14 @@ import itertools
 import pytest
 import torch
 
+from fimo_fast.bench import clock as clocks
 from fimo_fast.bench import roofs, timing
 from fimo_fast.bench.case import Case, Rival, Unavailable, WrongResult
-from fimo_fast.bench.timing import Entry, Result, in_turns, measure, names
+from fimo_fast.bench.measured import Entry, Result
+from fimo_fast.bench.timing import in_turns, measure, names
 
 CPU = torch.device("cpu")
+SQUARE = roofs.gemm_operations(torch.float32, CPU)
 
 
 def make(bound="read", rivals=None, check=lambda inputs, result: None, kernel=torch.sum, moved=4400, operations=1000):
@@ -52,7 +55,7 @@ def clock(monkeypatch):
     record = []
 
     def time_call(call, device, threads, repeats=1):
-        with timing._threads(threads):
+        with clocks.awake_threads(threads):
             result = call()
         record.append((result, threads, repeats, torch.get_num_threads()))
         return 1e-3 if isinstance(result, str) else 5e-3
@@ -97,10 +100,10 @@ def test_rounds_fill_the_time_and_end_at_fifteen(clock):
 
 
 def test_a_busy_machine_is_measured_again_and_marked(clock):
-    quiet = roofs.GEMM_OPERATIONS / 5e-3
-    calm = measure(make(), CPU, 1, sgemm=quiet, seconds=1e-9)
+    quiet = SQUARE / 5e-3
+    calm = measure(make(), CPU, 1, known={"SGEMM": quiet}, seconds=1e-9)
     assert not calm.disturbed and len(calm.entries[0].rounds) == 3
-    busy = measure(make(), CPU, 1, sgemm=2 * quiet, seconds=1e-9)
+    busy = measure(make(), CPU, 1, known={"SGEMM": 2 * quiet}, seconds=1e-9)
     assert busy.disturbed and len(busy.entries[0].rounds) == 9
 
 
@@ -124,7 +127,7 @@ def test_what_is_missing_is_reported_and_peers_only_run_when_asked_for(clock):
     assert names(make(bound="call"), peers=True) == ["kernel"]
 
 
-def result_of(bound, times, moved=4400, operations=roofs.GEMM_OPERATIONS):
+def result_of(bound, times, moved=4400, operations=SQUARE):
     entries = [Entry(role, role, lambda: None, 2, rounds=[t, 2 * t]) for role, t in times.items()]
     return Result(make(bound, moved=moved, operations=operations), 2, 4000, entries, {})
 
@@ -160,5 +163,5 @@ def test_machine_roofs_take_the_best_of_interleaved_calls():
         return next(seconds)
 
     found = roofs.machine_roofs(CPU, 1, time_call)
-    assert found == {"read": 2**28 / 2.0, "sgemm": roofs.GEMM_OPERATIONS / 4.0}
+    assert found == {"read": 2**28 / 2.0, "SGEMM": SQUARE / 4.0}
     assert len(calls) == 30 and len(set(calls[::2])) == len(set(calls[1::2])) == 1

@@ -41,6 +41,8 @@ class Case:
         kernels: prefixes of kernels ("srht_kernel<") that must have run: fast paths are taken, or it fails.
         not_kernels: prefixes of those that must not.
         heavy: takes too long under ThreadSanitizer, and other cases have the same paths.
+        piece: bytes of workspace for a piece of what is cut into pieces; so many that small cases have one by default.
+        multiprocessors: for which products are planned: few, so that small cases have large tiles.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Case:
     kernels: tuple[str, ...] = ()
     not_kernels: tuple[str, ...] = ()
     heavy: bool = False
+    piece: int | None = None
+    multiprocessors: int | None = None
 
 
 def padded(x: Tensor, row_padding: int = 0, lead: int = 0) -> Tensor:
@@ -81,7 +85,8 @@ def _tolerance(exact: Tensor, scale: Tensor | float, relative: float) -> float:
 
 def project(name: str, grads: Tensor, sketch: Any, offset: int = 0, *, out: Tensor | None = None,
             relative: float = 2e-6, **more: Any) -> Case:  # fmt: skip
-    """The sketch of ``grads``, added to ``out`` (zeros by default). Tolerance is relative to the norms of rows, of what is finite."""
+    """The sketch of ``grads``, added to ``out`` (zeros by default). Tolerance is relative to the norms of rows, of what
+    is finite."""
     if out is None:
         out = torch.zeros(len(grads), sketch.sketch_dim)
     exact = reference.project(grads.double(), sketch, offset, out.double().clone())
@@ -94,44 +99,38 @@ def project(name: str, grads: Tensor, sketch: Any, offset: int = 0, *, out: Tens
 
 
 def outer_project(name: str, a: Tensor, delta: Tensor, sketch: Any, offset: int | None = None, *,
-                  out: Tensor | None = None, relative: float = 4e-6, piece: int | None = None,
-                  **more: Any) -> Case:  # fmt: skip
-    """a [B, T, n], delta [B, T, m]. Tolerance is relative to sum_t |a_t| |delta_t|. ``piece``: bytes of workspace for a
-    piece of what is cut into pieces."""
+                  out: Tensor | None = None, relative: float = 4e-6, **more: Any) -> Case:  # fmt: skip
+    """a [B, T, n], delta [B, T, m]. Tolerance is relative to sum_t |a_t| |delta_t|."""
     if out is None:
         out = torch.zeros(len(a), sketch.sketch_dim)
     exact = out.double() + reference.outer_project(a.double(), delta.double(), sketch, offset or 0)
     scale = (a.double().norm(dim=2) * delta.double().norm(dim=2)).sum(1).max() + out.abs().max() if a.numel() else 1.0
     kinds, numbers = to_args(sketch)
     given = {"sketch": numbers} | ({} if offset is None else {"offset": [offset]})
-    given |= {} if piece is None else {"piece": [piece]}
     return Case(name, "outer_project", {"a": a, "delta": delta, "out": out},
                 {"out": (exact, _tolerance(exact, scale, relative))}, kinds, given, **more)  # fmt: skip
 
 
 def form_gradients(name: str, a: Tensor, delta: Tensor, begin: int = 0, end: int | None = None, *,
-                   out: Tensor | None = None, relative: float = 1e-6, piece: int | None = None,
-                   **more: Any) -> Case:  # fmt: skip
+                   out: Tensor | None = None, relative: float = 1e-6, **more: Any) -> Case:  # fmt: skip
     """Entries [begin, end) of the gradients; ``out`` only lends its layout. No op, but the kernels behind several."""
     exact = torch.einsum("btm,btn->bmn", delta.double(), a.double()).flatten(1)[:, begin:end].contiguous()
     scale = (a.double().norm(dim=1).max() * delta.double().norm(dim=1).max()) if a.numel() else 1.0
     out = torch.full(exact.shape, POISON) if out is None else out
     return Case(name, "form_gradients", {"a": a, "delta": delta, "out": out},
-                {"out": (exact, _tolerance(exact, scale, relative))}, "", {"begin": [begin]} | ({} if piece is None else {"piece": [piece]}), **more)  # fmt: skip
+                {"out": (exact, _tolerance(exact, scale, relative))}, "", {"begin": [begin]}, **more)  # fmt: skip
 
 
 def rows_project(name: str, index: Tensor, delta: Tensor, sketch: Any, offset: int = 0, *, out: Tensor | None = None,
-                 relative: float = 2e-6, exact: Tensor | None = None, piece: int | None = None,
-                 **more: Any) -> Case:  # fmt: skip
-    """index int64 [B, T], delta [B, T, d]. ``exact``: the expected result where reference.py raises. ``piece``: bytes of
-    workspace for a piece of what is cut into pieces."""
+                 relative: float = 2e-6, exact: Tensor | None = None, **more: Any) -> Case:  # fmt: skip
+    """index int64 [B, T], delta [B, T, d]. ``exact``: the expected result where reference.py raises."""
     if out is None:
         out = torch.zeros(len(delta), sketch.sketch_dim)
     if exact is None:
         exact = reference.rows_project(index, delta.double(), sketch, offset, out.double().clone())
     scale = delta.double().norm(dim=2).nan_to_num(0, 0).sum(1).max() + out.abs().max() if delta.numel() else 1.0
     kinds, numbers = to_args(sketch)
-    given = {"sketch": numbers, "offset": [offset]} | ({} if piece is None else {"piece": [piece]})
+    given = {"sketch": numbers, "offset": [offset]}
     return Case(name, "rows_project", {"index": index, "delta": delta, "out": out},
                 {"out": (exact, _tolerance(exact, scale, relative))}, kinds, given, **more)  # fmt: skip
 
@@ -205,24 +204,31 @@ def _storage(x: Tensor) -> Tensor:
     return x.as_strided((last + 1,), (1,), 0)
 
 
+def dump(case: Case) -> bytes:
+    """What `case.h` reads."""
+    parts = [f"case {case.name} {case.op}\n".encode()]
+    if case.kinds:
+        parts.append(f"kinds {case.kinds}\n".encode())
+    for key, numbers in case.numbers.items():
+        parts.append(f"numbers {key} {' '.join(map(str, numbers))}\n".encode())
+    for key, number in (("piece", case.piece), ("multiprocessors", case.multiprocessors)):
+        if number is not None:
+            parts.append(f"numbers {key} {number}\n".encode())
+    for key, x in case.tensors.items():
+        storage = _storage(x)
+        words = [key, dtype_name(x.dtype), x.ndim, *x.shape, *x.stride(), storage.numel(), x.storage_offset()]
+        parts.append(f"tensor {' '.join(map(str, words))}\n".encode())
+        parts.append(storage.view(torch.uint8).numpy().tobytes() + b"\n")
+    for key, (exact, tolerance) in case.expected.items():
+        parts.append(f"expect {key} {tolerance!r}\n".encode())
+        parts.append(exact.double().contiguous().numpy().tobytes() + b"\n")
+    return b"".join([*parts, b"end\n"])
+
+
 def write(cases: Iterable[Case], path: Path) -> None:
-    """Writes what `case.h` reads."""
+    """A file of cases."""
     with open(path, "wb") as file:
-        for case in cases:
-            file.write(f"case {case.name} {case.op}\n".encode())
-            if case.kinds:
-                file.write(f"kinds {case.kinds}\n".encode())
-            for key, numbers in case.numbers.items():
-                file.write(f"numbers {key} {' '.join(map(str, numbers))}\n".encode())
-            for key, x in case.tensors.items():
-                storage = _storage(x)
-                words = [key, dtype_name(x.dtype), x.ndim, *x.shape, *x.stride(), storage.numel(), x.storage_offset()]
-                file.write(f"tensor {' '.join(map(str, words))}\n".encode())
-                file.write(storage.view(torch.uint8).numpy().tobytes() + b"\n")
-            for key, (exact, tolerance) in case.expected.items():
-                file.write(f"expect {key} {tolerance!r}\n".encode())
-                file.write(exact.double().contiguous().numpy().tobytes() + b"\n")
-            file.write(b"end\n")
+        file.writelines(map(dump, cases))
 
 
 def problems(cases: Iterable[Case], results: dict[str, dict[str, Any]], kernels: bool = True) -> list[str]:

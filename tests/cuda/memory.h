@@ -5,8 +5,12 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 
 #include "cuda/context.h"
+#if defined(FIMO_EMULATE_PTX)
+#include "ptx/ranges.h"
+#endif
 
 namespace fimo::cuda {
 
@@ -15,6 +19,9 @@ class DeviceMemory {
   explicit DeviceMemory(std::size_t bytes) : bytes_(bytes) {
 #if defined(FIMO_EMULATE)
     data_ = std::malloc(bytes ? bytes : 1);
+#if defined(FIMO_EMULATE_PTX)
+    range_ = std::make_unique<ptx::Range>(data_, bytes);
+#endif
 #else
     check(cudaMalloc(&data_, bytes ? bytes : 1), "cudaMalloc");
 #endif
@@ -61,6 +68,9 @@ class DeviceMemory {
  private:
   std::size_t bytes_;
   void* data_ = nullptr;
+#if defined(FIMO_EMULATE_PTX)
+  std::unique_ptr<ptx::Range> range_;
+#endif
 };
 
 }  // namespace fimo::cuda

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 # What no case can see: the emulator's side of the code, and the CUDA runtime's.
@@ -24,11 +24,22 @@ class Mutant:
     text: str  # instead
     before: str  # the line, stripped
     after: str
+    number: int = 1  # among those of the file that make the same line
+
+    @property
+    def name(self) -> str:
+        """What names it in the ledger: stays when other lines change."""
+        parts = (self.file, self.operator, self.before, self.after, str(self.number - 1))
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+
+    def applied(self, text: str) -> str:
+        """The file's text, changed."""
+        return text[: self.begin] + self.text + text[self.end :]
 
     @property
     def key(self) -> str:
         """What names it in the list of equivalent ones: stays as long as the line does."""
-        return f"{self.file}: {self.after}"
+        return f"{self.file}: {self.after}" + (f" #{self.number}" if self.number > 1 else "")
 
     @property
     def line_key(self) -> str:
@@ -86,6 +97,8 @@ OPERATORS: list[tuple[str, str, Replacement]] = [
     ("lanes of the mask dropped", r"\bkAllLanes\b", "(kAllLanes >> 1)"),
     ("fragment swapped", r"(?<=\w)\[0\](?!\s*=\s*\{)", "[1]"),
     ("fragment swapped", r"(?<=\w)\[1\](?!\s*=\s*\{)", "[0]"),
+    ("fragment swapped", r"(?<=\w)\[([23])\](?!\s*=\s*\{)", lambda m: f"[{5 - int(m[1])}]"),
+    ("fragment swapped", r"(?<!Idx)(?<!Dim)\.([xyzw])\b(?!\()", lambda m: "." + "yxwz"["xyzw".index(m[1])]),
     ("atomic made plain", r"^(?=\s)\s*\batomic(Add|Sub|Min|Max|Or|Xor|And)\((.*)\);", _atomic),
     ("min and max swapped", r"\bmin\(", "max("),
     ("min and max swapped", r"\bmax\(", "min("),
@@ -141,7 +154,13 @@ def mutants_of(file: Path) -> Iterator[Mutant]:
 def all_mutants(cuda: Path) -> list[Mutant]:
     """Those of all files of csrc/cuda."""
     files = sorted(file for file in cuda.iterdir() if file.suffix in (".cu", ".cuh", ".h"))
-    return [mutant for file in files if file.name not in EXCLUDED for mutant in mutants_of(file)]
+    found, keys = [], set()
+    for mutant in (m for file in files if file.name not in EXCLUDED for m in mutants_of(file)):
+        while mutant.key in keys:
+            mutant = replace(mutant, number=mutant.number + 1)
+        keys.add(mutant.key)
+        found.append(mutant)
+    return found
 
 
 def equivalent(listing: Path) -> dict[str, str]:

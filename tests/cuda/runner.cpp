@@ -3,11 +3,16 @@
 // sanitizer builds, translated PTX, and a GPU (also under compute-sanitizer).
 //
 // usage: runner FILE [NAME]    NAME: only cases whose name contains it
+// For seeded bugs, in the environment: FIMO_RUNNER_STOP ends with the first case that fails, FIMO_RUNNER_SECONDS is how many
+// seconds of CPU time (not of the clock: the machine may be busy) a case may take before SIGXCPU ends the process.
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <functional>
 #include <limits>
 #include <utility>
@@ -15,7 +20,7 @@
 #include "bindings/sketch_args.h"
 #include "case.h"
 #include "cuda/outer_routes.h"
-#include "cuda/routes.h"
+#include "cuda/products.h"
 
 namespace fimo::cuda {
 namespace {
@@ -150,14 +155,20 @@ void compare(const std::string& name, const Tensor& tensor, Outcome& outcome) {
 
 Outcome run(Case& c) {
   Outcome outcome;
-  const std::int64_t usual = std::exchange(piece_bytes, c.has("piece") ? c.number("piece") : piece_bytes);
+  struct Changed {  // while the case runs
+    std::int64_t& value;
+    std::int64_t usual;
+    Changed(std::int64_t& number, Case& of, const char* name)
+        : value(number), usual(std::exchange(number, of.has(name) ? of.number(name) : number)) {}
+    ~Changed() { value = usual; }
+  };
+  const Changed piece(piece_bytes, c, "piece"), planned(multiprocessors, c, "multiprocessors");
   try {
     const Call call = call_of(c);
     if (c.without_data()) {
       // Sizes that fit nowhere: only the launches are of interest.
       if (!std::getenv("FIMO_EMULATOR_DRY")) throw std::runtime_error("tensors without data: expected FIMO_EMULATOR_DRY");
       call.run({0, nullptr, kNowhere, call.workspace()});
-      piece_bytes = usual;
       return outcome;
     }
     DeviceMemory workspace(static_cast<std::size_t>(call.workspace()));
@@ -167,7 +178,6 @@ Outcome run(Case& c) {
   } catch (const std::exception& error) {
     outcome.problem = error.what();
   }
-  piece_bytes = usual;
   return outcome;
 }
 
@@ -180,13 +190,26 @@ std::string quoted(const std::string& text) {
   return result + "\"";
 }
 
+/// CPU time of this process so far.
+double seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+void limit_seconds(double from_now) {
+  rlimit limit{};
+  getrlimit(RLIMIT_CPU, &limit);
+  limit.rlim_cur = static_cast<rlim_t>(seconds() + from_now) + 1;
+  setrlimit(RLIMIT_CPU, &limit);
+}
+
 int main(int argc, char** argv) {
   if (argc < 2) throw std::runtime_error("usage: runner FILE [NAME]");
   std::ifstream file(argv[1], std::ios::binary);
   if (!file) throw std::runtime_error(std::string("cannot read ") + argv[1]);
+  const char* limit = std::getenv("FIMO_RUNNER_SECONDS");
   int failed = 0;
   for (Case c; read_case(file, c);) {
     if (argc > 2 && c.name.find(argv[2]) == std::string::npos) continue;
+    if (limit) limit_seconds(std::atof(limit));
+    const double begin = seconds();
     const Outcome outcome = run(c);
     failed += !outcome.problem.empty();
     std::string kernels;
@@ -195,11 +218,12 @@ int main(int argc, char** argv) {
     emulator::forget_launched();
 #endif
     const double most = std::numeric_limits<double>::max();  // JSON has no infinity
-    std::printf("{\"name\": %s, \"problem\": %s, \"error\": %g, \"bits\": \"%016llx\", \"kernels\": [%s]}\n",
-                quoted(c.name).c_str(), outcome.problem.empty() ? "null" : quoted(outcome.problem).c_str(), std::min(outcome.error, most),
-                static_cast<unsigned long long>(outcome.bits), kernels.c_str());
+    std::printf("{\"name\": %s, \"problem\": %s, \"error\": %g, \"bits\": \"%016llx\", \"seconds\": %g, \"kernels\": [%s]}\n",
+                quoted(c.name).c_str(), outcome.problem.empty() ? "null" : quoted(outcome.problem).c_str(),
+                std::min(outcome.error, most), static_cast<unsigned long long>(outcome.bits), seconds() - begin,
+                kernels.c_str());
     std::fflush(stdout);
-    if (failed && std::getenv("FIMO_RUNNER_STOP")) break;  // mutants need no more
+    if (failed && std::getenv("FIMO_RUNNER_STOP")) break;
   }
   return failed ? 1 : 0;
 }

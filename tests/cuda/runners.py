@@ -7,7 +7,9 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +20,10 @@ from cases import Case
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 
-# What a report of a sanitizer must do: end the program, and say so by its exit status.
+# What a report of a sanitizer must do: end the program, and say so by its exit status. And how many seconds of CPU time
+# a case may take before the runner is ended: a minute is usual for the longest under ThreadSanitizer.
 _ENVIRONMENT = {
+    "FIMO_RUNNER_SECONDS": "600",
     "TSAN_OPTIONS": "halt_on_error=1:exitcode=66:report_signal_unsafe=0",
     "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
@@ -41,12 +45,15 @@ class Way:
         return {**_ENVIRONMENT, **schedule}
 
 
-# The same results are asked of all of them, and among the plain ones the same bits.
+# The same results are asked of all of them, and of those of a mode the same bits.
 EMULATED = {
     "fifo": Way("plain", "fifo"),
     "lifo": Way("plain", "lifo"),
     "random1": Way("plain", "random:1"),
     "random2": Way("plain", "random:2"),
+    "ptx fifo": Way("ptx", "fifo"),
+    "ptx lifo": Way("ptx", "lifo"),
+    "ptx random": Way("ptx", "random:1"),
     "asan": Way("asan", "random:1"),
     "tsan": Way("tsan", "random:1"),
 }
@@ -82,7 +89,7 @@ def _cuda_include() -> Path | None:
 
 def missing(mode: str) -> str:
     """Why a mode cannot be built here; empty if it can."""
-    for program in ("cmake", "ninja", *(["nvcc"] if mode == "gpu" else [])):
+    for program in ("cmake", "ninja", *(["nvcc"] if mode in ("gpu", "ptx") else [])):
         if shutil.which(program) is None:
             return f"needs {program}"
     if mode == "gpu":
@@ -111,7 +118,7 @@ def build(folder: Path, mode: str, *options: str, root: Path = ROOT, target: str
         RuntimeError: something does not compile.
     """
     configure = ["cmake", "-S", FOLDER, "-B", folder, "-G", "Ninja", f"-DFIMO_MODE={mode}", f"-DFIMO_ROOT={root}"]
-    configure += options
+    configure += [f"-DPython_EXECUTABLE={sys.executable}", *options]
     jobs = str(os.cpu_count() or 1)
     for command in (configure, ["cmake", "--build", folder, "-j", jobs, "--target", target]):
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, errors="replace")
@@ -132,7 +139,10 @@ class Run:
     def crash(self) -> str:
         """The report of a sanitizer or a crash; empty if it said itself what failed."""
         failed = any(result["problem"] for result in self.results.values())
-        return "" if self.returncode == (1 if failed else 0) else f"status {self.returncode}\n{self.output}"
+        if self.returncode == (1 if failed else 0):
+            return ""
+        endless = " (a case took too long)" if self.returncode == -signal.SIGXCPU else ""
+        return f"status {self.returncode}{endless}\n{self.output}"
 
 
 def run_program(

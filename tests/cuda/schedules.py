@@ -21,18 +21,19 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "schedules")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    ways = [Way(mode, f"random:{seed}") for mode in ("plain", "asan", "tsan") for seed in range(1, args.seeds + 1)]
-    builds = {mode: build(args.folder / mode, mode, target="runner") for mode in ("plain", "asan", "tsan")}
+    modes = ("plain", "asan", "tsan", "ptx")
+    ways = [Way(mode, f"random:{seed}") for mode in modes for seed in range(1, args.seeds + 1)]
+    builds = {mode: build(args.folder / mode, mode, target="runner") for mode in modes}
     failed = False
     for family in args.family or families():
         found, file = cases_of(family), args.folder / f"{family}.cases"
         cases.write(found, file)
-        bits: dict[str, str] = {}
+        bits: dict[tuple[str, str], str] = {}
         for way in ways:
             done = run(builds[way.mode], file, way)
             wrong = [done.crash] if done.crash else cases.problems(found, done.results)
-            for name, result in done.results.items() if way.mode == "plain" else ():
-                if bits.setdefault(name, result["bits"]) != result["bits"]:
+            for name, result in done.results.items():
+                if bits.setdefault((way.mode, name), result["bits"]) != result["bits"]:
                     wrong.append(f"{name}: bits depend on the schedule")
             print(f"{family}, {way.mode} {way.schedule}: {'right' if not wrong else wrong[:5]}", flush=True)
             failed = failed or bool(wrong)

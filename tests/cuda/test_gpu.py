@@ -1,163 +1,431 @@
-"""What only a GPU can show. Skipped without one; docs/cuda_testing.md names the command that runs everything there."""
+"""The ops on a GPU: what no emulator shows. Skipped without one; docs/cuda_testing.md names the command that runs all.
 
+tests/cuda/rehearsal.py runs these tests on the CPU, so that they themselves are right when there is a GPU.
+"""
+
+import threading
+import warnings
+
+import numpy as np
 import pytest
 import torch
+from gpu_calls import ADDS, CALLS, DIM, WIDTH, assert_right, results, wide
 
-import fimo_fast as ff
-from fimo_fast import _torch_cuda, ops
-from fimo_fast.methods import TRAK, FiniteHorizon, GradCos, GradDot
-from fimo_fast.sketch import SJLT, SRHT, Factored, Gaussian, Mask, Rademacher, TensorSketch
+from fimo_fast import _torch_cuda, ops, reference
+from fimo_fast.sketch import SJLT, SRHT, Gaussian, Mask, Rademacher, TensorSketch
 from fimo_fast.testing import assert_same_bits
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
+pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 TYPES = [torch.float32, torch.bfloat16, torch.float16]
-DIM = 70_001
-SKETCHES = [
-    Rademacher(DIM, 300, 1),
-    Gaussian(DIM, 300, 2),
-    SJLT(DIM, 1000, 3, nonzeros=4),
-    SRHT(DIM, 1000, 4),
-    SRHT(DIM, 1024, 4),
-    Mask(DIM, 300, 5),
-]
+GIB = 2**30
 
 
-def kind(x):
-    return type(x).__name__ if not isinstance(x, torch.dtype) else str(x).removeprefix("torch.")
+def dtype_name(dtype):
+    return str(dtype).removeprefix("torch.")
+
+
+every_type = pytest.mark.parametrize("dtype", TYPES, ids=dtype_name)
+every_call = pytest.mark.parametrize("name", CALLS)
 
 
 @pytest.fixture(autouse=True)
 def _kernels_are_built():
-    assert _torch_cuda.kernels is not None, "fimo_fast was built without CUDA: set CUDACXX and install it again"
+    assert _torch_cuda.kernels is not None, (
+        "fimo_fast was built without CUDA: see CONTRIBUTING.md"
+    )
 
 
 @pytest.fixture
 def calls():
+    """A function that says how often the kernels of each op were called since the test began."""
     before = _torch_cuda._C.cuda_calls()
     return lambda: {op: n - before[op] for op, n in _torch_cuda._C.cuda_calls().items() if n > before[op]}
 
 
-def every_op(dtype):
-    """{name: a function without arguments} of all ops on inputs of moderate size."""
-    torch.manual_seed(0)
-
-    def normal(*shape):
-        return torch.randn(*shape, device="cuda").to(dtype)
-
-    grads, a, delta = normal(37, DIM), normal(9, 33, 300), normal(9, 33, 200)
-    index, rows = torch.randint(0, 900, (9, 33), device="cuda"), normal(9, 33, 64)
-    queries, features = normal(20, 500), normal(5000, 500)
-    found = {f"project {kind(s)} {s.sketch_dim}": lambda s=s: ops.project(grads, s) for s in SKETCHES}
-    for s in (SRHT(200 * 300, 512, 1), Mask(200 * 300, 64, 2), TensorSketch(300, 200, 512, 3),
-              Factored(SRHT(300, 32, 1), Rademacher(200, 16, 2))):  # fmt: skip
-        found[f"outer_project {kind(s)}"] = lambda s=s: ops.outer_project(a, delta, s)
-    for s in (SRHT(900 * 64, 512, 1), SJLT(900 * 64, 512, 1), Rademacher(900 * 64, 100, 1)):
-        found[f"rows_project {kind(s)}"] = lambda s=s: ops.rows_project(index, rows, s)
-    return found | {
-        "outer_dot": lambda: ops.outer_dot(a, delta, a[:4], delta[:4]),
-        "outer_norm2": lambda: ops.outer_norm2(a, delta),
-        "scores": lambda: ops.scores(queries, features),
-        "topk": lambda: torch.stack([x.double() for x in ops.topk(queries, features, 50)]),
-    }
+def on_gpu(tensors):
+    return tuple(x.cuda() for x in tensors)
 
 
-NAMES = list(every_op(torch.float32)) if torch.cuda.is_available() else ["project Rademacher 300"]
+def inputs(name, dtype=torch.float32, seed=0):
+    return on_gpu(CALLS[name].tensors(dtype, seed))
 
 
-@pytest.mark.parametrize("dtype", TYPES, ids=kind)
-@pytest.mark.parametrize("name", NAMES)
-def test_the_same_bits_twice_without_waiting(name, dtype, calls):
-    op = every_op(dtype)[name]
-    first = op()
+def same_bits(found, expected):
+    for ours, theirs in zip(results(found), results(expected), strict=True):
+        assert_same_bits(ours, theirs)
+
+
+# --- Results --------------------------------------------------------------------------------------
+
+
+@every_type
+@every_call
+def test_right_and_by_one_call_of_its_kernels(name, dtype, calls):
+    tensors = inputs(name, dtype)
+    found = CALLS[name].run(*tensors)
+    assert calls() == {CALLS[name].op: 1}
+    assert all(x.device == tensors[0].device for x in results(found))
+    assert_right(name, found, tensors)
+
+
+@every_type
+@every_call
+def test_the_same_bits_twice_and_nothing_waits(name, dtype):
+    tensors = inputs(name, dtype)
+    first = CALLS[name].run(*tensors)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        second = op()
+        second = CALLS[name].run(*tensors)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert_same_bits(second, first)
-    assert sum(calls().values()) == 2
+    same_bits(second, first)
 
 
-@pytest.mark.parametrize("dtype", TYPES, ids=kind)
-@pytest.mark.parametrize("sketch", SKETCHES, ids=kind)
-def test_sketches_are_those_of_the_cpu(sketch, dtype):
-    grads = torch.randn(5, DIM).to(dtype)
-    error = (ops.project(grads.cuda(), sketch).cpu() - ops.project(grads, sketch)).abs().max()
-    assert error <= 4e-6 * grads.double().norm(dim=1).max()
+@every_type
+@pytest.mark.parametrize("name", ADDS)
+def test_sketches_are_added_into_out(name, dtype):
+    call, tensors = CALLS[name], inputs(name, dtype)
+    alone = call.run(*tensors)
+    start = torch.randn_like(alone)
+    out = torch.full((len(alone), alone.shape[1] + 3), 7.0, device="cuda")[:, 1:-2]  # rows apart, storage not aligned
+    out.copy_(start)
+    version = out._version
+    assert call.run(*tensors, out=out) is out and out._version > version
+    scale = float(call.scale(*map(wide, tensors)) + start.abs().max())
+    assert (out - (start + alone)).abs().max() <= 4e-6 * scale
+    whole = out._base if out._base is not None else out
+    assert (whole[:, 0] == 7).all() and (whole[:, -2:] == 7).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_cuda_graphs(name):
-    op = every_op(torch.float32)[name]
-    expected = op()
+@every_type
+@every_call
+@pytest.mark.parametrize("layout", ["strided", "rows apart", "not aligned", "transposed"])
+def test_layouts(name, dtype, layout):
+    tensors = inputs(name, dtype)
+
+    def laid_out(x):
+        if not x.is_floating_point():
+            return torch.stack([x, x - 1], -1)[..., 0]
+        if layout == "strided":
+            return torch.stack([x, x - 1], -1)[..., 0]
+        if layout == "rows apart":
+            return torch.nn.functional.pad(x, (0, 8), value=float("nan"))[..., : x.shape[-1]]
+        if layout == "not aligned":
+            return torch.nn.functional.pad(x, (1, 2), value=float("nan"))[..., 1 : 1 + x.shape[-1]]
+        return x.transpose(0, -1).contiguous().transpose(0, -1)
+
+    changed = tuple(map(laid_out, tensors))
+    assert all(torch.equal(x, y) for x, y in zip(changed, tensors, strict=True))
+    assert_right(name, CALLS[name].run(*changed), tensors)
+
+
+@every_type
+@every_call
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_stays_where_it_is(name, dtype, value):
+    """In one row of the first floating-point input: the same results are not finite as on the CPU."""
+    if CALLS[name].op == "topk":
+        pytest.skip("test_topk_of_ties_and_nan")
+    tensors = CALLS[name].tensors(dtype, 0)
+    first = next(i for i, x in enumerate(tensors) if x.is_floating_point())
+    tensors[first][1, ..., 5] = value
+    found = CALLS[name].run(*on_gpu(tensors)).cpu()
+    expected = CALLS[name].run(*tensors)
+    assert not expected.isfinite().all() or "Mask" in name or "Composition" in name
+    assert torch.equal(found.isfinite(), expected.isfinite())
+    if value != value:
+        assert torch.equal(found.isnan(), expected.isnan())
+
+
+@pytest.mark.parametrize("k", [1, 50, 1024, 1025, 3000])
+@every_type
+def test_topk_of_ties_and_nan(k, dtype):
+    generator = torch.Generator().manual_seed(k)
+    queries, features = (torch.randint(-3, 4, (n, 40), generator=generator).to(dtype) for n in (5, 3000))
+    features[::700] = float("nan")
+    values, indices = ops.topk(queries.cuda(), features.cuda(), k)
+    exact, order = ops.topk(queries, features, k)
+    assert torch.equal(indices.cpu(), order)
+    assert_same_bits(values.cpu(), exact)
+
+
+def test_int8_is_exact():
+    (queries, query_scales), (features, feature_scales) = (
+        ops.quantize(torch.randn(n, 700, generator=torch.Generator().manual_seed(n))) for n in (40, 5000)
+    )
+    given, scales = on_gpu((queries, features)), on_gpu((query_scales, feature_scales))
+    assert_same_bits(ops.scores(*given, *scales).cpu(), ops.scores(queries, features, query_scales, feature_scales))
+    found = ops.topk(*given, 99, *scales)
+    same_bits(tuple(x.cpu() for x in found), ops.topk(queries, features, 99, query_scales, feature_scales))
+
+
+def test_quantize_is_that_of_the_cpu():
+    x = torch.randn(50, 700)
+    same_bits(tuple(part.cpu() for part in ops.quantize(x.cuda())), ops.quantize(x))
+
+
+def test_float64_runs_the_reference_with_one_warning(monkeypatch, calls):
+    monkeypatch.setattr(_torch_cuda, "_warned", set())
+    grads, sketch = torch.randn(3, 500, dtype=torch.float64), SRHT(500, 40, 1)
+    with pytest.warns(UserWarning, match="project: no CUDA kernel for float64, running the plain torch reference"):
+        found = ops.project(grads.cuda(), sketch)
+    torch.testing.assert_close(found.cpu(), ops.project(grads, sketch))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ops.project(grads.cuda(), sketch)
+    assert calls() == {}
+
+
+@pytest.mark.parametrize(
+    "sketch", [Rademacher(64, 5), Gaussian(64, 5), SJLT(64, 5), SRHT(64, 5), Mask(64, 5)], ids=repr
+)
+def test_nothing_gives_zeros(sketch):
+    for rows, dim in ((0, 64), (3, 0), (0, 0)):
+        found = ops.project(torch.zeros(rows, dim, device="cuda"), sketch, offset=0)
+        assert found.shape == (rows, 5) and not found.any()
+    for batch, tokens in ((0, 4), (3, 0)):
+        a, delta = (torch.zeros(batch, tokens, 8, device="cuda") for _ in range(2))
+        index = torch.zeros(batch, tokens, dtype=torch.int64, device="cuda")
+        for some in (ops.outer_project(a, delta, sketch), ops.rows_project(index, delta, sketch)):
+            assert some.shape == (batch, 5) and not some.any()
+
+
+def test_nothing_of_the_other_ops():
+    a, delta = torch.randn(3, 4, 8, device="cuda"), torch.randn(3, 4, 5, device="cuda")
+    assert ops.outer_dot(a[:0], delta[:0], a, delta).shape == (0, 3)
+    assert ops.outer_dot(a, delta, a[:0], delta[:0]).shape == (3, 0)
+    assert not ops.outer_dot(a[:, :0], delta[:, :0], a, delta).any()
+    assert ops.outer_norm2(a[:0], delta[:0]).shape == (0,) and not ops.outer_norm2(a[:, :0], delta[:, :0]).any()
+    queries = torch.randn(4, 8, device="cuda")
+    assert ops.scores(queries[:0], queries).shape == (0, 4) and ops.scores(queries, queries[:0]).shape == (4, 0)
+    assert not ops.scores(queries[:, :0], queries[:, :0]).any()
+    values, indices = ops.topk(queries[:0], queries, 2)
+    assert values.shape == indices.shape == (0, 2)
+
+
+# --- Memory ---------------------------------------------------------------------------------------
+
+
+@every_call
+def test_the_workspace_is_not_overrun_and_what_it_holds_does_not_matter(name, monkeypatch):
+    tensors = inputs(name)
+    expected = CALLS[name].run(*tensors)
+    guard, workspaces = 4096, []
+
+    def where(x):
+        def allocate(size):
+            memory = torch.full((size + guard,), 255, dtype=torch.uint8, device=x.device)  # NaN in every type
+            memory[size:] = 0xA5
+            workspaces.append((memory, size))
+            return memory[:size]
+
+        return allocate, torch.cuda.current_stream(x.device).cuda_stream
+
+    monkeypatch.setattr(_torch_cuda, "kernels", _torch_cuda.CudaKernels(where=where))
+    same_bits(CALLS[name].run(*tensors), expected)
+    for memory, size in workspaces:
+        assert (memory[size:] == 0xA5).all(), f"{name}: bytes behind a workspace of {size} were written"
+
+
+def needs(gib):
+    free = torch.cuda.mem_get_info()[0] / GIB
+    if free < gib:
+        pytest.skip(f"needs {gib} GiB of the device's memory, {free:.1f} are free")
+
+
+def test_inputs_of_more_than_two_to_the_31_elements():
+    needs(16)
+    grads = torch.zeros(3, 2**30, device="cuda")
+    grads[2, -5:] = 1.0
+    for sketch in (SRHT(2**30, 256, 1), SJLT(2**30, 256, 1), Mask(2**30, 256, 1), Rademacher(2**30, 16, 1)):
+        found = ops.project(grads, sketch)
+        part = ops.project(grads[2:, -256:].cpu(), sketch, offset=2**30 - 256)
+        torch.testing.assert_close(found[2:].cpu(), part, rtol=1e-5, atol=1e-5)
+        assert not found[:2].any()
+
+
+def test_results_of_more_than_two_to_the_31_elements():
+    needs(20)
+    features = torch.zeros(2**28 + 3, 8, dtype=torch.bfloat16, device="cuda")
+    features[-1], features[0] = 1.0, 0.5
+    queries = torch.ones(8, 8, dtype=torch.bfloat16, device="cuda")
+    found = ops.scores(queries, features)
+    assert (found[:, -1] == 8).all() and (found[:, 0] == 4).all() and int(found.count_nonzero()) == 16
+    del found
+    values, indices = ops.topk(queries, features, 2)
+    assert (indices == torch.tensor([2**28 + 2, 0], device="cuda")).all() and (values[:, 0] == 8).all()
+
+
+def test_offsets_beyond_two_to_the_32():
+    grads = torch.randn(2, 1000)
+    for sketch in (SRHT(2**34, 256, 1), SJLT(2**34, 256, 1), Rademacher(2**34, 64, 1), Gaussian(2**34, 64, 1)):
+        found = ops.project(grads.cuda(), sketch, offset=2**33 + 77)
+        torch.testing.assert_close(found.cpu(), ops.project(grads, sketch, offset=2**33 + 77), rtol=1e-4, atol=1e-4)
+
+
+# --- Streams, graphs, compilation, devices --------------------------------------------------------
+
+
+@every_call
+def test_graphs_see_inputs_that_changed(name):
+    call, static, others = CALLS[name], inputs(name), inputs(name, seed=1)
+    expected = [call.run(*static), call.run(*others)]
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        op()
+        call.run(*static)  # loads the kernels
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        result = op()
-    result.zero_()
+        captured = call.run(*static)
+    graph.replay()
+    same_bits(captured, expected[0])
+    for ours, theirs in zip(static, others, strict=True):
+        ours.copy_(theirs)
     for _ in range(2):
+        for x in results(captured):
+            x.zero_()
         graph.replay()
-    assert_same_bits(result, expected)
+        same_bits(captured, expected[1])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_compiled(name):
-    op = every_op(torch.float32)[name]
-    assert_same_bits(torch.compile(lambda: op() + 0, fullgraph=True)(), op())
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("name", {call.op: name for name, call in CALLS.items()}.values())
+def test_compiled(name, backend):
+    if backend == "inductor":
+        pytest.importorskip("triton", reason="needs triton, for torch.compile's default backend")
+    torch._dynamo.reset()
+    tensors = inputs(name)
+
+    def doubled(*given):
+        return tuple(2 * x for x in results(CALLS[name].run(*given)))
+
+    # Twice a float32 is exact, so the bits must be those of the op alone.
+    same_bits(torch.compile(doubled, fullgraph=True, backend=backend)(*tensors), doubled(*tensors))
 
 
-def test_work_is_on_the_callers_stream():
-    sketch, grads = SKETCHES[4], torch.randn(64, DIM, device="cuda")
-    expected = ops.project(grads, sketch)
+def test_compiled_for_any_batch():
+    torch._dynamo.reset()
+    sketch = SRHT(DIM, 1000, 4)
+    compiled = torch.compile(
+        lambda grads: ops.project(grads, sketch), fullgraph=True, dynamic=True, backend="aot_eager"
+    )
+    for rows in (3, 5, 17):
+        grads = torch.randn(rows, DIM, device="cuda")
+        assert_same_bits(compiled(grads), ops.project(grads, sketch))
+
+
+@every_call
+def test_work_is_on_the_callers_stream(name):
+    call, tensors = CALLS[name], inputs(name)
+    expected = call.run(*tensors)
+    late, side = [torch.zeros_like(x) for x in tensors], torch.cuda.Stream()
     torch.cuda.synchronize()
-    late, side = torch.zeros_like(grads), torch.cuda.Stream()
     with torch.cuda.stream(side):
-        torch.cuda._sleep(50_000_000)  # on any other stream the kernel would see zeros
-        late.copy_(grads)
-        result = ops.project(late, sketch)
+        torch.cuda._sleep(50_000_000)  # on any other stream the kernels would see zeros
+        for ours, theirs in zip(late, tensors, strict=True):
+            ours.copy_(theirs)
+        found = call.run(*late)
     side.synchronize()
-    assert_same_bits(result, expected)
+    same_bits(found, expected)
 
 
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two devices")
-def test_tensors_run_where_they_are():
-    grads = torch.randn(4, DIM)
+def test_two_threads_on_two_streams():
+    name = "project SRHT1000"
+    given = [inputs(name, seed=seed) for seed in range(2)]
+    expected = [CALLS[name].run(*tensors) for tensors in given]
+    torch.cuda.synchronize()
+    found, errors = [None, None], []
+
+    def work(which):
+        try:
+            with torch.cuda.stream(torch.cuda.Stream()):
+                for _ in range(20):
+                    found[which] = CALLS[name].run(*given[which])
+                torch.cuda.current_stream().synchronize()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(which,)) for which in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors
+    for ours, theirs in zip(found, expected, strict=True):
+        same_bits(ours, theirs)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@every_call
+def test_tensors_run_where_they_are(name):
+    tensors = CALLS[name].tensors(torch.float32, 0)
     for device in ("cuda:1", "cuda:0"):
-        result = ops.project(grads.to(device), SKETCHES[4])
-        assert result.device == torch.device(device) and torch.cuda.current_device() == 0
-        torch.testing.assert_close(result.cpu(), ops.project(grads, SKETCHES[4]), rtol=1e-4, atol=1e-3)
+        found = CALLS[name].run(*(x.to(device) for x in tensors))
+        assert all(x.device == torch.device(device) for x in results(found)) and torch.cuda.current_device() == 0
+        assert_right(name, found, tensors)
 
 
-def test_more_than_two_to_the_31_elements():
-    if torch.cuda.mem_get_info()[0] < 14 * 2**30:
-        pytest.skip("needs 14 GiB")
-    grads = torch.zeros(3, 2**30, dtype=torch.float32, device="cuda")
-    grads[2, -5:] = 1.0
-    for sketch in (SRHT(2**30, 256, 1), SJLT(2**30, 256, 1), Mask(2**30, 256, 1)):
-        torch.testing.assert_close(ops.project(grads, sketch)[2, :], ops.project(grads[2:, :], sketch)[0])
-        part = ops.project(grads[2:, -256:].cpu(), sketch, offset=2**30 - 256)
-        torch.testing.assert_close(ops.project(grads, sketch)[2:].cpu(), part)
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_devices_are_not_mixed():
+    x = torch.randn(2, 8)
+    with pytest.raises(ValueError, match="features: expected device cuda:0 like queries, got cuda:1"):
+        ops.scores(x.to("cuda:0"), x.to("cuda:1"))
 
 
-def test_methods_and_oracle():
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
-    train, queries = ((torch.randn(n, 8), torch.randn(n, 1)) for n in (40, 6))
+@every_call
+def test_modes_of_torch_change_nothing(name):
+    tensors = inputs(name)
+    expected = CALLS[name].run(*tensors)
+    with torch.inference_mode():
+        same_bits(CALLS[name].run(*tensors), expected)
+    with torch.autocast("cuda", torch.bfloat16):
+        same_bits(CALLS[name].run(*tensors), expected)
 
-    def effects(device):
-        problem = ff.Problem(model.to(device), ff.losses.squared_error)
-        on_device = [tuple(x.to(device) for x in data) for data in (train, queries)]
-        further = ff.FurtherTraining(problem, (torch.optim.SGD, {"lr": 0.01}), epochs=2, batch_size=10, seeds=2)
-        methods = [GradDot(), GradCos(), TRAK(64, damping=0.1), FiniteHorizon(0.01, 8), ff.UnrolledDerivative(further)]
-        oracle = further.run(*on_device, leave_out=range(5)).effects
-        return [oracle.cpu(), *(method.attribute(problem, *on_device).cpu() for method in methods)]
 
-    for ours, expected in zip(effects("cuda"), effects("cpu"), strict=True):
-        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-5)
+# --- Errors ---------------------------------------------------------------------------------------
+
+
+def test_devices_are_not_mixed():
+    x, sketch = torch.randn(3, 4, 8), SRHT(64, 5)
+    there = x.cuda()
+    for wrong, name in (
+        (lambda: ops.outer_project(there, x, sketch), "delta"),
+        (lambda: ops.outer_dot(there, there, x, there), "a2"),
+        (lambda: ops.scores(there[0], x[0]), "features"),
+        (lambda: ops.topk(there[0], x[0], 2), "features"),
+        (lambda: ops.project(there.view(3, -1), SRHT(32, 5), out=torch.zeros(3, 5)), "out"),
+        (lambda: ops.rows_project(torch.zeros(3, 4, dtype=torch.int64), there, sketch), "index"),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: expected device cuda:0"):
+            wrong()
+    with pytest.raises(TypeError, match="features: expected a torch tensor"):
+        ops.scores(there[0], np.zeros((4, 8), np.float32))
+
+
+def test_gradients_are_not_dropped():
+    grads = torch.randn(2, 64, device="cuda", requires_grad=True)
+    with pytest.raises(RuntimeError, match="grads: requires grad"):
+        ops.project(grads, SRHT(64, 5))
+
+
+@every_type
+def test_rows_out_of_range_are_nan(dtype):
+    index = torch.tensor([[0, 1], [3, 20], [-1, 2], [2**40, 0]], device="cuda")
+    delta = torch.randn(4, 2, WIDTH, device="cuda").to(dtype)
+    for sketch in (SRHT(20 * WIDTH, 24, 1), SJLT(20 * WIDTH, 24, 1), Mask(20 * WIDTH, 24, 1)):
+        found = ops.rows_project(index, delta, sketch)
+        assert found.isnan().all(1).tolist() == [False, True, True, True] and not found[0].isnan().any()
+
+
+def test_the_reference_runs_on_the_device():
+    """What float64 runs there, on CUDA's own integers."""
+    grads = torch.randn(2, 300)
+    for sketch in (Rademacher(300, 24), Gaussian(300, 24), SJLT(300, 24, nonzeros=2), SRHT(300, 24), Mask(300, 24)):
+        torch.testing.assert_close(
+            reference.project(grads.cuda(), sketch).cpu(), reference.project(grads, sketch), rtol=1e-4, atol=1e-5
+        )
+    sketch = TensorSketch(20, 15, 32)
+    matrices = [reference.sketch_matrix(sketch, 0, 300, torch.float32, device).cpu() for device in ("cuda", "cpu")]
+    assert torch.equal(*matrices)

@@ -4,8 +4,11 @@ import collections
 import re
 
 import pytest
+from mutant_builds import CSRC
+from mutant_ledger import Entry, Ledger, code_of
 from mutants import OPERATORS, all_mutants, equivalent, mutants_of
-from mutate import CSRC, EQUIVALENT, MODES, score
+from mutate import EQUIVALENT, sample, score
+from mutation import PASSES, Mutation
 from runners import families, missing
 
 # A line for each operator, and one thing that it must become.
@@ -31,6 +34,8 @@ EXAMPLES = [
     ("shuffle off", "  x = __shfl_xor_sync(kAllLanes, x, 1);", "  x = __shfl_xor_sync(kAllLanes, x, 2);"),
     ("lanes of the mask dropped", "  __syncwarp(kAllLanes);", "  __syncwarp((kAllLanes >> 1));"),
     ("fragment swapped", "  mma(d, a[0], b[1]);", "  mma(d, a[1], b[1]);"),
+    ("fragment swapped", "  y = x[2] | x[3];", "  y = x[3] | x[3];"),
+    ("fragment swapped", "  y = make_uint2(v.x, v.w);", "  y = make_uint2(v.y, v.w);"),
     ("atomic made plain", "  atomicAdd(&x[i], y);", "(*(&x[i]) = *(&x[i]) + (y));"),
     ("min and max swapped", "  x = min(y, z);", "  x = max(y, z);"),
     ("stride off by one", "  x = y[i * task.row_stride];", "  x = y[i * (task.row_stride + 1)];"),
@@ -63,14 +68,34 @@ def test_equivalent_mutants_exist():
     assert not (gone := equivalent(EQUIVALENT).keys() - keys), f"no such mutants: {gone}"
 
 
+def test_ledger(tmp_path):
+    file = tmp_path / "ledger.jsonl"
+    ledger = Ledger(file)
+    ledger.put(Entry("a", "code", verdict="killed", by="fifo: wrong", case="case 1"))
+    ledger.put(Entry("b", "code", passed={"plain": "all cases"}))
+    file.write_text(file.read_text() + '{"mutant": "c", "co')  # ended while it wrote
+    again = Ledger(file)
+    assert again.get("a", "code", ["case 1", "case 2"]).verdict == "killed"
+    assert again.get("a", "code", ["case 2"]) == Entry("a", "code")  # the case that failed has changed
+    assert again.get("a", "other code", ["case 1"]) == Entry("a", "other code")
+    assert again.get("b", "code", []).passed == {"plain": "all cases"}
+    assert again.get("c", "code", []) == Entry("c", "code")
+    assert code_of("x = 1;  // one\n/* two\nlines */ y;") == code_of("x = 1;\ny;") != code_of("x = 2; y;")
+
+
 def test_a_sample_is_killed(request):
     if request.config.getoption("device") != "cpu":
         pytest.skip("mutants are run on the emulator")
-    if reason := next(filter(None, map(missing, MODES)), ""):
+    if reason := next(filter(None, map(missing, ("plain", "asan", "tsan"))), ""):
         pytest.skip(reason)
-    outcomes, _ = score(families(), [], 2, seed=1, jobs=2, folder=request.config.cache.mkdir("cuda-mutants"))
+    cache = request.config.cache
+    # The builds of test_kernels.py.
+    mutation = Mutation(cache.mkdir("cuda-mutants"), families(), Ledger(None), lambda mode: cache.mkdir(f"cuda-{mode}"))
+    mutants = sample(all_mutants(CSRC / "cuda"), 3, 1, mutation)
+    outcomes = score(mutation, mutants, list(PASSES), 2, print)
     verdicts = collections.Counter(outcome.verdict for outcome in outcomes)
     survived = [f"{o.mutant.file}:{o.mutant.line} {o.mutant.after}" for o in outcomes if o.verdict == "survived"]
     assert not survived, "\n".join(survived)
-    assert verdicts["killed"] >= len(families()), verdicts
+    assert {mutation.family_of(o.mutant.file) for o in outcomes} == set(families())
+    assert verdicts["killed"] >= 2 * len(families()), verdicts
     assert all(re.match(r"(fifo|lifo|random1|asan|tsan): ", o.by) for o in outcomes if o.verdict == "killed")

@@ -1,7 +1,6 @@
 """The Python side of the CUDA path, over emulated kernels: bindings, dispatch, and whole computations."""
 
 import importlib.util
-import sys
 import warnings
 
 import pybind11
@@ -35,11 +34,7 @@ def kind(sketch):
 def module(request):
     if reason := missing("plain"):
         pytest.skip(reason)
-    options = (
-        "-DFIMO_MODULE=ON",
-        f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
-        f"-DPython_EXECUTABLE={sys.executable}",
-    )
+    options = ("-DFIMO_MODULE=ON", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}")
     folder = build(request.config.cache.mkdir("cuda-plain"), "plain", *options)
     (path,) = folder.glob("_emulated*.so")
     spec = importlib.util.spec_from_file_location("_emulated", path)

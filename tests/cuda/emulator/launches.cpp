@@ -34,9 +34,13 @@ std::string short_name(const std::string& symbol) {
 const std::vector<std::string>& launched() { return names; }
 void forget_launched() { names.clear(); }
 
-bool note_launch(void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes) {
-  Dl_info info;  // programs are linked with -rdynamic
-  names.push_back(short_name(dladdr(kernel, &info) && info.dli_sname ? info.dli_sname : "?"));
+std::string symbol_of(void* function) {
+  Dl_info info;
+  return dladdr(function, &info) && info.dli_sname ? info.dli_sname : "?";
+}
+
+bool note_launch(const std::string& symbol, dim3 grid, dim3 block, std::size_t shared_bytes) {
+  names.push_back(short_name(symbol));
   static const bool trace = std::getenv("FIMO_EMULATOR_TRACE"), dry = std::getenv("FIMO_EMULATOR_DRY");
   if (trace) {
     std::fprintf(stderr, "%s grid (%u, %u, %u) block (%u, %u, %u) shared %zu\n", names.back().c_str(), grid.x, grid.y, grid.z,

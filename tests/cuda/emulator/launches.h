@@ -6,6 +6,9 @@
 #include <vector>
 
 #include "emulator/scheduler.h"
+#if defined(FIMO_EMULATE_PTX)
+#include "ptx/launch.h"
+#endif
 
 namespace emulator {
 
@@ -13,16 +16,25 @@ namespace emulator {
 const std::vector<std::string>& launched();
 void forget_launched();
 
+/// The mangled name of a function: programs are linked with -rdynamic.
+std::string symbol_of(void* function);
+
 /// Records a launch; with FIMO_EMULATOR_TRACE in the environment it is also printed. True if it is to run: not with
 /// FIMO_EMULATOR_DRY.
-bool note_launch(void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes);
+bool note_launch(const std::string& symbol, dim3 grid, dim3 block, std::size_t shared_bytes);
 
-/// Runs a kernel, all of its blocks, before returning.
+/// Runs a kernel, all of its blocks, before returning: the function, or with FIMO_EMULATE_PTX what nvcc made of it.
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, Parameters... arguments) {
-  if (!note_launch(reinterpret_cast<void*>(kernel), grid, block, shared_bytes)) return;
+  const std::string symbol = symbol_of(reinterpret_cast<void*>(kernel));
+  if (!note_launch(symbol, grid, block, shared_bytes)) return;
+#if defined(FIMO_EMULATE_PTX)
+  const std::vector<ptx::Argument> given{{&arguments, sizeof(arguments)}...};
+  ptx::launch(symbol, given, grid, block, shared_bytes);
+#else
   auto body = [&] { kernel(arguments...); };
   run_grid(grid, block, shared_bytes, [](void* call) { (*static_cast<decltype(body)*>(call))(); }, &body);
+#endif
 }
 
 }  // namespace emulator

@@ -203,7 +203,7 @@ void run_grid(dim3 grid, dim3 size, std::size_t shared_bytes, void (*body)(void*
   kernel_body = body;
   kernel_context = context;
   block.error = nullptr;
-  SharedMemory shared(blocks, shared_bytes, options.low_shared);
+  SharedMemory shared(blocks, shared_bytes);
   const std::unique_ptr<Tags[]> tags(new Tags[kSeesRaces ? blocks : 1]);
   const BlockOrder order(blocks);
   const unsigned sets = fiber_sets(static_cast<unsigned>(threads.size()));

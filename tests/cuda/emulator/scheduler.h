@@ -39,7 +39,6 @@ struct Options {
   Schedule schedule = Schedule::fifo;
   std::uint64_t seed = 1;
   std::size_t shared_limit = 163 * 1024;  // a block's on sm_80, the least of the architectures that kernels are compiled for
-  bool low_shared = false;                // shared memory below 4 GiB: PTX holds its addresses in 32 bits
 };
 extern Options options;
 

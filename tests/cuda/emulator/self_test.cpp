@@ -12,7 +12,7 @@
 #include "emulator/self_test_kernels.h"
 #include "memory.h"
 
-namespace fimo::cuda {
+namespace fimo::cuda::self_test {
 namespace {
 
 // --- Running them ------------------------------------------------------------------------------------------------------------
@@ -78,8 +78,6 @@ bool run_copies() {
   return out.holds(numbers<float>(kCount, reversed));
 }
 
-__global__ void nothing() {}
-
 bool run_shape(dim3 grid, dim3 block, std::size_t shared_bytes) {
   emulator::launch(nothing, grid, block, shared_bytes);
   return true;
@@ -131,11 +129,11 @@ std::map<std::string, Twins> tests() {
 }
 
 }  // namespace
-}  // namespace fimo::cuda
+}  // namespace fimo::cuda::self_test
 
 int main(int argc, char** argv) {
   const std::string twin = argc > 1 ? argv[1] : "", only = argc > 2 ? argv[2] : "";
-  for (const auto& [name, twins] : fimo::cuda::tests()) {
+  for (const auto& [name, twins] : fimo::cuda::self_test::tests()) {
     if (!only.empty() && name != only) continue;
     if (twin.empty()) {
       std::printf("%s\n", name.c_str());

@@ -12,7 +12,7 @@ namespace emulator {
 /// block has its own, or accesses of different blocks would seem to race.
 class SharedMemory {
  public:
-  SharedMemory(std::uint64_t blocks, std::size_t bytes, bool low);
+  SharedMemory(std::uint64_t blocks, std::size_t bytes);
   ~SharedMemory();
   SharedMemory(const SharedMemory&) = delete;
   SharedMemory& operator=(const SharedMemory&) = delete;
@@ -21,7 +21,7 @@ class SharedMemory {
   unsigned char* of(std::uint64_t block);
 
  private:
-  std::size_t bytes_, stride_, mapped_ = 0;
+  std::size_t bytes_, stride_;
   unsigned char* data_ = nullptr;
 };
 

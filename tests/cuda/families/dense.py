@@ -13,13 +13,13 @@ from fimo_fast.sketch import Gaussian, Rademacher
 F32, BF16, F16 = torch.float32, torch.bfloat16, torch.float16
 _CPP = {F32: "float", BF16: "__nv_bfloat16", F16: "__half"}
 _NAMES = {F32: "f32", BF16: "bf16", F16: "f16"}
-_PARTS = "add_parts_kernel"
+_PARTS = "add_parts_"
 
 
 def _case(what: str, kind: Any, grads: Tensor, k: int, *kernels: str, offset: int = 0, seed: int = 1,
           out: Tensor | None = None, **more: Any) -> Case:  # fmt: skip
-    """A sum over n products of x / sqrt(k) is about |x| / sqrt(k). Cut off after 16 bits, x would be wrong by 1e-5 of it; the
-    sums of tensor cores, rounded towards zero, by 24 units of 2^-24."""
+    """Results are about |x| / sqrt(k). Cutting x off after 16 bits would make them wrong by 1e-5 of it; sums of tensor
+    cores, which round towards zero, by 24 units of 2^-24."""
     out = normal(len(grads), k, seed=seed + 77) if out is None else out
     name = f"dense/{kind.__name__.lower()}-{what}-{_NAMES[grads.dtype]}"
     sketch = kind(offset + grads.shape[1] + 3, k, seed)
@@ -53,24 +53,31 @@ def _rademacher() -> list[Case]:
     case = lambda what, rows, cols, k, *kernels, **more: _case(  # noqa: E731
         what, Rademacher, normal(rows, cols, dtype=BF16, seed=rows), k, *kernels, **more)  # fmt: skip
     few, many = _signs(BF16, 1), _signs(BF16, 4)
-    for rows, kernels, others in ((1, (few,), (many,)), (7, (few,), (many,)), (8, (few,), (many,)), (9, (few,), (many,)),
-                                  (16, (few,), (many,)), (17, (many,), (few,)), (32, (many,), (few,)), (33, (few, many), ()),
-                                  (49, (many,), (few,)), (65, (few, many), ())):  # fmt: skip
-        found.append(case(f"rows-{rows}", rows, 40, 24, *kernels, not_kernels=others))
+    for kernels, others, counts in (((few,), (many,), (1, 7, 8, 9, 16)), ((many,), (few,), (17, 32, 49, 64)),
+                                    ((few, many), (), (33, 48, 65))):  # fmt: skip
+        found += [case(f"rows-{rows}", rows, 40, 24, *kernels, not_kernels=others) for rows in counts]
     found += [case(f"k-{k}", 2, 40, k, few) for k in (1, 31, 32, 33, 63, 127, 128, 129, 255, 257, 385, 511, 512, 1025)]
     found += [case(f"stages-{n}", 2, n, 9, few, not_kernels=(_PARTS,)) for n in (1, 255, 256, 257, 512, 769, 1024)]
+    found.append(_case("largest", Rademacher, torch.tensor([[1.0, torch.finfo(F32).max, 2.0]]), 1, _signs(F32, 1)))
     for what, offset in (("2^32", 2**32 - 70), ("2^47", 2**47 + 1), ("unaligned", 131)):
         found.append(case(f"offset-{what}", 2, 400, 140, few, offset=offset, seed=2**63 + 5))
     return found
 
 
+def _normals(dtype: torch.dtype, rows: int) -> tuple[str, ...]:
+    """The kernels of so many rows: tiles of 256 rows, and a smaller one for up to 128 that are left."""
+    full, rest = divmod(rows, 256)
+    shapes = [8] * (full > 0) + [next((s for s in (1, 2, 4) if rest <= 32 * s), 8)] * (rest > 0)
+    return tuple(f"normal_kernel<{_CPP[dtype]}, {s}>" for s in dict.fromkeys(shapes))
+
+
 def _gaussian() -> list[Case]:
-    """Stages of 16 (up to 32 rows) or 32 coordinates; tiles of 32, 64, 128 or 256 rows and 512, 256, 128 or 64 columns."""
+    """Stages of 16 to 64 coordinates; tiles of 32, 64, 128, 256 rows and 512, 256, 128, 64 columns."""
     found = []
     for dtype in (F32, BF16, F16):
-        kernel = f"normal_kernel<{_CPP[dtype]}>"
         some = lambda rows, cols, dtype=dtype: normal(rows, cols, dtype=dtype, seed=rows + cols)  # noqa: E731
-        case = lambda what, grads, k, **more: _case(what, Gaussian, grads, k, kernel, **more)  # noqa: B023, E731
+        case = lambda what, grads, k, **more: _case(  # noqa: E731
+            what, Gaussian, grads, k, *_normals(grads.dtype, len(grads)), **more)  # fmt: skip
         found += [
             case("stages", some(5, 64), 130, not_kernels=(_PARTS,)),
             case("lead", padded(some(5, 47), 0, 1), 130),
@@ -81,7 +88,7 @@ def _gaussian() -> list[Case]:
         ]
         found += [case(f"end-{n}", some(3, 16 + n), 20, offset=n) for n in range(1, 5)]
     case = lambda what, rows, cols, k, **more: _case(  # noqa: E731
-        what, Gaussian, normal(rows, cols, dtype=F16, seed=rows), k, "normal_kernel<__half>", **more)  # fmt: skip
+        what, Gaussian, normal(rows, cols, dtype=F16, seed=rows), k, *_normals(F16, rows), **more)  # fmt: skip
     rows = (1, 8, 9, 31, 32, 33, 64, 65, 97, 128, 130, 255, 256, 257, 321)
     found += [case(f"rows-{r}", r, 20, 24) for r in rows]
     for r, columns in ((2, (1, 16, 31, 32, 33, 64, 65, 127, 129, 511, 513, 700)), (40, (97, 255, 257, 520)),
@@ -94,7 +101,7 @@ def _gaussian() -> list[Case]:
         case("parts-rows-70", 70, 32 * 9 + 5, 130),
         case("parts-rows-130", 130, 32 * 6 - 7, 70),
         # So many tiles that their parts are long.
-        case("long", 129, 200, 64 * 67, not_kernels=(_PARTS,), heavy=True),
+        case("long", 129, 165, 64 * 67, not_kernels=(_PARTS,), heavy=True),
     ]
     for what, offset in (("2^32", 2**32 - 70), ("2^47", 2**47 + 1), ("unaligned", 131)):
         found.append(case(f"offset-{what}", 2, 100, 140, offset=offset, seed=2**63 + 5))

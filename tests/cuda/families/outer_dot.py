@@ -22,7 +22,7 @@ def _squares(dtype: torch.dtype, lanes: int) -> str:
 
 
 def _tensor(shape: tuple[int, int, int], dtype: torch.dtype, seed: int, layout: tuple[int, int] = (0, 0)) -> Tensor:
-    """layout: padding of tokens, lead. Examples lie a token apart from each other besides, so that they are no matrix."""
+    """layout: padding of tokens, lead. Examples lie a token apart from each other besides: they are no matrix."""
     batch, tokens, dim = shape
     return padded(normal(batch, tokens + 1, dim, dtype=dtype, seed=seed), *layout)[:, :tokens]
 
@@ -38,9 +38,11 @@ def _dot(name: str, left: tuple[int, int], right: tuple[int, int], n: int, m: in
 
 
 def _norm(name: str, batch: int, tokens: int, n: int, m: int, dtype: torch.dtype, *kernels: str,
-          layouts: tuple[tuple[int, int], ...] = ((0, 0),) * 2) -> Case:  # fmt: skip
+          layouts: tuple[tuple[int, int], ...] = ((0, 0),) * 2, **more: Any) -> Case:  # fmt: skip
     a, delta = _tensor((batch, tokens, n), dtype, 5, layouts[0]), _tensor((batch, tokens, m), dtype, 6, layouts[1])
-    return build.outer_norm2(f"outer_dot/norm2-{name}-{_NAMES[dtype]}", a, delta, kernels=kernels, relative=1e-6)
+    return build.outer_norm2(
+        f"outer_dot/norm2-{name}-{_NAMES[dtype]}", a, delta, kernels=kernels, relative=1e-6, **more
+    )
 
 
 def cases() -> list[Case]:
@@ -52,8 +54,8 @@ def cases() -> list[Case]:
         finish = (tile, "pair_finish_kernel")
         # Tiles: one token, examples within a tile, cut by tiles, longer than tiles; on either side.
         sizes: list[tuple[tuple[int, int], tuple[int, int], tuple[str, ...]]] = [
-            ((1, 1), (1, 1), (tile,)), ((130, 1), (5, 3), (tile,)), ((3, 50), (2, 129), finish), ((45, 3), (3, 64), (tile,)),
-            ((2, 131), (129, 1), finish), ((3, 86), (3, 100), finish)]  # fmt: skip
+            ((1, 1), (1, 1), (tile,)), ((130, 1), (5, 3), (tile,)), ((3, 50), (2, 129), finish),
+            ((45, 3), (3, 64), (tile,)), ((2, 131), (129, 1), finish), ((3, 86), (3, 100), finish)]  # fmt: skip
         for left, right, kernels in sizes[:: 1 if some else 2]:
             # (The wider ones: so that forming gradients does not pay.)
             n, m = (133, 99) if dtype == F32 and kernels == finish else (3 * step + 5, step + 3)
@@ -102,6 +104,11 @@ def cases() -> list[Case]:
             found.append(_norm(f"tiles-{t}", 2, t, *wide, dtype, norm, layouts=layouts))
         found.append(_norm("formed", 2, 400, 9, 8, dtype, _squares(F32, 32)))
     found.append(_norm("formed-parts", 2, 700, 130, 90, BF16, _squares(F32, 256)))
+    # Some entries at a time, some examples at a time.
+    found.append(_dot("formed-pieces", (2, 200), (3, 300), 8, 9, BF16, "product_kernel", piece=1))
+    found.append(_dot("formed-pieces2", (3, 220), (2, 300), 13, 18, F32, "product_kernel", piece=2 * 5 * 128))
+    found.append(_norm("formed-piece", 2, 500, 96, 90, BF16, _squares(F32, 256), piece=1))
+    found.append(_norm("formed-examples", 3, 300, 9, 8, F16, _squares(F32, 32), piece=4 * 8192))
     found.append(_norm("batch", 300, 1, 3, 2, F32, _squares(F32, 32)))
     # The norm is 1, but with each product rounded once it comes out as -256: rounding must not make it negative.
     a, delta = torch.tensor([[[185.0], [-188.0]]]), torch.tensor([[[251.0], [247.0]]])

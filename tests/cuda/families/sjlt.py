@@ -9,12 +9,12 @@ from fimo_fast import SJLT, reference
 
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 _NAMES = {torch.float32: "float", torch.bfloat16: "__nv_bfloat16", torch.float16: "__half"}
-_PARTS = ("sjlt_table_kernel", "sjlt_kernel<", "add_parts_kernel")
+_PARTS = ("sjlt_table_kernel", "sjlt_kernel<", "add_parts_")
 _WIDE = ("sjlt_wide_entries_kernel", "sjlt_wide_scan_kernel", "sjlt_wide_sort_kernel", "sjlt_wide_kernel<")
 
 
-def _case(name: str, rows: int, dim: int, k: int, nonzeros: int = 1, dtype: torch.dtype = torch.float32, *, offset: int = 0,
-          seed: int = 7, row_padding: int = 0, lead: int = 0, **more: object) -> Case:  # fmt: skip
+def _case(name: str, rows: int, dim: int, k: int, nonzeros: int = 1, dtype: torch.dtype = torch.float32, *,
+          offset: int = 0, seed: int = 7, row_padding: int = 0, lead: int = 0, **more: object) -> Case:  # fmt: skip
     """Gradients and sums with padding, into an ``out`` that is not zero."""
     grads = padded(normal(rows, dim, dtype=dtype, seed=dim + rows), row_padding, lead)
     out = padded(normal(rows, k, seed=rows + k), row_padding, lead)
@@ -43,11 +43,11 @@ def cases() -> list[Case]:
         _case("one output", 3, 40, 1, seed=1),
         _case("one coordinate", 2, 1, 700, offset=5),
         # 569 chunks of 16 in 264 parts: a block adds two or three.
-        _case("many chunks", 3, 9100, 1, kernels=(*_PARTS[:2], "sliced_add_parts_kernel")),
+        _case("many chunks", 3, 9100, 1, kernels=_PARTS),
         _case("parts", 5, 5000, 100, row_padding=3, lead=1, kernels=_PARTS),
         # As many groups of rows as blocks run at once: one part, which adds to out itself.
-        _case("one part", 1056, 300, 8, 2, not_kernels=("add_parts_kernel",), heavy=True),
-        _case("one part, bfloat16", 2112, 150, 4, 1, torch.bfloat16, not_kernels=("add_parts_kernel",), heavy=True),
+        _case("one part", 1056, 300, 8, 2, not_kernels=("add_parts_",), heavy=True),
+        _case("one part, bfloat16", 2112, 150, 4, 1, torch.bfloat16, not_kernels=("add_parts_",), heavy=True),
         _case("uneven blocks", 4, 1000, 1000, 7),
         _case("all outputs", 4, 90, 37, 37),
         _case("full table", 1, 3264, 1024, 5, offset=1, seed=2**64 - 1),
@@ -58,6 +58,9 @@ def cases() -> list[Case]:
         _case("three ranges, bfloat16", 9, 700, 4100, 3, torch.bfloat16, lead=1),
         _case("widest", 1, 900, 16384, 2),
         _case("most nonzeros", 1, 20, 2050, 2048, offset=2**33),
+        # Segments of three chunks, of which the last has fewer chunks than parts; of one chunk.
+        _case("segments", 3, 3 * 1536 + 100, 100, 3, row_padding=1, lead=1, offset=11, piece=3 * 3280, kernels=_PARTS),
+        _case("segments, one chunk", 2, 700, 30, 2, torch.bfloat16, piece=1, not_kernels=("add_parts_",)),
         _nan(),
         _case("wide", 5, 900, 16385, 1, kernels=_WIDE, not_kernels=("sjlt_kernel",)),
         _case("wide, segments", 66, 40, 2100, 2049, kernels=_WIDE),
@@ -69,7 +72,9 @@ def cases() -> list[Case]:
         kernels = (f"sjlt_kernel<{_NAMES[dtype]}>",)
         for count in (rows - 1, rows, 2 * rows + 3):
             name = f"{str(dtype)[6:]}, {count} rows"
-            result.append(_case(name, count, 2100 + count, 520, 2, dtype, row_padding=5, lead=count % 3, kernels=kernels))
+            result.append(
+                _case(name, count, 2100 + count, 520, 2, dtype, row_padding=5, lead=count % 3, kernels=kernels)
+            )
         for k in (511, 512, 513):
             result.append(_case(f"{str(dtype)[6:]}, {k} outputs", 2, 515, k, 1, dtype, offset=k, lead=1))
     return result

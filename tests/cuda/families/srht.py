@@ -113,7 +113,28 @@ def cases() -> list[Case]:
         _case("rows-many-short", normal(132 * 16 + 1, 1100), 40, heavy=True),
         _case("rows-few-short", normal(132, 1100), 40),
         _case("passes-parts", normal(1, 5000), 5, seed=3),
+        # Some rows at a time, some blocks at a time, with and without parts: blocks of 8.
+        _case(
+            "passes-rows",
+            padded(normal(5, 300, seed=21), 1, 1),
+            5,
+            offset=3,
+            piece=16 * 90,
+            out=padded(normal(5, 5), 2),
+        ),
+        _case("passes-blocks", padded(normal(2, 300, seed=22), 1, 1), 7, offset=3, piece=16 * 10),
+        _case("passes-rows-parts", normal(3, 1000, seed=23), 5, piece=16 * 250, kernels=("add_parts_",)),
+        _case(
+            "passes-blocks-parts",
+            normal(2, 1000, dtype=F16, seed=24),
+            6,
+            offset=6,
+            piece=16 * 70,
+            kernels=("add_parts_",),
+        ),
+        _case("tile-no-parts", normal(2, 17 * 2048, seed=25), 2048, piece=1, not_kernels=("add_parts_",)),
         _case("passes-32768", normal(1, 40000), 32768),
+        _case("passes-65536-kept", normal(1, 66000), 33000),  # two chunks of words
         _case("passes-20000-kept", normal(1, 30000, dtype=BF16), 20000, seed=2),
         _case("kept-all-but-one", normal(1, 2048), 2047, seed=11),
     ]

@@ -97,7 +97,7 @@ def _distinct(name: str, m: int, n: int, d: int, k: int, seed: int = 10) -> Case
 
 
 def _product(tile: str, name: str) -> tuple[str, ...]:
-    shape = "1, 8, 1, 4" if tile == "flat" else "2, 4, 4, 4" if name == "Float32" else "2, 4, 4, 8"
+    shape = "1, 8, 1, 4" if tile == "flat" else "4, 1, 2, 8" if name == "Float32" else "4, 2, 4, 10"
     return (f"topk_product_kernel<fimo::cuda::TileProduct<fimo::cuda::{name}, {shape}",)
 
 
@@ -132,13 +132,35 @@ def _shapes() -> list[Case]:
             kind = "int" if dtype == torch.int8 else "float"
             kernels = (f"topk_filter_kernel<{kind}>",)
             found.append(topk(f"topk/parts/{tile}/{low}", q, f, min(n, 30), scales, kernels=kernels))
-    sizes = ((1, 1, 1), (1, 255, 3), (2, 256, 8), (15, 257, 17), (16, 515, 16), (17, 17, 33), (17, 16, 9), (16, 16, 5),
-             (127, 255, 32), (128, 256, 31), (129, 257, 33), (259, 130, 16), (20, 2047, 8), (21, 2049, 8), (3, 2304, 0))
+    sizes = (
+        (1, 1, 1),
+        (1, 255, 3),
+        (2, 256, 8),
+        (15, 257, 17),
+        (16, 515, 16),
+        (17, 17, 33),
+        (17, 16, 9),
+        (16, 16, 5),
+        (127, 255, 32),
+        (128, 256, 31),
+        (129, 257, 33),
+        (259, 130, 16),
+        (20, 2047, 8),
+        (21, 2049, 8),
+        (3, 2304, 0),
+    )
     for m, n, d in sizes:
         q, f = _integers(m, d, torch.bfloat16, 20), _integers(n, d, torch.bfloat16, 21)
         found.append(topk(f"topk/sizes/{m}x{n}x{d}", q, f, min(n, 33)))
     q, f = _integers(1027, 3, torch.float32, 8), _integers(19, 3, torch.float32, 9)
     found.append(topk("topk/groups", q, f, 4))
+    # Short rounds after the first; one query or two at a time, where only exactness cuts the depth.
+    q, f = _integers(3, 5, torch.bfloat16, 50), _integers(2900, 5, torch.bfloat16, 51)
+    found.append(topk("topk/short_rounds", q, f, 40, piece=1))
+    found.append(topk("topk/short_rounds/turned", f[:37].contiguous(), torch.cat([q, q[:1]]), 3, piece=1))
+    q, f = _integers(3, 65600, torch.int8, 52), _integers(40, 65600, torch.int8, 53)
+    few = (_scales(3, 54), _scales(40, 55))
+    found.append(topk("topk/short_groups", q, f, 7, few, piece=4 * 80, kernels=("topk_filter_kernel<int>",)))
     found.append(_distinct("topk/normal/flat", 3, 200, 40, 10))
     found.append(_distinct("topk/normal/wide", 18, 400, 200, 5, 30))
     return found
