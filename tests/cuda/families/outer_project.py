@@ -131,7 +131,7 @@ def _form_cases() -> list[Case]:
     add("parts_dense_odd", no_vectors, 3, 130, 13, 5)
     add("parts_wide", vectors, 2, 128, 36, 29, out_padding=4)
     add("parts_wide_unaligned", no_vectors, 2, 128, 41, 25, out_padding=3)
-    add("parts_8", vectors, 1, 9 * 64, 4, 3, not_kernels=("sliced_",))
+    add("parts_8", vectors, 1, 9 * 64, 4, 3, not_kernels=("add_parts_sliced",))
     add("parts_9", "add_parts_sliced_kernel", 1, 10 * 64, 4, 3, not_kernels=(parts,))
     return found
 
@@ -182,6 +182,7 @@ def _tensor_cases() -> list[Case]:
         _outer(found, f"tensor_pieces_{piece}", _factors(3, 5, 7, 9), TensorSketch(7, 9, 16384, 1), piece=piece)
     # Four examples a block: the last one has one, two parts of the tokens.
     for name, dtype in DTYPES.items():
+<<<<<<< HEAD
         _outer(
             found,
             f"tensor_together_{name}",
@@ -197,6 +198,18 @@ def _tensor_cases() -> list[Case]:
     _outer(found, "tensor_not_together", _factors(1055, 1, 5, 7), TensorSketch(5, 7, 8, 5), "tensor_kernel<float, 1>")
     sketch = TensorSketch(5, 7, 2048, 5)
     _outer(found, "tensor_not_together_2048", _factors(1056, 1, 5, 7), sketch, "tensor_kernel<float, 1>", heavy=True)
+=======
+        _outer(found, f"tensor_together_{name}", _factors(1057, 1, 5, 7, dtype, 1, 1), TensorSketch(5, 7, 64, 5),
+               f"tensor_kernel<{_ELEMENTS[name]}, 4>", heavy=name != "float32")  # fmt: skip
+    _outer(found, "tensor_together_tokens", _factors(1056, 2, 9, 6), TensorSketch(9, 6, 2, 5), "tensor_kernel<float, 4>",
+           heavy=True)  # fmt: skip
+    _outer(found, "tensor_together_1024", _factors(1058, 1, 1100, 1), TensorSketch(1100, 1, 1024, 5), "tensor_kernel<float, 4>",
+           heavy=True)  # fmt: skip
+    _outer(found, "tensor_not_together", _factors(1055, 1, 5, 7), TensorSketch(5, 7, 8, 5), "tensor_kernel<float, 1>",
+           heavy=True)  # fmt: skip
+    _outer(found, "tensor_not_together_2048", _factors(1056, 1, 5, 7), TensorSketch(5, 7, 2048, 5), "tensor_kernel<float, 1>",
+           heavy=True)  # fmt: skip
+>>>>>>> w_outer
     _outer(found, "tensor_chunks", _factors(1, 2, 9000, 2), TensorSketch(9000, 2, 64, 1), "tensor_kernel<float, 1>")
     _outer(found, "tensor_crowded", _factors(1, 2, 900, 700), TensorSketch(900, 700, 4, 1))
     return found

@@ -54,12 +54,12 @@ def cases() -> list[Case]:
         ]
         sizes = ((17, 17), (64, 64), (65, 63), (127, 33), (128, 131), (31, 129), (259, 40))
         found += [_case(f"small-{m}x{n}", m, n, 2 * step + 3, dtype) for m, n in sizes[:: 1 if dtype == BF16 else 3]]
-        # Large tiles, as if there were few multiprocessors for small ones.
-        few = {
-            F32: ((127, 63), (128, 64), (513, 65), (250, 129)),
-            INT8: ((255, 159), (256, 160), (257, 161), (65, 150)),
-        }.get(dtype, ((127, 255), (128, 256), (257, 500), (129, 250)))
-        for m, n in few if dtype != F16 else few[2:]:
+        # Large tiles, as if there was one multiprocessor: sizes around them for which they are faster than small ones.
+        wide = {
+            F32: ((383, 63), (384, 64), (128, 192), (129, 191), (513, 65)),
+            INT8: ((255, 159), (256, 160), (257, 160), (256, 161)),
+        }.get(dtype, ((127, 255), (128, 256), (129, 256), (128, 257), (70, 500)))
+        for m, n in wide:
             found.append(_case(f"wide-{m}x{n}", m, n, 2 * step + 3, dtype, tile="wide", multiprocessors=1))
         found.append(_case("wide-depth", 250, 129, 9 * step, dtype, tile="wide", multiprocessors=1,
                            out=padded(torch.full((250, 129), build.POISON), 5, 3)))  # fmt: skip
@@ -79,7 +79,9 @@ def cases() -> list[Case]:
         # The depth in parts.
         found.append(_case("parts", 3, 35, 50 * step + 5, dtype, tile="flat", cut=True, layout=(0, 0, 3, 0)))
         found.append(_case("small-parts", 18, 20, 50 * step + 5, dtype, cut=True))
-        found.append(_case("wide-parts", 250, 129, 20 * step + 5, dtype, tile="wide", cut=True, multiprocessors=4))
+        slices, planned_for = (60, 10) if dtype == F32 else (20, 4)
+        found.append(_case("wide-parts", 250, 129, slices * step + 5, dtype, tile="wide", cut=True,
+                           multiprocessors=planned_for))  # fmt: skip
         ways = ((1, 1, 0, 0), (unit // 4, 0, 0, 0), (0, 0, unit // 4, 0))[0 if dtype == F32 else 1 :: 2]
         for layout in ways:
             found.append(_case(f"wide-units-{layout[0]}", 250, 129, 2 * step + 3, dtype, tile="wide", multiprocessors=1,
