@@ -417,14 +417,13 @@ def rows(launch: Launch, case: Case, before: Before) -> Work:
 
 
 WORKS: Mapping[str, Callable[[Launch, Case, Before], Work]] = {
-<<<<<<< HEAD
     "signs_kernel": signs,
     "normal_kernel": normal,
     "srht_kernel": srht,
     "sjlt_table_kernel": sjlt_table,
     "sjlt_kernel": sjlt,
     "add_parts_kernel": add_parts,
-    "sliced_add_parts_kernel": sliced_add_parts,
+    "add_parts_sliced_kernel": add_parts_sliced,
     "srht_short_kernel": srht_short,
     "mask_kernel": mask,
     "zeros_kernel": zeros,
@@ -444,14 +443,6 @@ WORKS: Mapping[str, Callable[[Launch, Case, Before], Work]] = {
     "sum_squares_kernel": squares,
     "norm_finish_kernel": small,
     "topk_select_kernel": topk_select,
-=======
-    "signs_kernel": signs, "normal_kernel": normal, "srht_kernel": srht, "sjlt_table_kernel": sjlt_table, "sjlt_kernel": sjlt,
-    "add_parts_kernel": add_parts, "add_parts_sliced_kernel": add_parts_sliced, "srht_short_kernel": srht_short, "mask_kernel": mask, "zeros_kernel": zeros, "form_few_kernel": form_few,
-    "form_tile_kernel": form_tile, "outer_mask_kernel": outer_mask, "mask_positions_kernel": small,
-    "tensor_table_kernel": tensor_table, "tensor_kernel": tensor, "product_kernel": product, "topk_product_kernel": product,
-    "finish_product_kernel": finish, "gram_dot_kernel": gram_dot, "pair_norm_kernel": pair, "pair_dot_kernel": pair,
-    "pair_finish_kernel": small, "sum_squares_kernel": squares, "norm_finish_kernel": small, "topk_select_kernel": topk_select,
->>>>>>> w_outer
     "topk_filter_kernel": small,
     "rows_keys_kernel": rows,
     "rows_rank_kernel": small,

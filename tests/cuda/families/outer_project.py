@@ -182,34 +182,21 @@ def _tensor_cases() -> list[Case]:
         _outer(found, f"tensor_pieces_{piece}", _factors(3, 5, 7, 9), TensorSketch(7, 9, 16384, 1), piece=piece)
     # Four examples a block: the last one has one, two parts of the tokens.
     for name, dtype in DTYPES.items():
-<<<<<<< HEAD
         _outer(
             found,
             f"tensor_together_{name}",
             _factors(1057, 1, 5, 7, dtype, 1, 1),
             TensorSketch(5, 7, 64, 5),
             f"tensor_kernel<{_ELEMENTS[name]}, 4>",
+            heavy=name != "float32",
         )
-    _outer(
-        found, "tensor_together_tokens", _factors(1056, 2, 9, 6), TensorSketch(9, 6, 2, 5), "tensor_kernel<float, 4>"
-    )
+    together, alone = "tensor_kernel<float, 4>", "tensor_kernel<float, 1>"
+    _outer(found, "tensor_together_tokens", _factors(1056, 2, 9, 6), TensorSketch(9, 6, 2, 5), together, heavy=True)
     sketch = TensorSketch(1100, 1, 1024, 5)
-    _outer(found, "tensor_together_1024", _factors(1058, 1, 1100, 1), sketch, "tensor_kernel<float, 4>", heavy=True)
-    _outer(found, "tensor_not_together", _factors(1055, 1, 5, 7), TensorSketch(5, 7, 8, 5), "tensor_kernel<float, 1>")
+    _outer(found, "tensor_together_1024", _factors(1058, 1, 1100, 1), sketch, together, heavy=True)
+    _outer(found, "tensor_not_together", _factors(1055, 1, 5, 7), TensorSketch(5, 7, 8, 5), alone, heavy=True)
     sketch = TensorSketch(5, 7, 2048, 5)
-    _outer(found, "tensor_not_together_2048", _factors(1056, 1, 5, 7), sketch, "tensor_kernel<float, 1>", heavy=True)
-=======
-        _outer(found, f"tensor_together_{name}", _factors(1057, 1, 5, 7, dtype, 1, 1), TensorSketch(5, 7, 64, 5),
-               f"tensor_kernel<{_ELEMENTS[name]}, 4>", heavy=name != "float32")  # fmt: skip
-    _outer(found, "tensor_together_tokens", _factors(1056, 2, 9, 6), TensorSketch(9, 6, 2, 5), "tensor_kernel<float, 4>",
-           heavy=True)  # fmt: skip
-    _outer(found, "tensor_together_1024", _factors(1058, 1, 1100, 1), TensorSketch(1100, 1, 1024, 5), "tensor_kernel<float, 4>",
-           heavy=True)  # fmt: skip
-    _outer(found, "tensor_not_together", _factors(1055, 1, 5, 7), TensorSketch(5, 7, 8, 5), "tensor_kernel<float, 1>",
-           heavy=True)  # fmt: skip
-    _outer(found, "tensor_not_together_2048", _factors(1056, 1, 5, 7), TensorSketch(5, 7, 2048, 5), "tensor_kernel<float, 1>",
-           heavy=True)  # fmt: skip
->>>>>>> w_outer
+    _outer(found, "tensor_not_together_2048", _factors(1056, 1, 5, 7), sketch, alone, heavy=True)
     _outer(found, "tensor_chunks", _factors(1, 2, 9000, 2), TensorSketch(9000, 2, 64, 1), "tensor_kernel<float, 1>")
     _outer(found, "tensor_crowded", _factors(1, 2, 900, 700), TensorSketch(900, 700, 4, 1))
     return found
