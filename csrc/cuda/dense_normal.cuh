@@ -2,18 +2,20 @@
 /// \file
 /// Gaussian sketches as matrix products whose first factor is generated into shared memory.
 ///
-/// Floor: generation, about 41 instructions an entry (Philox 5, Box-Muller 30, its cut into parts 6), dim * sketch_dim entries
-/// for each row tile; and on the tensor cores rows * dim * sketch_dim multiply-adds, times 6 for float32 (the products of 3 x 3
-/// bfloat16 parts that count), 3 for bfloat16, 2 for float16. For dim 1,048,576 and k = 2,048 generating takes 3.0 ms of an
-/// H100's issue slots; the products of 256 float32 rows 10.8 ms of its tensor cores at 62 %, of 32 rows 1.3 ms.
+/// Floor: generation, about 35 instructions an entry (Philox 5, Box-Muller 26, its cut into parts 4 to 7), dim * sketch_dim
+/// entries for each row tile; and on the tensor cores rows * dim * sketch_dim multiply-adds, times 6 for float32 (the products
+/// of 3 x 3 bfloat16 parts that count), 3 for bfloat16, 2 for float16. For dim 1,048,576 and k = 2,048 generating takes 2.6 ms
+/// of an H100's issue slots; the products of 256 float32 rows 10.7 ms of its tensor cores at 62 %, of 32 rows 1.3 ms.
 ///
 /// So few rows are bound by generation and many by products, and an entry must serve up to 256 rows. The 8 warps of a block
 /// are row_groups x 8 / row_groups: a warp owns 64 columns and 32 rows, a block 512 / row_groups columns (its entries are made
 /// once a stage) and 32 row_groups rows. One barrier a stage: of the two warps of a sub-partition one makes the next stage
 /// before its products, the other after them. Sums and chains take 128 registers, hence one block an SM.
 ///
-/// Column 128 T + 16 i + p comes from Philox part 16 T + p: so p is the row in a fragment, i the fragment. Coordinates: lane t
-/// of a fragment holds 4 t ... 4 t + 3 of 16, in the entries and in x alike.
+/// Column 128 T + 16 i + p comes from Philox part 16 T + p, i div 2 being the word. A warp's 64 columns are eight p of one T:
+/// p is the row in a fragment, the pair of a word its two halves, the word the fragment. So a thread makes registers of
+/// fragments side by side, and no Philox part is made twice. Coordinates: NormalShape::coordinate, in the entries and in x
+/// alike.
 #pragma once
 
 #include "cuda/dense_values.cuh"
@@ -54,7 +56,7 @@ struct NormalShape {
   };
   struct Shared {
     Buffer buffers[2];
-    float4 raw[kCopies ? 1 : kBlocks16][kRowFragments][kWarp];  // float32: what is split next
+    float4 raw[kCopies ? 1 : kBlocks16][kCopies ? 1 : kRowFragments][kWarp];  // float32: what is split next
   };
 };
 
@@ -133,7 +135,9 @@ FIMO_DEVICE void bring_rows(const DenseTask& task, std::int64_t row_first, std::
   using Values = DenseElement<Element>;
   using Shape = NormalShape<Element, kRowGroups>;
   constexpr int kEach = Shape::kWide ? 8 : 4, kAcross = Shape::kStage / kEach / 4;
-  const int thread = static_cast<int>(fresh_thread()), lane = thread % kWarp, warp = thread / kWarp;
+  // float32's registers are full.
+  const int thread = static_cast<int>(Shape::kCopies ? threadIdx.x : fresh_thread());
+  const int lane = thread % kWarp, warp = thread / kWarp;
   if (warp >= Shape::kRowFragments) return;
   const std::int64_t row = row_first + warp * 8 + lane / 4;
   const int rows = static_cast<int>(task.rows - row < Shape::kRows ? task.rows - row : Shape::kRows);
