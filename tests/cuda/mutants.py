@@ -82,7 +82,7 @@ OPERATORS: list[tuple[str, str, Replacement]] = [
     ("bound off by one", r" (<|>)= (?=\S)", r" \1 "),
     ("condition dropped", r"\bif \((?!constexpr)(.*)\) (?=return|continue|break)", "if (false) "),
     ("condition dropped", r"\bif \((?!constexpr)(.*)\) (?!return|continue|break)", "if (true) "),
-    ("part of a condition dropped", r"(\(|= |return )([^()=?]+|[^()]*\([^()]*\)[^()=?]*) && ", r"\1"),
+    ("part of a condition dropped", r"(\(|(?<![=!<>])= |return )([^()=?]+|[^()]*\([^()]*\)[^()=?]*) && ", r"\1"),
     (
         "choice dropped",
         r"((?<=[^=!<>]= )|(?<=[(,] )|(?<=return ))([^=?:(),]+|[^=?:(),]*\([^()]*\)) \? (?=\S)",
@@ -119,6 +119,8 @@ def _code(text: str) -> list[tuple[int, str]]:
     for line in text.split("\n"):
         code = re.sub(r"//.*", lambda m: " " * len(m[0]), line)
         code = re.sub(r'"[^"]*"', lambda m: '"' + " " * (len(m[0]) - 2) + '"', code)
+        # Launch bounds are for nvcc, and g++ does not see them.
+        code = re.sub(r"__launch_bounds__(\((?:[^()]|\([^()]*\))*\))", lambda m: " " * len(m[0]), code)
         words = code.strip()
         if words.startswith(("#", "template", "static_assert", "namespace", "using", "require")):
             code = " " * len(code)

@@ -103,6 +103,7 @@ def _form_cases() -> list[Case]:
     for begin, end in ((4, 407), (40, 398)):  # an end within a vector
         add(f"few_end_{end}", few, 2, 3, 20, 21, begin, end, out_padding=-(end - begin) % 4 + 4)
         add(f"tile_end_{end}", "form_tile_kernel<", 2, 9, 20, 21, begin, end, out_padding=-(end - begin) % 4 + 4)
+    found.append(form_gradients("outer_project/form_range_empty", *_factors(2, 150, 20, 10), 13, 13))
     add("few_range_wide", few, 1, 1, 3000, 2, 1030, 2950)
     add("tile_range_wide", "form_tile_kernel<float, 64>", 1, 9, 300, 2, 67, 290)
     add("few_out", few, 3, 2, 20, 6, out_padding=4)
