@@ -83,10 +83,16 @@ def _gaussian() -> list[Case]:
             case("lead", padded(some(5, 47), 0, 1), 130),
             case("padded", padded(some(35, 90), 3, 0), 30, out=padded(normal(35, 30), 5, 3)),
             case("parts", padded(some(33, 9 * 32 + 19), 5, 8), 260),
+            case("rows-70", some(70, 68), 129),
+            case("rows-70-lead", padded(some(70, 47), 3, 1), 30),
+            case("rows-70-parts", some(70, 32 * 9 + 5), 70, heavy=dtype != F32),
             case("rows-129", some(129, 68), 65),
+            case("rows-40-stages", some(40, 129), 33),
+            case("rows-130-stages", some(130, 97), 33, heavy=dtype != F32),
             case("infinite", _with_infinities(some(3, 60)), 150),
         ]
         found += [case(f"end-{n}", some(3, 16 + n), 20, offset=n) for n in range(1, 5)]
+        found += [case(f"stages-{n}", some(2, n), 9) for n in (15, 17, 31, 33, 63, 65, 97, 129)]
     case = lambda what, rows, cols, k, **more: _case(  # noqa: E731
         what, Gaussian, normal(rows, cols, dtype=F16, seed=rows), k, *_normals(F16, rows), **more)  # fmt: skip
     rows = (1, 8, 9, 31, 32, 33, 64, 65, 97, 128, 130, 255, 256, 257, 321)
