@@ -132,9 +132,10 @@ class Mutation:
         return self._once(f"cases {file}", make)
 
     def family_of(self, file: str) -> str:
-        """The family that has the most cases for a file."""
-        counts = collections.Counter(known.family for known in self.cases_for(file)[0])
-        return counts.most_common(1)[0][0] if counts else ""
+        """The family that has the most cases for a file's own kernels, or for those of its objects."""
+        own, near = _kernels_in(file), self.cases_for(file)[0]
+        counts = collections.Counter(known.family for known in near if own & known.kernels)
+        return (counts or collections.Counter(known.family for known in near)).most_common(1)[0][0]
 
     def cases_in(self, pass_: str, file: str) -> list[Known]:
         """The cases that run in a pass."""
