@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kBlocks = 132;                           // that run side by side: the SMs of an H100
 constexpr std::int64_t kLeastStages = 4;                        // of a part: the first one is not hidden
-constexpr std::int64_t kMostPartials = std::int64_t{16} << 20;  // floats of the workspace, beyond one part (which needs none)
+constexpr std::int64_t kMostPartials = std::int64_t{18} << 20;  // floats of the workspace, beyond one part (which needs none)
 
 /// Stages of a part, so that the blocks fill whole rounds of `side_by_side`.
 std::int64_t stages_of_part(std::int64_t stages, std::int64_t tiles, std::int64_t outputs, std::int64_t side_by_side) {
@@ -51,14 +51,39 @@ void for_groups(SketchKind kind, std::int64_t rows, const Function& function) {
   if (rows > full) function(Group{full, rows - full, shape});
 }
 
+template <class Element, int kRowGroups>
+void launch_normal(Context& context, unsigned blocks, const DenseTask& task) {
+  context.launch(normal_kernel<Element, kRowGroups>,
+                 {blocks, kDenseThreads, sizeof(typename NormalShape<Element, kRowGroups>::Shared)}, task);
+}
+
 template <class Element>
 void launch(Context& context, SketchKind kind, int shape, unsigned blocks, const DenseTask& task) {
   if (kind == SketchKind::kGaussian) {
-    context.launch(normal_kernel<Element>, {blocks, kDenseThreads, sizeof(NormalShared<Element>)}, task, NormalShape{shape});
+    switch (shape) {
+      case 1: return launch_normal<Element, 1>(context, blocks, task);
+      case 2: return launch_normal<Element, 2>(context, blocks, task);
+      case 4: return launch_normal<Element, 4>(context, blocks, task);
+      default: return launch_normal<Element, 8>(context, blocks, task);
+    }
   } else if (shape == 1) {
     context.launch(signs_kernel<Element, 1>, {blocks, kDenseThreads, sizeof(SignsShared<Element, 1>)}, task);
   } else {
     context.launch(signs_kernel<Element, 4>, {blocks, kDenseThreads, sizeof(SignsShared<Element, 4>)}, task);
+  }
+}
+
+/// Coordinates of a stage, for a type of this size.
+std::int64_t stage_of(std::size_t bytes, int row_groups) {
+  const auto stage = [&](auto groups) -> std::int64_t {
+    constexpr int kGroups = decltype(groups)::value;
+    return bytes == 4 ? NormalShape<float, kGroups>::kStage : NormalShape<__half, kGroups>::kStage;
+  };
+  switch (row_groups) {
+    case 1: return stage(std::integral_constant<int, 1>());
+    case 2: return stage(std::integral_constant<int, 2>());
+    case 4: return stage(std::integral_constant<int, 4>());
+    default: return stage(std::integral_constant<int, 8>());
   }
 }
 
@@ -69,14 +94,18 @@ void project_dense(Context& context, const ConstMatrixView& grads, const Sketch&
   const bool gaussian = sketch.kind == SketchKind::kGaussian;
   struct Plan {
     Group group;
-    std::int64_t stage, tile_rows, tile_cols, part_stages, parts;
+    std::int64_t stage, tile_rows, col_tiles, part_stages, parts;
   };
   const auto plan_of = [&](const Group& group) {
-    const NormalShape normal{group.shape};
-    Plan plan{group, kSignsStage, 8 * group.shape, kSignsColumns, 0, 0};
-    if (gaussian) plan = {group, normal.stage(), normal.rows(), normal.cols(), 0, 0};
+    Plan plan{group, kSignsStage, 8 * group.shape, ceil_div(sketch.sketch_dim, kSignsColumns), 0, 0};
+    if (gaussian) {
+      // With eight row groups two tiles share 128 columns.
+      const std::int64_t col_tiles =
+          group.shape == 8 ? 2 * ceil_div(sketch.sketch_dim, 128) : ceil_div(sketch.sketch_dim, 512 / group.shape);
+      plan = {group, stage_of(dtype_size(grads.dtype), group.shape), 32 * group.shape, col_tiles, 0, 0};
+    }
     const std::int64_t stages = ceil_div(grads.cols, plan.stage);
-    const std::int64_t tiles = ceil_div(group.rows, plan.tile_rows) * ceil_div(sketch.sketch_dim, plan.tile_cols);
+    const std::int64_t tiles = ceil_div(group.rows, plan.tile_rows) * plan.col_tiles;
     plan.part_stages =
         stages_of_part(stages, tiles, group.rows * sketch.sketch_dim, !gaussian && group.shape == 1 ? 2 * kBlocks : kBlocks);
     plan.parts = ceil_div(stages, plan.part_stages);
@@ -105,7 +134,7 @@ void project_dense(Context& context, const ConstMatrixView& grads, const Sketch&
     task.first = static_cast<std::uint64_t>(offset);
     task.seed = sketch.seed;
     task.part_length = plan.part_stages * plan.stage;
-    task.col_tiles = ceil_div(sketch.sketch_dim, plan.tile_cols);
+    task.col_tiles = plan.col_tiles;
     task.row_tiles = ceil_div(group.rows, plan.tile_rows);
     task.scale = static_cast<float>(scale_of(sketch));
     task.aligned = (reinterpret_cast<std::uintptr_t>(task.x) |

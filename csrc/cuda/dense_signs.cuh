@@ -119,7 +119,7 @@ FIMO_DEVICE void multiply_signs(const SignsShared<Element, kTiles>& memory, int 
 #pragma unroll 1
   for (int begin = 0; begin < kSignsDepth; begin += kChain) {
     float chain[4][kTiles][4] = {};
-#pragma unroll 1
+#pragma unroll(Values::kParts == 1 ? 2 : 1)  // the next signs come while the last are used, if registers allow
     for (int depth = begin; depth < begin + kChain; ++depth) {
       const uint2 bits = *reinterpret_cast<const uint2*>(&memory.signs[buffer][depth][warp * 64 + lane * 2]);
       std::uint32_t a[2][4][4];
@@ -130,7 +130,7 @@ FIMO_DEVICE void multiply_signs(const SignsShared<Element, kTiles>& memory, int 
 #pragma unroll
           for (int i = 0; i < 4; ++i) {  // rows 8 (i % 2) further, coordinates 2 (i / 2) further
             const int shift = 7 - (2 * m + i % 2) + 8 * (i / 2);
-            a[step][m][i] = ((step ? bits.y : bits.x) << shift & 0x80008000u) | Values::kOnes;
+            a[step][m][i] = masked_or((step ? bits.y : bits.x) << shift, 0x80008000u, Values::kOnes);
           }
         }
       }

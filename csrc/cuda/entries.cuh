@@ -28,6 +28,11 @@ FIMO_DEVICE float rounded_root(float x) {
   return fmaf(fmaf(-root, root, x), rounded_product(y, 0.5f), root);
 }
 
+/// As fimo::philox, in fewer instructions.
+FIMO_DEVICE PhiloxBlock philox(std::uint64_t index, std::uint32_t part, std::uint32_t stream, std::uint64_t seed) {
+  return fimo::philox<WideProduct>(index, part, stream, seed);
+}
+
 /// The 128 signs of coordinate j for the outputs 128 tile ... 128 tile + 127: a set bit is -1.
 FIMO_DEVICE PhiloxBlock rademacher_signs(std::uint64_t j, std::uint32_t tile, std::uint64_t seed) {
   return philox(j, tile, kStreamRademacher, seed);
@@ -55,21 +60,23 @@ FIMO_DEVICE NormalPair normal_pair(std::uint32_t word) {
   constexpr float kCosine[] = {-1.2336988f, 0.2536532f, -0.020813966f, 0.0008596901f};
   constexpr float kMinus2Ln2 = -1.3862944f;
   constexpr std::uint32_t kSqrtHalfBits = 0x3F3504F3u, kOneBits = 0x3F800000u;
-  constexpr std::uint32_t kLarge = 0x4B000000u;   // 2^23, whose unit in the last place is 1
-  constexpr std::uint32_t kMedium = 0x43800000u;  // 2^8, whose unit in the last place is 2^-15
+  // Last places of floats: 2^24's is 2, 2^23's 1, 2^7's 2^-16.
+  constexpr std::uint32_t kTwos = 0x4B800000u, kOnes = 0x4B000000u, kSmall = 0x43000002u;
 
-  const float odd = rounded_sum(__uint_as_float(word >> 15 | (kLarge | 1u)), -8388608.0f);
+  const float odd = rounded_sum(__uint_as_float((word >> 16) + kTwos), -16777215.0f);
   const std::uint32_t bits = __float_as_uint(odd) + (kOneBits - kSqrtHalfBits);
-  const float exponent = rounded_sum(__uint_as_float(bits >> 23 | kLarge), -(8388608.0f + 127.0f + 17.0f));
+  const float exponent = rounded_sum(__uint_as_float((bits >> 23) + kOnes), -(8388608.0f + 127.0f + 17.0f));
   const float f = rounded_sum(__uint_as_float((bits & 0x007FFFFFu) + kSqrtHalfBits), -1.0f);
   const float square =
       rounded_sum(rounded_product(exponent, kMinus2Ln2), rounded_product(rounded_polynomial(kMinus2Log, f), f));
   const float radius = rounded_root(square);
-  const float x = rounded_sum(__uint_as_float((word >> 1 & 0x7FFEu) | (kMedium | 1u)), -256.0f);
+  const float x = rounded_sum(__uint_as_float(masked_or(word, 0xFFFCu, kSmall)), -128.0f);
   const float z = rounded_product(x, x);
   const float cosine = rounded_sum(rounded_product(rounded_polynomial(kCosine, z), z), 1.0f);
   const float sine = rounded_product(rounded_polynomial(kSine, z), x);
-  return {flip(rounded_product(radius, cosine), word << 31), flip(rounded_product(radius, sine), word << 30)};
+  // Adding to the sign changes it, what overflows is lost.
+  return {__uint_as_float(__float_as_uint(rounded_product(radius, cosine)) + (word << 31)),
+          flip(rounded_product(radius, sine), word << 30)};
 }
 
 /// The output blocks of an SJLT: block r is [begin(r), begin(r + 1)).

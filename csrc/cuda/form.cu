@@ -55,7 +55,7 @@ unsigned grid(std::int64_t batch, std::int64_t tiles) {
   return static_cast<unsigned>(batch * tiles);
 }
 
-template <class Element>
+template <class Element, int kTokens>
 void form_few(Context& context, std::int64_t batch, FormTask<Element> task) {
   const Touched some = touched(task.n, {task.begin, task.end});
   const std::int64_t columns = some.columns.end - some.columns.begin, rows = some.rows.end - some.rows.begin;
@@ -66,8 +66,8 @@ void form_few(Context& context, std::int64_t batch, FormTask<Element> task) {
   while (tile > larger(16, kFewThreads / lanes) && ceil_div(rows, tile) * task.column_tiles * batch < 4 * kWantedBlocks)
     tile /= 2;
   task.row_tiles = ceil_div(rows, tile);
-  context.launch(form_few_kernel<Element>,
-                 {grid(batch, task.row_tiles * task.column_tiles), kFewThreads, sizeof(FormFewShared)}, task,
+  context.launch(form_few_kernel<Element, kTokens>,
+                 {grid(batch, task.row_tiles * task.column_tiles), kFewThreads, sizeof(FormFewShared<kTokens>)}, task,
                  static_cast<int>(lanes), static_cast<int>(tile));
 }
 
@@ -97,7 +97,8 @@ void run(Context& context, const ConstTensor3View& a, const ConstTensor3View& de
          const MatrixView& out) {
   const auto task = task_of<Element>(a, delta, entries, accumulate, out);
   const bool vector_in = vectors(a) && vectors(delta);
-  if (a.tokens <= kFewTokens) return form_few(context, a.batch, task);
+  if (a.tokens == 1) return form_few<Element, 1>(context, a.batch, task);
+  if (a.tokens <= kFewTokens) return form_few<Element, kFewTokens>(context, a.batch, task);
   if (a.dim <= 64 || delta.dim <= 64) return form_tiles<Element, 64>(context, a.batch, task, vector_in);
   form_tiles<Element, 128>(context, a.batch, task, vector_in);
 }

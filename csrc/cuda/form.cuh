@@ -44,10 +44,12 @@ struct FormPlace {
   std::int64_t example, row, column;
 };
 template <class Element>
-FIMO_DEVICE FormPlace form_place(const FormTask<Element>& task, std::int64_t block, int height, int width) {
-  const std::int64_t tiles = task.row_tiles * task.column_tiles;
-  return {block / tiles, task.first_row + block % tiles / task.column_tiles * height,
-          task.first_column + block % task.column_tiles * width};
+FIMO_DEVICE FormPlace form_place(const FormTask<Element>& task, unsigned block, int height, int width) {
+  // A grid has fewer than 2^31 blocks, and divisions of 64 bits take four times as long.
+  const auto columns = static_cast<unsigned>(task.column_tiles), tiles = static_cast<unsigned>(task.row_tiles) * columns;
+  const unsigned example = block / tiles, tile = block % tiles;
+  return {example, task.first_row + static_cast<std::int64_t>(tile / columns) * height,
+          task.first_column + static_cast<std::int64_t>(tile % columns) * width};
 }
 
 /// out[row, column .. column + 3] (+)= x.
@@ -70,21 +72,22 @@ FIMO_DEVICE void form_store(const Task& task, float* out, bool vector, bool add,
   }
 }
 
+template <int kTokens>
 struct FormFewShared {
-  float delta[kFewMaxRows][kFewTokens];
+  float delta[kFewMaxRows][kTokens];
 };
 
 /// Grid: examples x row tiles x column tiles. A row of threads covers `lanes_x` x 4 columns; the block has
-/// kFewThreads / lanes_x such rows, which take the `rows` rows of the tile in turn.
-template <class Element>
+/// kFewThreads / lanes_x such rows, which take the `rows` rows of the tile in turn. At most kTokens tokens.
+template <class Element, int kTokens>
 __global__ void __launch_bounds__(kFewThreads) form_few_kernel(FormTask<Element> task, int lanes_x, int rows) {
-  auto& s = shared<FormFewShared>();
+  auto& s = shared<FormFewShared<kTokens>>();
   const FormPlace at = form_place(task, blockIdx.x, rows, lanes_x * kFewColumns);
   const std::int64_t row0 = at.row, column0 = at.column, example = at.example;
   const int tokens = static_cast<int>(task.tokens);
   const Element* delta = task.delta + example * task.delta_batch;
-  for (int i = threadIdx.x; i < rows * kFewTokens; i += kFewThreads) {
-    const int row = i % rows, t = i / rows;
+  for (int i = threadIdx.x; i < rows * kTokens; i += kFewThreads) {
+    const int row = kTokens == 1 ? i : i % rows, t = kTokens == 1 ? 0 : i / rows;
     const bool inside = t < tokens && row0 + row < task.m;
     s.delta[row][t] = inside ? to_float(delta[t * task.delta_token + row0 + row]) : 0.0f;
   }
@@ -92,9 +95,9 @@ __global__ void __launch_bounds__(kFewThreads) form_few_kernel(FormTask<Element>
   const int lane = threadIdx.x % lanes_x, step = task.vector_out ? 1 : lanes_x;
   const std::int64_t column = column0 + (task.vector_out ? lane * kFewColumns : lane);
   const Element* a = task.a + example * task.a_batch;
-  float x[kFewTokens][kFewColumns];
+  float x[kTokens][kFewColumns];
 #pragma unroll
-  for (int t = 0; t < kFewTokens; ++t) {
+  for (int t = 0; t < kTokens; ++t) {
 #pragma unroll
     for (int c = 0; c < kFewColumns; ++c) {
       const bool inside = t < tokens && column + c * step < task.n;
@@ -106,7 +109,7 @@ __global__ void __launch_bounds__(kFewThreads) form_few_kernel(FormTask<Element>
   for (int row = threadIdx.x / lanes_x; row < rows; row += kFewThreads / lanes_x) {
     float sums[kFewColumns] = {};
 #pragma unroll
-    for (int t = 0; t < kFewTokens; ++t) {
+    for (int t = 0; t < kTokens; ++t) {
       const float y = s.delta[row][t];
 #pragma unroll
       for (int c = 0; c < kFewColumns; ++c) sums[c] = fmaf(y, x[t][c], sums[c]);

@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(Tile* Tile / 64, Tile == 128 ? 2 : 8)
     load(step + kFormStages - 1);
     form_multiply<Element, Tile>(s.delta[step % kFormStages], s.a[step % kFormStages], warp_row, warp_column, sums);
     if (step + 1 < steps && (step + 1) % (kFlushTokens / kFormDepth) != 0) continue;
-    const FormPlace to = form_place(task, opaque(blockIdx.x), Tile, Tile);
+    const FormPlace to = form_place(task, static_cast<unsigned>(opaque(blockIdx.x)), Tile, Tile);
     float* out = blockIdx.y == 0 ? task.out + to.example * task.stride
                                  : parts + ((blockIdx.y - 1) * examples + to.example) * (task.end - task.begin);
     const bool add = step >= kFlushTokens / kFormDepth || (blockIdx.y == 0 && task.accumulate);

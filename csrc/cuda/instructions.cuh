@@ -9,6 +9,7 @@
 #pragma once
 
 #include "cuda/gpu.cuh"
+#include "fimo_fast/random.h"
 
 namespace fimo::cuda {
 
@@ -93,6 +94,39 @@ FIMO_DEVICE std::int64_t opaque(std::int64_t x) {
   asm volatile("" : "+l"(x));
 #endif
   return x;
+}
+
+/// x, computed before a branch that may not use it, not behind one.
+FIMO_DEVICE float computed(float x) {
+#if !defined(FIMO_EMULATE)
+  asm volatile("" : "+f"(x));
+#endif
+  return x;
+}
+
+/// The product of two words, 32 bits by 32: what compilers make of C++ multiplies 64 bits by 64 where a word was cut out of a
+/// product. Host code instantiates it too.
+struct WideProduct {
+  FIMO_HOST_DEVICE FIMO_FORCE_INLINE std::uint64_t operator()(std::uint32_t a, std::uint32_t b) const {
+#if defined(__CUDA_ARCH__)
+    std::uint64_t product;
+    asm("mul.wide.u32 %0, %1, %2;\n" : "=l"(product) : "r"(a), "r"(b));
+    return product;
+#else
+    return static_cast<std::uint64_t>(a) * b;
+#endif
+  }
+};
+
+/// (x & mask) | bits in one instruction: compilers take two for constants.
+FIMO_DEVICE std::uint32_t masked_or(std::uint32_t x, std::uint32_t mask, std::uint32_t bits) {
+#if defined(FIMO_EMULATE)
+  return (x & mask) | bits;
+#else
+  std::uint32_t y;
+  asm("lop3.b32 %0, %1, %2, %3, 0xEA;\n" : "=r"(y) : "r"(x), "r"(mask), "r"(bits));
+  return y;
+#endif
 }
 
 /// sum + the inner product of four int8.

@@ -50,8 +50,9 @@ struct OuterMaskTask {
 /// Grid: x: examples x blocks of outputs; y: parts of the tokens, of which the first is added to out. A thread owns an output.
 template <class Element>
 __global__ void __launch_bounds__(kOuterMaskThreads) outer_mask_kernel(OuterMaskTask<Element> task) {
-  const std::int64_t blocks = (task.count + kOuterMaskThreads - 1) / kOuterMaskThreads;
-  const std::int64_t example = blockIdx.x / blocks, c = blockIdx.x % blocks * kOuterMaskThreads + threadIdx.x;
+  const auto blocks = static_cast<unsigned>((task.count + kOuterMaskThreads - 1) / kOuterMaskThreads);
+  const std::int64_t example = blockIdx.x / blocks;
+  const std::int64_t c = static_cast<std::int64_t>(blockIdx.x % blocks) * kOuterMaskThreads + threadIdx.x;
   if (c >= task.count) return;
   const std::int64_t first = blockIdx.y * task.part;
   const std::int64_t last = first + task.part < task.tokens ? first + task.part : task.tokens;

@@ -49,10 +49,15 @@ void in_shared(Context& context, const ConstTensor3View& a, const ConstTensor3Vi
                                  static_cast<float*>(out.data),
                                  out.row_stride,
                                  others};
-  context.launch(tensor_kernel<Element>,
-                 {dim3(static_cast<unsigned>(a.batch), static_cast<unsigned>(parts)), kTensorThreads,
-                  3 * sizeof(float) * (std::size_t{1} << log2_k)},
-                 task);
+  const auto grid = [&](int each) {
+    return dim3(static_cast<unsigned>(ceil_div(a.batch, each)), static_cast<unsigned>(parts));
+  };
+  if (out.cols <= kTensorMaxTogether && a.batch >= kTensorExamples * kWantedBlocks / 2) {
+    context.launch(tensor_kernel<Element, kTensorExamples>,
+                   {grid(kTensorExamples), kTensorThreads, tensor_shared_bytes<kTensorExamples>(log2_k)}, task);
+  } else {
+    context.launch(tensor_kernel<Element, 1>, {grid(1), kTensorThreads, tensor_shared_bytes<1>(log2_k)}, task);
+  }
   if (parts > 1) add_parts(context, others, parts - 1, out);
 }
 

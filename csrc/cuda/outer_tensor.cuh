@@ -6,8 +6,10 @@
 /// products. What it is for, a few tokens of many examples, takes microseconds: launches count, of which there are two.
 ///   tensor_table_kernel  sorts each factor's columns by bucket, once for all tokens: a bucket's sum is then a gather, in the
 ///                        order of the columns, without atomic additions of floats.
-///   tensor_kernel        up to kTensorMaxShared buckets: a block takes an example's tokens, or a part of them. Both sketches,
-///                        their transforms and the sum of products stay in shared memory; the last transform once a part.
+///   tensor_kernel        up to kTensorMaxShared buckets: a block takes the tokens of one example or of kTensorExamples, or a
+///                        part of them. Both sketches, their transforms and the sum of products stay in shared memory; the
+///                        last transform once a part. Values come in the order of the buckets, so that a bucket adds up
+///                        neighbours in shared memory; what they wait for of the tables, they wait for once a block.
 ///   tensor_rows_kernel, tensor_pass_kernel, tensor_product_kernel
 ///                        more buckets: the same steps through the workspace. Right, not tuned.
 #pragma once
@@ -19,7 +21,10 @@ namespace fimo::cuda {
 
 constexpr int kTensorThreads = 256;
 constexpr int kTensorTableThreads = 1024;
-constexpr int kTensorMaxShared = 8192;  // buckets
+constexpr int kTensorMaxShared = 8192;    // buckets
+constexpr int kTensorMaxTogether = 1024;  // buckets, where a block takes several examples
+constexpr int kTensorExamples = 4;        // then
+constexpr int kTensorStage = 4096;        // values in shared memory, on their way to their buckets
 
 /// The columns of a factor by bucket: `entries` [dim], increasing columns of bucket 0, of bucket 1, ..., with the sign in the
 /// top bit; those of bucket c begin at starts[c], and starts[k] is dim.
@@ -128,39 +133,125 @@ struct TensorTask {
   float* parts;  // [parts - 1, examples, k]
 };
 
-/// Grid: x: examples; y: parts of the tokens, of which the first is added to out. Shared memory: 3 k floats.
-/// Between transforms a thread owns buckets threadIdx.x, threadIdx.x + kTensorThreads, ...
-template <class Element>
-__global__ void __launch_bounds__(kTensorThreads) tensor_kernel(TensorTask<Element> task) {
-  const int k = 1 << task.log2_k, thread = threadIdx.x;
-  float* of_a = &shared<float>();
-  float *of_delta = of_a + k, *sums = of_delta + k;
-  const std::int64_t example = blockIdx.x, first = blockIdx.y * task.part;
-  const std::int64_t last = first + task.part < task.tokens ? first + task.part : task.tokens;
-  for (std::int64_t t = first; t < last; ++t) {
-    const Element* a = task.a + example * task.a_batch + t * task.a_token;
-    const Element* delta = task.delta + example * task.delta_batch + t * task.delta_token;
-    for (int c = thread; c < k; c += kTensorThreads) {
-      of_a[hadamard_slot(c)] = tensor_gather(a, task.of_a.starts, task.of_a.entries, c);
-      of_delta[hadamard_slot(c)] = tensor_gather(delta, task.of_delta.starts, task.of_delta.entries, c);
+/// What lies where in shared memory: arrays of k floats, an example each, and the values.
+template <int kExamples>
+FIMO_HOST_DEVICE constexpr std::size_t tensor_shared_bytes(int log2_k) {
+  return sizeof(float) * ((std::size_t{3 * kExamples} << log2_k) + kTensorStage);
+}
+
+/// to[e, hadamard_slot(c)] = bucket c of the CountSketch of example e's token, which lies at x + e stride; `examples` of
+/// kExamples are there. Ends with a barrier.
+template <class Element, int kExamples>
+FIMO_DEVICE void tensor_sketch(const Element* x, std::int64_t stride, int examples, const TensorTable& table, int log2_k,
+                               float* stage, float* to) {
+  constexpr int kLoads = 8 / kExamples > 4 ? 8 / kExamples : 4, kBuckets = 4, kPositions = kTensorStage / kExamples;
+  const int thread = static_cast<int>(threadIdx.x), k = 1 << log2_k;
+  const Element* rows[kExamples];
+#pragma unroll
+  for (int e = 0; e < kExamples; ++e) rows[e] = x + (e < examples ? e : 0) * stride;
+  for (std::int64_t begin = 0; begin < table.dim; begin += kPositions) {
+    const int count = table.dim - begin < kPositions ? static_cast<int>(table.dim - begin) : kPositions;
+    const std::uint32_t* entries = table.entries + begin;
+#pragma unroll 1
+    for (int i = thread; i < count; i += kLoads * kTensorThreads) {
+      std::uint32_t entry[kLoads];
+      float value[kLoads][kExamples];
+#pragma unroll
+      for (int l = 0; l < kLoads; ++l) entry[l] = i + l * kTensorThreads < count ? entries[i + l * kTensorThreads] : 0;
+#pragma unroll
+      for (int l = 0; l < kLoads; ++l) {
+#pragma unroll
+        for (int e = 0; e < kExamples; ++e) value[l][e] = to_float(rows[e][entry[l] & 0x7FFFFFFFu]);
+      }
+#pragma unroll
+      for (int l = 0; l < kLoads; ++l) {
+        const int at = i + l * kTensorThreads;
+        if (at < count) {
+#pragma unroll
+          for (int e = 0; e < kExamples; ++e) stage[e * kPositions + at] = flip(value[l][e], entry[l]);
+        }
+      }
     }
     __syncthreads();
-    hadamard_shared(of_a, task.log2_k, 2, thread, kTensorThreads);  // and of_delta behind it
-    for (int c = thread; c < k; c += kTensorThreads) {
-      const int slot = hadamard_slot(c);
-      const float product = of_a[slot] * of_delta[slot];
-      sums[slot] = t > first ? sums[slot] + product : product;
+#pragma unroll 1
+    for (int c = thread; c < k; c += kBuckets * kTensorThreads) {
+      int first[kBuckets], values[kBuckets], longest = 0;
+      float sums[kBuckets][kExamples];
+#pragma unroll
+      for (int b = 0; b < kBuckets; ++b) {
+        const int bucket = c + b * kTensorThreads < k ? c + b * kTensorThreads : c;
+        // Of the bucket's range, what is there now.
+        const int before = static_cast<int>(begin);  // below 2^31, as dim
+        first[b] = min(max(static_cast<int>(table.starts[bucket]) - before, 0), count);
+        values[b] = min(max(static_cast<int>(table.starts[bucket + 1]) - before, 0), count) - first[b];
+        longest = max(longest, values[b]);
+#pragma unroll
+        for (int e = 0; e < kExamples; ++e) {
+          sums[b][e] = begin == 0 ? 0.0f : to[(e << log2_k) + hadamard_slot(bucket)];
+        }
+      }
+#pragma unroll 1
+      for (int v = 0; v < longest; ++v) {
+#pragma unroll
+        for (int b = 0; b < kBuckets; ++b) {
+          if (v < values[b]) {
+#pragma unroll
+            for (int e = 0; e < kExamples; ++e) sums[b][e] += stage[e * kPositions + first[b] + v];
+          }
+        }
+      }
+#pragma unroll
+      for (int b = 0; b < kBuckets; ++b) {
+        const int bucket = c + b * kTensorThreads;
+        if (bucket < k) {
+#pragma unroll
+          for (int e = 0; e < kExamples; ++e) to[(e << log2_k) + hadamard_slot(bucket)] = sums[b][e];
+        }
+      }
+    }
+    __syncthreads();
+  }
+}
+
+/// Grid: x: kExamples examples each; y: parts of the tokens, of which the first is added to out.
+template <class Element, int kExamples>
+__global__ void __launch_bounds__(kTensorThreads, 2) tensor_kernel(TensorTask<Element> task) {
+  constexpr int kTogether = 4 / kExamples;  // of a thread's outputs, whose loads are under way at the same time
+  const int thread = static_cast<int>(threadIdx.x), all = kExamples << task.log2_k;
+  float* of_a = &shared<float>();
+  float *of_delta = of_a + all, *sums = of_delta + all, *stage = sums + all;
+  const std::int64_t example = static_cast<std::int64_t>(blockIdx.x) * kExamples, first = blockIdx.y * task.part;
+  const std::int64_t last = first + task.part < task.tokens ? first + task.part : task.tokens;
+  const int examples = task.examples - example < kExamples ? static_cast<int>(task.examples - example) : kExamples;
+  for (std::int64_t t = first; t < last; ++t) {
+    tensor_sketch<Element, kExamples>(task.a + example * task.a_batch + t * task.a_token, task.a_batch, examples, task.of_a,
+                                      task.log2_k, stage, of_a);
+    tensor_sketch<Element, kExamples>(task.delta + example * task.delta_batch + t * task.delta_token, task.delta_batch,
+                                      examples, task.of_delta, task.log2_k, stage, of_delta);
+    hadamard_shared(of_a, task.log2_k, 2 * kExamples, thread, kTensorThreads);  // and of_delta behind it
+    for (int i = thread; i < all; i += kTensorThreads) {
+      const float product = of_a[i] * of_delta[i];
+      sums[i] = t > first ? sums[i] + product : product;
     }
   }
-  const float inverse = 1.0f / static_cast<float>(k);
-  for (int c = thread; c < k; c += kTensorThreads) sums[hadamard_slot(c)] *= inverse;
+  const float inverse = 1.0f / static_cast<float>(1 << task.log2_k);
+  for (int i = thread; i < all; i += kTensorThreads) sums[i] *= inverse;
   __syncthreads();
-  hadamard_shared(sums, task.log2_k, 1, thread, kTensorThreads);
+  hadamard_shared(sums, task.log2_k, kExamples, thread, kTensorThreads);
+  const bool is_first = blockIdx.y == 0;
   float* out =
-      blockIdx.y == 0 ? task.out + example * task.stride : task.parts + ((blockIdx.y - 1) * task.examples + example) * k;
-  for (int c = thread; c < k; c += kTensorThreads) {
-    const float sum = sums[hadamard_slot(c)];
-    out[c] = blockIdx.y == 0 ? out[c] + sum : sum;
+      is_first ? task.out + example * task.stride : task.parts + (((blockIdx.y - 1) * task.examples + example) << task.log2_k);
+  const std::int64_t stride = is_first ? task.stride : std::int64_t{1} << task.log2_k;
+#pragma unroll kTogether
+  for (int c = thread; c < 1 << task.log2_k; c += kTensorThreads) {
+    const int slot = hadamard_slot(c);
+    float old[kExamples];
+#pragma unroll
+    for (int e = 0; e < kExamples; ++e) old[e] = is_first && (e == 0 || e < examples) ? out[e * stride + c] : 0.0f;
+#pragma unroll
+    for (int e = 0; e < kExamples; ++e) {
+      if (e == 0 || e < examples) out[e * stride + c] = old[e] + sums[(e << task.log2_k) + slot];
+    }
   }
 }
 

@@ -9,7 +9,7 @@
 namespace fimo::cuda {
 
 template <class Element>
-using PairTile = TileProduct<Element, 2, 4, 4, 4, 4>;
+using PairTile = TileProduct<Element, 2, 4, 4, 4, 4, 1>;
 
 constexpr int kPairTokens = 128, kPairThreads = 256;
 

@@ -9,14 +9,15 @@ namespace fimo::cuda {
 namespace {
 
 template <class Tile>
-void run_products(Context& context, const TileRows& a, const TileRows& b, std::int64_t depth, const ProductOut& out) {
+void run_products(Context& context, const TileRows& a, const TileRows& b, std::int64_t depth, const ProductPlan& plan,
+                  const ProductOut& out) {
   using Sum = typename Tile::Sum;
   const std::int64_t depth_bytes = depth * Tile::Element::kBytes;
   const std::int64_t tiles = ceil_div(a.rows, Tile::kRows) * ceil_div(b.rows, Tile::kCols);
-  const auto [parts, part_bytes] = cut_depth<Tile>(a.rows, b.rows, depth);
+  const std::int64_t parts = plan.parts;
   Sum* sums = parts > 1 ? context.take<Sum>(parts * a.rows * b.rows) : nullptr;
   context.launch(product_kernel<Tile>, {static_cast<unsigned>(tiles * parts), Tile::kThreads, sizeof(typename Tile::Shared)}, a,
-                 b, depth_bytes, part_bytes, parts, sums, out);
+                 b, depth_bytes, plan.part_bytes, parts, sums, out);
   if (parts == 1) return;
   context.launch(finish_product_kernel<Sum>, {static_cast<unsigned>(ceil_div(a.rows * b.rows, kFinishThreads)), kFinishThreads},
                  sums, parts, a.rows, b.rows, out);
@@ -24,18 +25,22 @@ void run_products(Context& context, const TileRows& a, const TileRows& b, std::i
 
 template <class Element>
 void products_of_type(Context& context, const TileRows& a, const TileRows& b, std::int64_t depth, const ProductOut& out) {
-  constexpr std::int64_t kFlatRows = FlatTile<Element>::kRows;
-  if (a.rows <= kFlatRows) return run_products<FlatTile<Element>>(context, a, b, depth, out);
-  if (b.rows <= kFlatRows) {
+  using Flat = FlatTile<Element>;
+  if (a.rows <= Flat::kRows) return run_products<Flat>(context, a, b, depth, plan_with<Flat>(a.rows, b.rows, depth), out);
+  if (b.rows <= Flat::kRows) {
     const ProductOut turned{out.data, out.col_stride, out.row_stride, out.col_scales, out.row_scales, out.accumulate};
-    return run_products<FlatTile<Element>>(context, b, a, depth, turned);
+    return run_products<Flat>(context, b, a, depth, plan_with<Flat>(b.rows, a.rows, depth), turned);
   }
-  run_products<WideTile<Element>>(context, a, b, depth, out);
+  const ProductPlan plan = plan_of<Element>(a.rows, b.rows, depth);
+  if (plan.small) return run_products<SmallTile<Element>>(context, a, b, depth, plan, out);
+  run_products<WideTile<Element>>(context, a, b, depth, plan, out);
 }
 
 }  // namespace
 
 void products(Context& context, DType dtype, const TileRows& a, const TileRows& b, std::int64_t depth, const ProductOut& out) {
+  require(!out.accumulate || dtype == DType::kFloat32, "dtype: sums are added to float32 products only, got ",
+          dtype_name(dtype));
   switch (dtype) {
     case DType::kFloat32: return products_of_type<Float32>(context, a, b, depth, out);
     case DType::kBFloat16: return products_of_type<BFloat16>(context, a, b, depth, out);

@@ -7,13 +7,15 @@
 #include "cuda/srht_passes.cuh"
 #include "cuda/srht_routes.h"
 #include "cuda/srht_rows.cuh"
+#include "cuda/srht_short.cuh"
 #include "sketch_sizes.h"
 
 namespace fimo::cuda {
 namespace {
 
 constexpr int kSmallestTile = 11, kLargestTile = 14;
-constexpr int kShortestBlock = 5;  // of a tile, log2
+constexpr int kShortestBlock = 5;                               // of a tile, log2
+constexpr std::int64_t kShortRow = 1024, kManyRows = 132 * 16;  // for srht_short_kernel
 
 unsigned blocks_of(std::int64_t threads, int each) { return static_cast<unsigned>(ceil_div(threads, each)); }
 
@@ -51,6 +53,12 @@ std::int64_t parts_of(std::int64_t rows, std::int64_t tiles, std::int64_t groups
   return best;
 }
 
+/// Whether every 16 coordinates of every row begin at a multiple of 16 bytes.
+bool vectors(const SrhtTask& task, std::int64_t size) {
+  const auto address = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(task.x));
+  return (address - task.begin % 16 * size) % 16 == 0 && task.row_stride * size % 16 == 0;
+}
+
 /// Launches `kernel`: srht_kernel<Element, kBits, kPacked> or one of the same shape that takes `more` after the task.
 template <class Element, int kBits, bool kPacked, class Kernel, class... More>
 void launch_tiles(Context& context, Kernel kernel, SrhtTask task, const MatrixView& out, const More&... more) {
@@ -60,10 +68,7 @@ void launch_tiles(Context& context, Kernel kernel, SrhtTask task, const MatrixVi
   const std::int64_t last = (task.end - 1) >> kBits;
   task.first_tile = task.begin >> kBits;
   task.tiles = last - task.first_tile + 1;
-  // Bytes from an address that is a multiple of 16 to where the tile before the first coordinate would begin.
-  const std::int64_t size = static_cast<std::int64_t>(sizeof(Element));
-  const auto address = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(task.x));
-  task.aligned = (address - task.begin % 16 * size) % 16 == 0 && task.row_stride * size % 16 == 0;
+  task.aligned = vectors(task, sizeof(Element));
   require(task.rows < std::int64_t{1} << 31, "grads: expected fewer than 2^31 rows, got ", task.rows);
   const std::int64_t groups = smaller(kMostGroups, task.tiles);
   const std::int64_t most = larger(1, 2 * piece_bytes / (4 * task.rows * task.sketch_dim));
@@ -81,6 +86,15 @@ void launch_tiles(Context& context, Kernel kernel, SrhtTask task, const MatrixVi
 template <class Element, int kBits, bool kPacked = false>
 void run_tiles(Context& context, const SrhtTask& task, const MatrixView& out) {
   launch_tiles<Element, kBits, kPacked>(context, srht_kernel<Element, kBits, kPacked>, task, out);
+}
+
+template <class Element>
+void run_short(Context& context, SrhtTask task, const MatrixView& out) {
+  task.aligned = vectors(task, sizeof(Element));
+  task.out = static_cast<float*>(out.data);
+  task.out_stride = out.row_stride;
+  context.launch(srht_short_kernel<Element>,
+                 {blocks_of(task.rows, kShortThreads / kWarp), kShortThreads, sizeof(SrhtShortShared)}, task);
 }
 
 template <class Element>
@@ -139,6 +153,9 @@ void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, s
   if (block != sketch.sketch_dim) kept = shuffle(context, sketch, block, !tiles);
   if (!tiles) return run_passes<Element>(context, grads, sketch, offset, scale, log2_block, kept.rows, out);
   const SrhtTask task = task_of(grads, sketch, offset, scale, log2_block, kept);
+  if (log2_block <= kShortMaxBits && (grads.cols <= kShortRow || grads.rows >= kManyRows)) {
+    return run_short<Element>(context, task, out);
+  }
   switch (log2_block) {
     case 11: return run_tiles<Element, 11>(context, task, out);
     case 12: return run_tiles<Element, 12>(context, task, out);

@@ -71,7 +71,7 @@ class Rounds {
 
   /// The most features of at most `features`, whose tiles with a group of queries are a whole number of waves on an H100.
   std::int64_t whole_waves(std::int64_t features) const {
-    const std::int64_t together = kMultiprocessors * (Tile::kRows == 16 ? 2 : 1);
+    const std::int64_t together = multiprocessors * Tile::kBlocks;
     const std::int64_t unit = turned_ ? Tile::kRows : Tile::kCols, other = turned_ ? Tile::kCols : Tile::kRows;
     const std::int64_t beside = ceil_div(group_, other) * cut_.parts, tiles = larger(1, features / unit);
     const std::int64_t waves = tiles * beside / together;
@@ -113,7 +113,7 @@ class Rounds {
   ConstMatrixView queries_, features_;
   RowScales scales_;
   bool turned_;
-  DepthCut cut_;
+  ProductPlan cut_;
   TopkLists lists_{};
   typename Tile::Sum* sums_ = nullptr;
   std::int64_t group_, lazy_, first_, most_, longest_ = 0;

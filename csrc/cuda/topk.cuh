@@ -50,33 +50,46 @@ struct TopkShared {
   int counts[Tile::kRowTiles];
 };
 
+/// Which tile and part block `block` has. Blocks that run together share columns: a group of queries has few tiles of rows.
+template <class Tile>
+struct TopkPlace {
+  std::int64_t row0, col0, part;
+
+  FIMO_DEVICE TopkPlace(unsigned block, std::int64_t rows, std::int64_t parts) {
+    const auto row_tiles = static_cast<unsigned>((rows + Tile::kRows - 1) / Tile::kRows);
+    const unsigned tiles = gridDim.x / static_cast<unsigned>(parts), tile = block % tiles;
+    part = block / tiles;
+    row0 = static_cast<std::int64_t>(tile % row_tiles) * Tile::kRows;
+    col0 = static_cast<std::int64_t>(tile / row_tiles) * Tile::kCols;
+  }
+};
+
 /// A block has one tile and one part of the depth. With parts > 1 it leaves its sums in sums[part][row][col]. Otherwise its
 /// candidates go through shared memory: threads share the few there are, and code beyond the comparison is there once, not for
 /// every register.
 template <class Tile>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 16 ? 2 : 1)
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     topk_product_kernel(TopkProducts products, typename Tile::Sum* sums) {
   using Sum = typename Tile::Sum;
   constexpr bool kScaled = Tile::Element::kType == DType::kInt8;
   auto& s = shared<TopkShared<Tile>>();
   const std::int64_t rows = products.a.rows, cols = products.b.rows;
-  const unsigned row_tiles = static_cast<unsigned>((rows + Tile::kRows - 1) / Tile::kRows);
-  const unsigned tiles = gridDim.x / static_cast<unsigned>(products.parts);
-  // Blocks that run together share columns: a group of queries has few tiles of rows.
-  const unsigned part = blockIdx.x / tiles, row_tile = blockIdx.x % tiles % row_tiles,
-                 col_tile = blockIdx.x % tiles / row_tiles;
-  const std::int64_t row0 = static_cast<std::int64_t>(row_tile) * Tile::kRows;
-  const std::int64_t col0 = static_cast<std::int64_t>(col_tile) * Tile::kCols;
-  const std::int64_t begin = part * products.part_bytes, end = begin + products.part_bytes;
-
   if (threadIdx.x < Tile::kRowTiles) s.counts[threadIdx.x] = 0;
   Tile product;
   product.clear();
-  product.run(s.slices, products.a, row0, products.b, col0, begin, end < products.depth_bytes ? end : products.depth_bytes);
+  {
+    const TopkPlace<Tile> place(blockIdx.x, rows, products.parts);
+    const std::int64_t begin = place.part * products.part_bytes, end = begin + products.part_bytes;
+    product.run(s.slices, products.a, place.row0, products.b, place.col0, begin,
+                end < products.depth_bytes ? end : products.depth_bytes);
+  }
+  // Found again: registers were full of sums.
+  const TopkPlace<Tile> place(static_cast<unsigned>(opaque(blockIdx.x)), rows, products.parts);
+  const std::int64_t row0 = place.row0, col0 = place.col0;
 
   if (products.parts > 1) {
     product.each([&](int i, int j, Sum sum) {
-      if (row0 + i < rows && col0 + j < cols) sums[(part * rows + row0 + i) * cols + col0 + j] = sum;
+      if (row0 + i < rows && col0 + j < cols) sums[(place.part * rows + row0 + i) * cols + col0 + j] = sum;
     });
     return;
   }

@@ -1,6 +1,7 @@
 """What a multiprocessor of each architecture holds: how many blocks of a kernel fit.
 
-Source: CUDA C++ Programming Guide 13.0, "Compute Capabilities", table "Technical Specifications per Compute Capability" for
+Source: CUDA C++ Programming Guide 13.0, "Compute Capabilities", table "Technical Specifications per Compute
+Capability" for
 8.0, 9.0 and 10.0, and the sizes in which resources are given out as in CUDA's occupancy calculator (cuda_occupancy.h):
 registers by 256 a warp, shared memory by 128 bytes.
 """
@@ -42,7 +43,9 @@ class Architecture:
         # Registers belong to the four quarters of a multiprocessor, each of which takes whole warps.
         warps_of_quarter = self.registers // 4 // max(registers_of_warp, 256)
         shared_of_block = -(-(shared + self.reserved) // 128) * 128
-        return min(self.blocks, self.threads // (warps * 32), 4 * warps_of_quarter // warps, self.shared // shared_of_block)
+        return min(
+            self.blocks, self.threads // (warps * 32), 4 * warps_of_quarter // warps, self.shared // shared_of_block
+        )
 
 
 ARCHITECTURES = {

@@ -42,6 +42,7 @@ class Case:
         not_kernels: prefixes of those that must not.
         heavy: takes too long under ThreadSanitizer, and other cases have the same paths.
         piece: bytes of workspace for a piece of what is cut into pieces; so many that small cases have one by default.
+        multiprocessors: for which products are planned: few, so that small cases have large tiles.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Case:
     not_kernels: tuple[str, ...] = ()
     heavy: bool = False
     piece: int | None = None
+    multiprocessors: int | None = None
 
 
 def padded(x: Tensor, row_padding: int = 0, lead: int = 0) -> Tensor:
@@ -209,8 +211,9 @@ def dump(case: Case) -> bytes:
         parts.append(f"kinds {case.kinds}\n".encode())
     for key, numbers in case.numbers.items():
         parts.append(f"numbers {key} {' '.join(map(str, numbers))}\n".encode())
-    if case.piece is not None:
-        parts.append(f"numbers piece {case.piece}\n".encode())
+    for key, number in (("piece", case.piece), ("multiprocessors", case.multiprocessors)):
+        if number is not None:
+            parts.append(f"numbers {key} {number}\n".encode())
     for key, x in case.tensors.items():
         storage = _storage(x)
         words = [key, dtype_name(x.dtype), x.ndim, *x.shape, *x.stride(), storage.numel(), x.storage_offset()]

@@ -1,6 +1,7 @@
 """How often the instructions of a kernel run, and what that takes of a multiprocessor.
 
-A loop's trips are given (they follow from sizes); within a loop, and outside all, a warp takes the longest way that avoids
+A loop's trips are given (they follow from sizes); within a loop, and outside all, a warp takes the longest way that
+avoids
 what `Work.skip` names: code for unaligned rows, for other types or for accumulating.
 """
 
@@ -19,18 +20,20 @@ class Work:
     """What is known of a launch beside its grid.
 
     Attributes:
-        trips: (what an instruction of the loop is like, how many such it has at least, trips): the first that fits counts,
-            and loops that none fits run once each time they are reached. More than one number: of the loop, of the one
-            around it, and so on; these are trips of a block, not of each time.
+        trips: (what an instruction of the loop is like, how many such it has at least, trips): the first that fits
+            counts, and loops that none fits run once each time they are reached. More than one number: of the loop,
+            of the one around it, and so on; these are trips of a block, not of each time.
         skip: opcodes whose blocks are not run.
         bytes: that go to or come from memory, of the whole launch.
         cached: bytes that come from or stay in the L2 cache.
         conflicts: how many times longer a load from shared memory by 128 bits takes than without bank conflicts.
-        shares: (opcode, share, delay): blocks with it are run by that share of the warps only, and of the warp that takes
+        shares: (opcode, share, delay): blocks with it are run by that share of the warps only, and of the warp that
+        takes
             longest `delay` of them.
         rare: (opcode, times): in a loop whose trips are given, the way through blocks with it is taken so often only.
         parts: in how many its sums are left to the next launch.
         turns: each trip of the loops around others is two: one through what is inside, and one past it.
+        ways: opcodes: a loop with all of them takes, each trip, one way through each and past the others.
     """
 
     trips: list[tuple[str, int, list[float]]] = field(default_factory=list)
@@ -41,6 +44,7 @@ class Work:
     shares: list[tuple[str, float, float]] = field(default_factory=list)
     rare: tuple[str, float] | None = None
     turns: bool = False
+    ways: tuple[str, ...] = ()
     parts: float = 1.0
 
 
@@ -82,6 +86,16 @@ def warp_cost(kernel: Kernel, work: Work) -> Cost:
     total = Cost()
 
     def run(loop: Loop | None, times: float) -> None:
+        if work.ways and loop and all(_has([kernel.blocks[b] for b in loop.blocks], p) for p in work.ways) and (
+            any(_has([kernel.blocks[b] for b in kernel.own(loop)], p) for p in work.ways)
+        ):  # fmt: skip
+            for pattern in work.ways:
+                others = "|".join(p for p in work.ways if p != pattern)
+                way, inner = _way(kernel, loop, f"{work.skip}|{others}", known, need=pattern)
+                total.add(_cost(way, work), times)
+                for other in inner:
+                    run(other, known.get(other.header, times))
+            return
         way, inner = _way(kernel, loop, work.skip, known)
         rare = work.rare if work.rare and loop and loop.header in known and _has(way, work.rare[0]) else None
         if rare:
@@ -136,9 +150,10 @@ def _has(way: list[Block], pattern: str) -> bool:
 
 
 def _way(
-    kernel: Kernel, loop: Loop | None, skip: str, known: dict[int, float], past: bool = False
+    kernel: Kernel, loop: Loop | None, skip: str, known: dict[int, float], past: bool = False, need: str = "$^"
 ) -> tuple[list[Block], list[Loop]]:
-    """The longest way through a loop's own blocks, and the inner loops on it; `past`: on which there are none.
+    """The longest way through a loop's own blocks, and the inner loops on it; `past`: on which there are none;
+    `need`: through blocks with such an opcode.
 
     A loop of known trips is as long as these; empty if every way has what is to be avoided.
     """
@@ -166,10 +181,12 @@ def _way(
             return best[node]
         if isinstance(node, int):
             mine = len(kernel.blocks[node].instructions) - (_FAR if node in bad else 0.0)
+            mine += _FAR / 100 if _has([kernel.blocks[node]], need) else 0.0
         else:
             body = [kernel.blocks[b] for b in kernel.own(node.loop)]  # type: ignore[attr-defined]
             mine = known.get(node.header, 1.0) * sum(len(b.instructions) for b in body)  # type: ignore[attr-defined]
-            mine -= _FAR if past or _has(_way(kernel, node.loop, skip, known)[0], skip) else 0.0  # type: ignore[attr-defined]
+            # type: ignore[attr-defined]
+            mine -= _FAR if past or _has(_way(kernel, node.loop, skip, known)[0], skip) else 0.0
         ways = [search(n, active | {node}) for n in following(node) if n not in active]
         # Ends of the loop or of the kernel count as ways only where there are no others.
         rest = max(ways, key=lambda way: way[0], default=(0.0, ()))
@@ -200,5 +217,3 @@ class _Node:
     @staticmethod
     def of(loop: Loop) -> _Node:
         return _Node(loop.header, loop.blocks, loop)
-
-

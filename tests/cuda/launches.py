@@ -1,4 +1,5 @@
-"""Which kernels a call launches, with which grid, block and shared memory: recorded by the emulator without running them."""
+"""Which kernels a call launches, with which grid, block and shared memory: recorded by the emulator without running
+them."""
 
 from __future__ import annotations
 

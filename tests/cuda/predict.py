@@ -2,7 +2,8 @@
 
 usage: python tests/cuda/predict.py [--runner RUNNER] [--write] [--explain CASE]
 
-For each kernel that a case launches: the clocks that its instructions take of each unit of the busiest multiprocessor, the
+For each kernel that a case launches: the clocks that its instructions take of each unit of the busiest
+multiprocessor, the
 bytes that come from memory, and the time in which its blocks can run one after the other; the longest of these is the
 kernel's time (execution.py, h100.py). docs/cuda_performance.md says what that leaves out.
 """
@@ -100,7 +101,8 @@ class Prediction:
 def floor(case: Case) -> tuple[float, str]:
     """The least time of any implementation, and why: bytes once, or the fewest operations on the unit that does most.
 
-    float32 on tensor cores takes three products of TF32, or of bfloat16 where the other side is ±1; entries of a Gaussian
+    float32 on tensor cores takes three products of TF32, or of bfloat16 where the other side is ±1; entries of a
+    Gaussian
     sketch are about 37 operations of the ordinary units each (7.5 of Philox, 30 of Box-Muller).
     """
     clocks = h100.MULTIPROCESSORS * h100.CLOCK
@@ -181,9 +183,11 @@ def table(found: Iterable[Prediction]) -> str:
     for p in found:
         lines = parts.setdefault(
             p.case.operation,
-            [f"| {p.case.operation} | floor | of | predicted | of floor | kernels alone | launches | bound |",
-             "|---|---:|---|---:|---:|---:|---:|---|"],
-        )  # fmt: skip
+            [
+                f"| {p.case.operation} | floor | of | predicted | of floor | kernels alone | launches | bound |",
+                "|---|---:|---|---:|---:|---:|---:|---|",
+            ],
+        )
         lines.append(
             f"| {p.case.name}, {dtype_name(p.case.dtype)} | {_time(p.floor)} | {p.floor_of} | {_time(p.seconds)} "
             f"| {p.floor / p.seconds:.0%} | {p.floor / p.work:.0%} | {p.launches} | {p.bound} |"

@@ -2,18 +2,23 @@
 
 usage: python tests/cuda/resources.py [--write] [--runner RUNNER]
 
-Registers, static shared memory and stack frames come from the module that `pip install` has built (cuobjdump), so nothing
+Registers, static shared memory and stack frames come from the module that `pip install` has built (cuobjdump), so
+nothing
 is compiled. A spilled register needs a stack frame, so a kernel without one spills nothing. Threads and dynamic shared
-memory are the largest that the drivers launch over all cases of tests/cuda/families and of the benchmark, as the emulator
+memory are the largest that the drivers launch over all cases of tests/cuda/families and of the benchmark, as the
+emulator
 records them (--runner: its program, else it is built).
 
 An entry of the budget is a kernel's name, in which `*` stands for any template arguments:
 
-    {"threads": of a block, "registers": of a thread, "shared": dynamic bytes of a block, "blocks": at least so many at once
-     on a multiprocessor}; registers and blocks are numbers, or {"sm_80": ..., ...} where architectures differ. No threads:
+    {"threads": of a block, "registers": of a thread, "shared": dynamic bytes of a block, "blocks": at least so many
+    at once
+     on a multiprocessor}; registers and blocks are numbers, or {"sm_80": ..., ...} where architectures differ. No
+     threads:
     no call of the library launches it.
 
---write replaces the budget by what is there, in one entry for kernels that differ in the type of the elements only. Without
+--write replaces the budget by what is there, in one entry for kernels that differ in the type of the elements only.
+Without
 it the table is printed, and the exit status is 1 if anything exceeds its budget.
 """
 
@@ -171,9 +176,11 @@ def _entry(group: list[Resources]) -> dict[str, Any]:
         return next(iter(values.values())) if len(set(values.values())) == 1 else values
 
     registers = {a: max(k.usage[a].registers for k in group) for a in ARCHITECTURES}
-    blocks = {a: min(k.blocks(a) for k in group if k.threads) for a in ARCHITECTURES} if any(
-        k.threads for k in group
-    ) else dict.fromkeys(ARCHITECTURES, 0)  # fmt: skip
+    blocks = (
+        {a: min(k.blocks(a) for k in group if k.threads) for a in ARCHITECTURES}
+        if any(k.threads for k in group)
+        else dict.fromkeys(ARCHITECTURES, 0)
+    )
     return {
         "threads": max(k.threads for k in group),
         "registers": by_architecture(registers),

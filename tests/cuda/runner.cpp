@@ -20,7 +20,7 @@
 #include "bindings/sketch_args.h"
 #include "case.h"
 #include "cuda/outer_routes.h"
-#include "cuda/routes.h"
+#include "cuda/products.h"
 
 namespace fimo::cuda {
 namespace {
@@ -155,14 +155,20 @@ void compare(const std::string& name, const Tensor& tensor, Outcome& outcome) {
 
 Outcome run(Case& c) {
   Outcome outcome;
-  const std::int64_t usual = std::exchange(piece_bytes, c.has("piece") ? c.number("piece") : piece_bytes);
+  struct Changed {  // while the case runs
+    std::int64_t& value;
+    std::int64_t usual;
+    Changed(std::int64_t& number, Case& of, const char* name)
+        : value(number), usual(std::exchange(number, of.has(name) ? of.number(name) : number)) {}
+    ~Changed() { value = usual; }
+  };
+  const Changed piece(piece_bytes, c, "piece"), planned(multiprocessors, c, "multiprocessors");
   try {
     const Call call = call_of(c);
     if (c.without_data()) {
       // Sizes that fit nowhere: only the launches are of interest.
       if (!std::getenv("FIMO_EMULATOR_DRY")) throw std::runtime_error("tensors without data: expected FIMO_EMULATOR_DRY");
       call.run({0, nullptr, kNowhere, call.workspace()});
-      piece_bytes = usual;
       return outcome;
     }
     DeviceMemory workspace(static_cast<std::size_t>(call.workspace()));
@@ -172,7 +178,6 @@ Outcome run(Case& c) {
   } catch (const std::exception& error) {
     outcome.problem = error.what();
   }
-  piece_bytes = usual;
   return outcome;
 }
 

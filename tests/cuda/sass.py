@@ -1,4 +1,5 @@
-"""Machine code as text, cut into basic blocks and loops: what the gate (resources.py) and the predictions (predict.py) read.
+"""Machine code as text, cut into basic blocks and loops: what the gate (resources.py) and the predictions
+(predict.py) read.
 
 It comes from the module that `pip install` built, by cuobjdump; nothing is compiled here.
 """
@@ -14,7 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_INSTRUCTION = re.compile(r"/\*([0-9a-f]{4,})\*/\s+(?:(@!?U?P\w+)\s+)?([A-Z][\w.]*)\s*([^;]*);\s*/\* 0x([0-9a-f]{16}) \*/")
+_INSTRUCTION = re.compile(
+    r"/\*([0-9a-f]{4,})\*/\s+(?:(@!?U?P\w+)\s+)?([A-Z][\w.]*)\s*([^;]*);\s*/\* 0x([0-9a-f]{16}) \*/"
+)
 _CONTROL = re.compile(r"^\s*/\* 0x([0-9a-f]{16}) \*/")
 _FUNCTION = re.compile(r"^\s*Function : (\S+)")
 _ENDS = ("EXIT", "RET", "BRX", "JMX", "BPT")  # and unconditional BRA
@@ -35,7 +38,9 @@ def cuobjdump() -> str:
     except ImportError:
         pass
     nvcc = shutil.which("nvcc")
-    found_on_path = shutil.which("cuobjdump") or (nvcc and shutil.which("cuobjdump", path=str(Path(nvcc).resolve().parent)))
+    found_on_path = shutil.which("cuobjdump") or (
+        nvcc and shutil.which("cuobjdump", path=str(Path(nvcc).resolve().parent))
+    )
     if not found_on_path:
         raise FileNotFoundError("cuobjdump: pip install nvidia-cuda-cuobjdump")
     return found_on_path
@@ -44,7 +49,9 @@ def cuobjdump() -> str:
 def dumped(module: Path, *options: str) -> str:
     """What cuobjdump prints of a module."""
     path = os.pathsep.join([str(Path(cuobjdump()).parent), os.environ.get("PATH", "")])  # it calls nvdisasm
-    done = subprocess.run([cuobjdump(), *options, str(module)], capture_output=True, text=True, env={**os.environ, "PATH": path})
+    done = subprocess.run(
+        [cuobjdump(), *options, str(module)], capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
     if done.returncode != 0:
         raise RuntimeError(f"cuobjdump {options} {module}: {done.stderr[-2000:]}")
     return done.stdout

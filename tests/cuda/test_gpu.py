@@ -30,9 +30,7 @@ every_call = pytest.mark.parametrize("name", CALLS)
 
 @pytest.fixture(autouse=True)
 def _kernels_are_built():
-    assert _torch_cuda.kernels is not None, (
-        "fimo_fast was built without CUDA: see CONTRIBUTING.md"
-    )
+    assert _torch_cuda.kernels is not None, "fimo_fast was built without CUDA: see CONTRIBUTING.md"
 
 
 @pytest.fixture

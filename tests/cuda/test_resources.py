@@ -24,7 +24,12 @@ def _kernel(threads=256, shared=40_000, **changes):
 
 
 def _entry(**changes):
-    return {"threads": 256, "registers": 64, "shared": 40_000, "blocks": {"sm_80": 3, "sm_90a": 4, "sm_100": 4}} | changes
+    return {
+        "threads": 256,
+        "registers": 64,
+        "shared": 40_000,
+        "blocks": {"sm_80": 3, "sm_90a": 4, "sm_100": 4},
+    } | changes
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +51,19 @@ def test_all_kernels_are_within_their_budget(found):
 
 def test_all_families_are_there(found):
     names = {name.split("<")[0] for name in found}
-    assert names >= {"signs_kernel", "normal_kernel", "sjlt_kernel", "srht_kernel", "mask_kernel", "product_kernel",
-                     "topk_product_kernel", "pair_dot_kernel", "pair_norm_kernel", "tensor_kernel", "form_tile_kernel"}  # fmt: skip
+    assert names >= {
+        "signs_kernel",
+        "normal_kernel",
+        "sjlt_kernel",
+        "srht_kernel",
+        "mask_kernel",
+        "product_kernel",
+        "topk_product_kernel",
+        "pair_dot_kernel",
+        "pair_norm_kernel",
+        "tensor_kernel",
+        "form_tile_kernel",
+    }
     assert all(set(kernel.usage) == {"sm_80", "sm_90a", "sm_100"} for kernel in found.values())
 
 
@@ -56,7 +72,11 @@ def test_all_families_are_there(found):
     [
         (_kernel(stack=8), _entry(), "8 bytes of stack"),
         (_kernel(registers=65), _entry(), "65 registers, budget 64"),
-        (_kernel(registers=65), _entry(registers={"sm_80": 72, "sm_90a": 64, "sm_100": 72}), "k for sm_90a: 65 registers"),
+        (
+            _kernel(registers=65),
+            _entry(registers={"sm_80": 72, "sm_90a": 64, "sm_100": 72}),
+            "k for sm_90a: 65 registers",
+        ),
         (_kernel(shared=41_000), _entry(), "shared 41000, budget 40000"),
         (_kernel(shared=0, **{}), _entry(shared=0, blocks=5), "4 blocks at once, budget at least 5"),
         (_kernel(threads=512), _entry(), "threads 512, budget 256"),
@@ -86,9 +106,18 @@ def test_what_is_written_is_kept():
 @pytest.mark.parametrize(
     ("limits", "blocks"),
     # Known cases of CUDA's occupancy calculator for 9.0: by threads, by registers, by shared memory, none.
-    [((256, 32, 0), 8), ((1024, 32, 0), 2), ((256, 64, 0), 4), ((256, 255, 0), 1), ((128, 16, 74_000), 3), ((32, 16, 0), 32),
-     ((256, 256, 0), 0), ((256, 32, 240_000), 0), ((2048, 32, 0), 0)],
-)  # fmt: skip
+    [
+        ((256, 32, 0), 8),
+        ((1024, 32, 0), 2),
+        ((256, 64, 0), 4),
+        ((256, 255, 0), 1),
+        ((128, 16, 74_000), 3),
+        ((32, 16, 0), 32),
+        ((256, 256, 0), 0),
+        ((256, 32, 240_000), 0),
+        ((2048, 32, 0), 0),
+    ],
+)
 def test_occupancy(limits, blocks):
     assert resources.ARCHITECTURES["sm_90a"].blocks_at_once(*limits) == blocks
 
@@ -106,8 +135,16 @@ def test_a_spill_is_seen(tmp_path):
     )
     stacks = {}
     for registers in (24, 128):
-        command = ["nvcc", "-cubin", "-arch=sm_90a", f"-maxrregcount={registers}", source, "-o", tmp_path / "spills.cubin"]
+        command = [
+            "nvcc",
+            "-c",
+            "-arch=sm_90a",
+            f"-maxrregcount={registers}",
+            source,
+            "-o",
+            tmp_path / "spills.o",
+        ]
         subprocess.run([str(part) for part in command], check=True, capture_output=True)
-        (usage,) = resources.compiled(tmp_path / "spills.cubin").values()
+        (usage,) = resources.compiled(tmp_path / "spills.o").values()
         stacks[registers] = usage["sm_90a"].stack
     assert stacks[24] > 0 and stacks[128] == 0

@@ -1,6 +1,7 @@
 """What the launches of the benchmark's cases do: trips of loops, ways not taken and bytes, from the sizes of the case.
 
-One function for each kernel. The numbers repeat what the drivers (csrc/cuda/*.cu) decide, so far as a launch's grid does not
+One function for each kernel. The numbers repeat what the drivers (csrc/cuda/*.cu) decide, so far as a launch's grid
+does not
 say it.
 """
 
@@ -43,25 +44,28 @@ def signs(launch: Launch, case: Case, before: Before) -> Work:
     stages = _up(dim, 256) / parts
     parts_bytes = 0 if parts == 1 else parts * rows * k * 4
     inner: list[float] = [8 * stages, 2 * stages, stages, stages]
-    # 16 bits: one chain a stage.
-    trips = inner if _size(case) == 4 else [8 * stages, stages, stages]
+    # 16 bits: one chain a stage, whose steps are two by two.
+    trips = inner if _size(case) == 4 else [4 * stages, stages, stages]
     read = rows * dim * _size(case)
     return Work([(r"^HMMA", 1, trips)], r"^LDG\.E(\.U16|\.64)?$", read, parts_bytes, turns=True, parts=parts)
 
 
 def normal(launch: Launch, case: Case, before: Before) -> Work:
     rows, dim, k = _rows(case)
-    groups = 8 if rows > 128 else 4 if rows > 64 else 2 if rows > 32 else 1
-    depth = 1 if groups == 1 else 2
-    parts = launch.blocks / (_up(k, 512 / groups) * _up(rows, 32 * groups))
+    groups = int(re.findall(r", (\d)>", launch.kernel)[0])
+    depth = max(1, min(groups // 2, 2 if _size(case) == 4 else 4))
+    columns = _up(k, 512 / groups)
+    parts = launch.blocks / (columns * _up(rows, 32 * groups))
     stages = _up(dim, 16 * depth) / parts
-    # With 4 and 8 row groups a thread makes half of its entries, with 8 half of the threads make any. A few rows are brought by
-    # few warps: they do not count.
-    entries = {1: 1.0, 2: 1.0, 4: 0.5, 8: 0.25}[groups]
+    chains = stages * depth / (4 if _size(case) == 4 else 8)
+    # A warp makes one unit of entries a stage, with one row group two.
+    trips: list[tuple[str, int, list[float]]] = [(r"^HMMA", 1, [stages, stages, chains])]
+    if groups == 1:
+        trips = [(r"^MUFU", 1, [2 * stages, stages, stages, chains]), *trips]
+    read = rows * dim * _size(case)
     return Work(
-        [(r"^HMMA", 1, [depth * stages, stages, stages])], r"^LDG" if groups == 1 else r"^LDG\.E(\.U16)?$",
-        rows * dim * _size(case), parts * rows * k * 4.0, turns=True, parts=parts,
-        shares=[(r"^(MUFU|FMUL|IMAD\.WIDE\.U32)", entries, max(entries, 0.5)), (r"^LDG", groups / 8, groups / 8)],
+        trips, r"^LDG\.E(\.U16)?$", read, max(parts * rows * k * 4.0, read * columns), parts=parts,
+        ways=(r"^MUFU", r"^HMMA"),
     )  # fmt: skip
 
 
@@ -72,25 +76,38 @@ def srht(launch: Launch, case: Case, before: Before) -> Work:
     tiles = _up(dim, tile)
     parts = launch.blocks / rows
     each = tiles / parts / groups
-    # A tile that the row does not fill comes element by element.
+    # A tile that the row does not fill comes vector by vector.
     whole = dim >= tile
-    fetch = (r"^LD\.E", 1, [0.0 if whole else each * tile / (tile // 64)])
-    first = (r"^LDG\.E(\.U16)?$", 1, [0.0 if whole else tile / (tile // 64)])
+    vectors = tile * _size(case) / 16 / (tile // 64)
+    fetch = (r"^LDGSTS.*128.ZFILL", 1, [0.0 if whole else max(1.0, each) * vectors])
     return Work(
-        [(r"^FFMA", 32, [each]), (r"^VIADDMNMX", 1, [0.0]), fetch, (r"^POPC", 1, [max(1.0, k / launch.threads / 4)]), first],
-        r"^LD\.E" if whole else "$^",
+        [(r"^FFMA", 32, [each]), (r"^VIADDMNMX", 1, [0.0]), fetch, (r"^POPC", 1, [max(1.0, k / launch.threads / 4)])],
+        r"^(LD\.E|LDG\.E(\.U16)?$)",
         rows * dim * _size(case),
         (parts if parts > 1 else 2) * rows * k * 4,
         parts=parts,
-    )  # fmt: skip
+    )
 
 
-def _longest_of_32(mean: float) -> float:
-    """The mean of the longest of 32 lists, which a warp runs through together (Poisson)."""
+def srht_short(launch: Launch, case: Case, before: Before) -> Work:
+    rows, dim, k = _rows(case)
+    size = case.dtype.itemsize
+    signs = _up(dim, 2048)
+    # Shuffles of warps that have parted are not needed; stages of blocks longer than they are stay in.
+    return Work(
+        [(r"^FADD", 32, [_up(dim, 512), signs]), (r"^STS", 4, [signs, signs])],
+        r"^(ENDCOLLECTIVE|LDG\.E\.U16$)" if size == 2 else r"^(ENDCOLLECTIVE|LDG\.E$)",
+        rows * dim * size,
+        2 * rows * k * 4.0,
+    )
+
+
+def _longest_of_32(mean: float, lists: int = 32) -> float:
+    """The mean of the longest of 32 (or more) lists, which a warp runs through together (Poisson)."""
     longest, below, term, n = 0.0, 0.0, math.exp(-mean), 0
     while below < 1 - 1e-9 and n < 1000:
         below += term
-        longest += 1 - min(1.0, below) ** 32
+        longest += 1 - min(1.0, below) ** lists
         n += 1
         term *= mean / n
     return longest
@@ -112,13 +129,17 @@ def sjlt_table(launch: Launch, case: Case, before: Before) -> Work:
     buckets = k / 1024  # of a thread
     return Work(
         [
-            (r"^STG", 16, [entries / 1024 / 16]), (r"^STG", 4, [buckets / 4]), (r"^STS", 16, [buckets / 16]),
-            (r"^LDS", 16, [0.0]), (r"^LDS", 4, [buckets / 4]), (r"^STG", 1, [0.0]),
+            (r"^STG", 16, [entries / 1024 / 16]),
+            (r"^STG", 4, [buckets / 4]),
+            (r"^STS", 16, [buckets / 16]),
+            (r"^LDS", 16, [0.0]),
+            (r"^LDS", 4, [buckets / 4]),
+            (r"^STG", 1, [0.0]),
             (r"^BSSY", 1, [_longest_of_32(mean) * buckets, buckets]),
         ],
         cached=dim * nonzeros * 2 + launch.blocks * k * 2.0,
         shares=[(r"^(ATOMS|IMAD\.HI)", min(1.0, entries / 16384), min(1.0, entries / 16384))],
-    )  # fmt: skip
+    )
 
 
 def sjlt(launch: Launch, case: Case, before: Before) -> Work:
@@ -133,7 +154,8 @@ def sjlt(launch: Launch, case: Case, before: Before) -> Work:
     longest = _longest_of_32(mean)
     slots = min(32 // of_block, _up(min(k, 512 * 32 // of_block), 512))
     unroll = 4 if size == 4 else 1
-    # Of a list, three entries are taken before the loop, which takes four at a time. A lane in `longest / mean` has an entry; random places meet in banks: 2.6 passes for 8 lanes.
+    # Of a list, three entries are taken before the loop, which takes four at a time. A lane in `longest / mean` has
+    # an entry; random places meet in banks: 2.6 passes for 8 lanes.
     conflicts = 2.6 * mean / longest
     add = (r"^FFMA", 16, [chunks * max(longest - 3, 0.0) / 4 * slots / (32 // of_block), chunks])
     return Work(
@@ -147,6 +169,15 @@ def sjlt(launch: Launch, case: Case, before: Before) -> Work:
 
 
 def add_parts(launch: Launch, case: Case, before: Before) -> Work:
+    outputs = launch.blocks * 1024
+    parts = before[-1][1].parts
+    vectors = "true" in launch.kernel
+    return Work(
+        [(r"^LDG", 4 if vectors else 16, [parts / 4]), (r"^LDG", 1, [parts % 4])], **_where(4 * outputs * (parts + 2))
+    )  # fmt: skip
+
+
+def add_parts_sliced(launch: Launch, case: Case, before: Before) -> Work:
     outputs = launch.blocks * 32
     parts = before[-1][1].parts
     return Work([(r"^LDG", 8, [parts / 64]), (r"^LDG", 1, [parts % 64 / 8])], **_where(4 * outputs * (parts + 2)))
@@ -183,9 +214,14 @@ def form_few(launch: Launch, case: Case, before: Before) -> Work:
     trips = rows * lanes / 256
     out = launch.blocks * rows * min(side, lanes * 4) * 4
     return Work(
-        [(r"^FFMA", 32, [trips]), (r"^STS", 4, [rows * 8 / 256 / 4]), (r"^STS", 1, [0.0])], r"^LDG\.E\.64$",
+        [
+            (r"^(FFMA|FMUL)", 32 if ", 8>" in launch.kernel else 4, [trips]),
+            (r"^STS", 4, [rows * 8 / 256 / 4]),
+            (r"^STS", 1, [0.0]),
+        ],
+        r"^(LDG\.E\.64|STG\.E)$",
         **_where(2 * out),
-    )  # fmt: skip
+    )
 
 
 def form_tile(launch: Launch, case: Case, before: Before) -> Work:
@@ -197,13 +233,20 @@ def form_tile(launch: Launch, case: Case, before: Before) -> Work:
     tiles = launch.grid[0]
     read, out = tiles * parts * steps * 16 * 2 * tile * size, launch.blocks * tile * tile * 4
     return Work(
-        [(r"^HMMA", 1, [2 * steps, steps])], _BY_ELEMENT + r"|^LDGSTS\.E$", out if out > 30e6 else 0.0, read + out,
-        rare=(r"^(STG|PLOP3|CS2R)", 1.0), parts=parts - 1,
-    )  # fmt: skip
+        [(r"^HMMA", 1, [2 * steps, steps])],
+        _BY_ELEMENT + r"|^LDGSTS\.E$",
+        out if out > 30e6 else 0.0,
+        read + out,
+        rare=(r"^(STG|PLOP3|CS2R)", 1.0),
+        parts=parts - 1,
+    )
 
 
 def outer_mask(launch: Launch, case: Case, before: Before) -> Work:
-    return Work([(r"^LDG", 16, [0.0]), (r"^LDG", 2, [1.0])], bytes=case.moved + case.sizes["batch"] * case.sizes["sketch_dim"] * 4)
+    return Work(
+        [(r"^LDG", 16, [0.0]), (r"^LDG", 2, [1.0])],
+        bytes=case.moved + case.sizes["batch"] * case.sizes["sketch_dim"] * 4,
+    )
 
 
 def tensor_table(launch: Launch, case: Case, before: Before) -> Work:
@@ -212,26 +255,50 @@ def tensor_table(launch: Launch, case: Case, before: Before) -> Work:
     philox = max(1.0, dim / 4 / 1024)
     buckets = k / 1024
     return Work(
-        [(r"^(REDG|ATOMG)", 4, [philox]), (r"^LDG", 16, [0.0]), (r"^LDG", 80, [philox]), (r"^(LDG|STG)", 1, [buckets]), (r"^LDS", 4, [8.0])],
+        [
+            (r"^(REDG|ATOMG)", 4, [philox]),
+            (r"^LDG", 16, [0.0]),
+            (r"^LDG", 80, [philox]),
+            (r"^(LDG|STG)", 1, [buckets]),
+            (r"^LDS", 4, [8.0]),
+        ],
         cached=dim * 64.0,
-    )  # fmt: skip
+    )
 
 
 def tensor(launch: Launch, case: Case, before: Before) -> Work:
     s = case.sizes
     k, dim = s["sketch_dim"], s["n"]
-    log2 = k.bit_length() - 1
-    passes = _up(log2, 5)
-    each = k / 256
-    groups = max(1.0, k / 32 / 256)
-    longest = _longest_of_32(dim / k)
+    together = int(re.findall(r", (\d)>", launch.kernel)[0])
+    each = together * k / 256  # floats of a thread in an array
+    chunks = _up(dim * together, 4096)
+    loads = _up(min(dim, 4096 / together) / 256, 8 if together == 1 else 4)
+    batches = max(1.0, k / 256 / 4)
+    longest = _longest_of_32(dim / chunks / k, 32 * 4)
+    # Passes of four stages and one of what is left; the first transforms are of twice as much as the last ones.
+    fours, rest = divmod(k.bit_length() - 1, 4)
+    passes = fours + (rest > 0)
+    long_pass = (r"^FADD", 64, [1.5 * each / 16 * fours, passes])
+    short_pass = (r"^FADD", {0: 2, 1: 2, 2: 8, 3: 24}[rest], [1.5 * each / (1 << rest) if rest else 0.0, passes])
     return Work(
         [
-            (r"^FADD", 100, [groups * passes, passes]), (r"^FADD", 24, [0.0]), (r"^FADD", 16, [0.0]), (r"^FADD", 8, [0.0]),
-            (r"^FSEL", 4, [each * longest / 4, each, 1.0]), (r"^STG", 4, [each / 4]), (r"^STG", 1, [0.0]), (r"^FMUL", 4, [each / 4]),
+            (r"^LDG", 16, [loads, chunks]),
+            (r"^LDG", 8, [batches, chunks]),
+            (r"^VIADDMNMX", 1, [passes]),
+            (r"^LDG", 4, [each / 4]),
+            (r"^STG", 1, [0.0]),
+            (r"^ISETP", 5, [longest * batches, batches, chunks]),
+            long_pass,
+            *([short_pass, (r"^FADD", 24, [0.0])] if rest == 3 else [(r"^FADD", 24, [0.0])]),
+            (r"^FMUL", 4, [each / 4]),
+            short_pass,
+            (r"^FADD", 2, [0.0]),
+            (r"^FMUL", 1, [0.0]),
         ],
-        "$^", case.moved + s["batch"] * k * 4, s["batch"] * s["n"] * 2 * 4.0,
-    )  # fmt: skip
+        "$^",
+        case.moved + s["batch"] * k * 4,
+        s["batch"] * s["n"] * 2 * 4.0,
+    )
 
 
 _SLICE = 64
@@ -263,7 +330,7 @@ def product(launch: Launch, case: Case, before: Before) -> Work:
     features = width * (tiles / _up(m, height)) * depth * size
     once = features + min(m, _up(m, height) * height) * depth * size
     out = 0.0 if topk else (parts if parts > 1 else 1) * m * n * 4
-    skip = r"^(LDG\.E\.U16|LDG\.E\.U8|LDGSTS\.E\.ZFILL" + (")$" if size == 1 else "|DMUL)$")
+    skip = r"^(LDG\.E\.U16|LDG\.E\.U8|LDGSTS\S*\.ZFILL" + (")$" if size == 1 else "|DMUL)$")
     # The few rows of a flat tile are copied by its first warps.
     return Work([(r"^(HMMA|IMMA)", 1, [each]), (r"^DMUL", 2, [0.0])], skip, once + out, loaded, parts=parts)
 
@@ -272,7 +339,7 @@ def finish(launch: Launch, case: Case, before: Before) -> Work:
     parts = before[-1][1].parts
     return Work(
         [(r"^LDG", 4, [parts / 4]), (r"^LDG", 1, [0.0])], r"^DMUL", **_where(launch.blocks * 256 * 4 * (parts + 1))
-    )  # fmt: skip
+    )
 
 
 def gram_dot(launch: Launch, case: Case, before: Before) -> Work:
@@ -288,22 +355,30 @@ def pair(launch: Launch, case: Case, before: Before) -> Work:
     skip = r"^(LDG\.E\.U16|LDGSTS\.E\.ZFILL)$"
     loaded = launch.blocks * slices * 128 * _SLICE * (1 if s["tokens"] <= 128 else 2)
     return Work(
-        [(r"^HMMA", 1, [slices, 2.0]), (r"^LDS", 16, [s["tokens"] / 16 if s["tokens"] < 128 else 8.0]), (r"^STS", 4, [32.0]), (r"^(STS|LDS)", 1, [1.0])],
-        skip, case.moved, loaded,
-    )  # fmt: skip
+        [
+            (r"^HMMA", 1, [slices, 2.0]),
+            (r"^LDS", 16, [s["tokens"] / 16 if s["tokens"] < 128 else 8.0]),
+            (r"^STS", 4, [32.0]),
+            (r"^(STS|LDS)", 1, [1.0]),
+        ],
+        skip,
+        case.moved,
+        loaded,
+    )
 
 
 def squares(launch: Launch, case: Case, before: Before) -> Work:
     s = case.sizes
     formed = s["tokens"] > 1
+    lanes = int(re.findall(r", (\d+)>", launch.kernel)[0])
     count = 8192 if formed else (s["n"] + s["m"]) / 2
     size = 4 if "Float32" in launch.kernel else 2
-    vectors = count / (16 / size) / 256
-    total = launch.blocks * count * size
+    total = launch.blocks * (256 / lanes) * count * size
+    # Four vectors at a time.
     return Work(
-        [(r"^LDG\.E", 16, [0.0]), (r"^LDG\.E\.128", 2, [vectors / 2]), (r"^LDG", 1, [0.0])], "$^",
+        [(r"^LDG\.E\.128", 4, [count * size / 16 / lanes / 4]), (r"^LDG", 1, [0.0])],
         **({"bytes": total} if not formed else _where(total)),
-    )  # fmt: skip
+    )
 
 
 def small(launch: Launch, case: Case, before: Before) -> Work:
@@ -312,23 +387,66 @@ def small(launch: Launch, case: Case, before: Before) -> Work:
 
 
 def topk_select(launch: Launch, case: Case, before: Before) -> Work:
-    # The first round has 2048 keys, which are sorted twice; later ones about nine times the 20 wanted: 256 once.
+    # 512 keys are sorted in 45 steps, a pair a thread; then what ranks above their k-th. The first round has 2048; a
+    # later one
+    # k times what it adds to the features before: few queries 48 times (about 1000), many 8 times, which are sorted
+    # at once.
     first = not any("select" in one.kernel for one, _ in before)
-    keys = 2048 if first else 256
-    levels = keys.bit_length() - 1
-    steps = levels * (levels + 1) / 2
+    keys = 2048 if first else 1000 if case.sizes["queries"] <= 16 else 180
+    sorts = [45.0, 21.0] if keys > 512 else [0.0, 36.0]
     return Work(
-        [(r"^STG", 1, [1.0]), (r"^LDS", 7, [steps * keys / 2048, steps, levels, 2.0 if first else 0.0]), (r"^LDG", 4, [2.0])],
+        [
+            (r"^STG", 1, [1.0]),
+            (r"^LDS\.64", 8, [0.0]),
+            (r"^LDS\.64", 2, [sum(sorts) / 2]),
+            (r"^LDG", 4, [_up(keys, 1024)]),
+        ],
         cached=launch.blocks * keys * 8.0,
-    )  # fmt: skip
+    )
+
+
+def rows(launch: Launch, case: Case, before: Before) -> Work:
+    """Of rows_project: a token's numbers are read once by a block that walks over some tokens."""
+    s = case.sizes
+    parts = max(1.0, launch.blocks / s["batch"])
+    return Work(
+        [(r"^FADD", 32, [s["tokens"] / parts]), (r"^FADD", 16, [3 * s["tokens"] / parts])],
+        bytes=float(case.moved),
+        parts=parts,
+    )
 
 
 WORKS: Mapping[str, Callable[[Launch, Case, Before], Work]] = {
-    "signs_kernel": signs, "normal_kernel": normal, "srht_kernel": srht, "sjlt_table_kernel": sjlt_table, "sjlt_kernel": sjlt,
-    "add_parts_kernel": add_parts, "mask_kernel": mask, "zeros_kernel": zeros, "form_few_kernel": form_few,
-    "form_tile_kernel": form_tile, "outer_mask_kernel": outer_mask, "mask_positions_kernel": small,
-    "tensor_table_kernel": tensor_table, "tensor_kernel": tensor, "product_kernel": product, "topk_product_kernel": product,
-    "finish_product_kernel": finish, "gram_dot_kernel": gram_dot, "pair_norm_kernel": pair, "pair_dot_kernel": pair,
-    "pair_finish_kernel": small, "sum_squares_kernel": squares, "norm_finish_kernel": small, "topk_select_kernel": topk_select,
+    "signs_kernel": signs,
+    "normal_kernel": normal,
+    "srht_kernel": srht,
+    "sjlt_table_kernel": sjlt_table,
+    "sjlt_kernel": sjlt,
+    "add_parts_kernel": add_parts,
+    "add_parts_sliced_kernel": add_parts_sliced,
+    "srht_short_kernel": srht_short,
+    "mask_kernel": mask,
+    "zeros_kernel": zeros,
+    "form_few_kernel": form_few,
+    "form_tile_kernel": form_tile,
+    "outer_mask_kernel": outer_mask,
+    "mask_positions_kernel": small,
+    "tensor_table_kernel": tensor_table,
+    "tensor_kernel": tensor,
+    "product_kernel": product,
+    "topk_product_kernel": product,
+    "finish_product_kernel": finish,
+    "gram_dot_kernel": gram_dot,
+    "pair_norm_kernel": pair,
+    "pair_dot_kernel": pair,
+    "pair_finish_kernel": small,
+    "sum_squares_kernel": squares,
+    "norm_finish_kernel": small,
+    "topk_select_kernel": topk_select,
     "topk_filter_kernel": small,
-}  # fmt: skip
+    "rows_keys_kernel": rows,
+    "rows_rank_kernel": small,
+    "rows_out_of_range_kernel": small,
+    "rows_sjlt_kernel": rows,
+    "rows_srht_kernel": rows,
+}

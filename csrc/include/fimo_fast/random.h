@@ -47,12 +47,20 @@ constexpr std::uint32_t kPhiloxWeyl0 = 0x9E3779B9u;
 constexpr std::uint32_t kPhiloxWeyl1 = 0xBB67AE85u;
 constexpr int kPhiloxRounds = 10;
 
-/// Philox4x32-10 of the counter (c0, c1, c2, c3) under the 64-bit key (k0 low, k1 high).
+/// The product of two words.
+struct PhiloxProduct {
+  FIMO_HOST_DEVICE FIMO_FORCE_INLINE constexpr std::uint64_t operator()(std::uint32_t a, std::uint32_t b) const {
+    return static_cast<std::uint64_t>(a) * b;
+  }
+};
+
+/// Philox4x32-10 of the counter (c0, c1, c2, c3) under the 64-bit key (k0 low, k1 high). `Product` is how words are multiplied.
+template <class Product = PhiloxProduct>
 FIMO_HOST_DEVICE FIMO_FORCE_INLINE constexpr PhiloxBlock philox4x32(std::uint32_t c0, std::uint32_t c1, std::uint32_t c2,
                                                                     std::uint32_t c3, std::uint32_t k0, std::uint32_t k1) {
   for (int round = 0; round < kPhiloxRounds; ++round) {
-    const std::uint64_t product0 = static_cast<std::uint64_t>(kPhiloxMultiplier0) * c0;
-    const std::uint64_t product1 = static_cast<std::uint64_t>(kPhiloxMultiplier1) * c2;
+    const std::uint64_t product0 = Product()(kPhiloxMultiplier0, c0);
+    const std::uint64_t product1 = Product()(kPhiloxMultiplier1, c2);
     c0 = static_cast<std::uint32_t>(product1 >> 32) ^ c1 ^ k0;
     c1 = static_cast<std::uint32_t>(product1);
     c2 = static_cast<std::uint32_t>(product0 >> 32) ^ c3 ^ k1;
@@ -64,10 +72,11 @@ FIMO_HOST_DEVICE FIMO_FORCE_INLINE constexpr PhiloxBlock philox4x32(std::uint32_
 }
 
 /// The form every sketch uses: a 64-bit index in the first two counter words, a part number, and the stream.
+template <class Product = PhiloxProduct>
 FIMO_HOST_DEVICE FIMO_FORCE_INLINE constexpr PhiloxBlock philox(std::uint64_t index, std::uint32_t part, std::uint32_t stream,
                                                                 std::uint64_t seed) {
-  return philox4x32(static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), part, stream,
-                    static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32));
+  return philox4x32<Product>(static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), part, stream,
+                             static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32));
 }
 
 FIMO_HOST_DEVICE FIMO_FORCE_INLINE constexpr bool equals(const PhiloxBlock& a, std::uint32_t w0, std::uint32_t w1,

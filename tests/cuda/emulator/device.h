@@ -90,6 +90,10 @@ inline unsigned __float_as_uint(float x) { return emulator::bits_as<unsigned>(x)
 inline int __float_as_int(float x) { return emulator::bits_as<int>(x); }
 inline float __uint_as_float(unsigned x) { return emulator::bits_as<float>(x); }
 inline float __int_as_float(int x) { return emulator::bits_as<float>(x); }
+inline double __hiloint2double(int high, int low) {
+  const auto bits = static_cast<std::uint64_t>(static_cast<unsigned>(high)) << 32 | static_cast<unsigned>(low);
+  return emulator::bits_as<double>(bits);
+}
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
 inline float __fadd_rn(float a, float b) { return a + b; }

@@ -13,7 +13,7 @@ from fimo_fast.sketch import Gaussian, Rademacher
 F32, BF16, F16 = torch.float32, torch.bfloat16, torch.float16
 _CPP = {F32: "float", BF16: "__nv_bfloat16", F16: "__half"}
 _NAMES = {F32: "f32", BF16: "bf16", F16: "f16"}
-_PARTS = "add_parts_kernel"
+_PARTS = "add_parts_"
 
 
 def _case(what: str, kind: Any, grads: Tensor, k: int, *kernels: str, offset: int = 0, seed: int = 1,
@@ -64,24 +64,37 @@ def _rademacher() -> list[Case]:
     return found
 
 
+def _normals(dtype: torch.dtype, rows: int) -> tuple[str, ...]:
+    """The kernels of so many rows: tiles of 256 rows, and a smaller one for up to 128 that are left."""
+    full, rest = divmod(rows, 256)
+    shapes = [8] * (full > 0) + [next((s for s in (1, 2, 4) if rest <= 32 * s), 8)] * (rest > 0)
+    return tuple(f"normal_kernel<{_CPP[dtype]}, {s}>" for s in dict.fromkeys(shapes))
+
+
 def _gaussian() -> list[Case]:
-    """Stages of 16 (up to 32 rows) or 32 coordinates; tiles of 32, 64, 128, 256 rows and 512, 256, 128, 64 columns."""
+    """Stages of 16 to 64 coordinates; tiles of 32, 64, 128, 256 rows and 512, 256, 128, 64 columns."""
     found = []
     for dtype in (F32, BF16, F16):
-        kernel = f"normal_kernel<{_CPP[dtype]}>"
         some = lambda rows, cols, dtype=dtype: normal(rows, cols, dtype=dtype, seed=rows + cols)  # noqa: E731
-        case = lambda what, grads, k, **more: _case(what, Gaussian, grads, k, kernel, **more)  # noqa: B023, E731
+        case = lambda what, grads, k, **more: _case(  # noqa: E731
+            what, Gaussian, grads, k, *_normals(grads.dtype, len(grads)), **more)  # fmt: skip
         found += [
             case("stages", some(5, 64), 130, not_kernels=(_PARTS,)),
             case("lead", padded(some(5, 47), 0, 1), 130),
             case("padded", padded(some(35, 90), 3, 0), 30, out=padded(normal(35, 30), 5, 3)),
             case("parts", padded(some(33, 9 * 32 + 19), 5, 8), 260),
+            case("rows-70", some(70, 68), 129),
+            case("rows-70-lead", padded(some(70, 47), 3, 1), 30),
+            case("rows-70-parts", some(70, 32 * 9 + 5), 70, heavy=dtype != F32),
             case("rows-129", some(129, 68), 65),
+            case("rows-40-stages", some(40, 129), 33),
+            case("rows-130-stages", some(130, 97), 33, heavy=dtype != F32),
             case("infinite", _with_infinities(some(3, 60)), 150),
         ]
         found += [case(f"end-{n}", some(3, 16 + n), 20, offset=n) for n in range(1, 5)]
+        found += [case(f"stages-{n}", some(2, n), 9) for n in (15, 17, 31, 33, 63, 65, 97, 129)]
     case = lambda what, rows, cols, k, **more: _case(  # noqa: E731
-        what, Gaussian, normal(rows, cols, dtype=F16, seed=rows), k, "normal_kernel<__half>", **more)  # fmt: skip
+        what, Gaussian, normal(rows, cols, dtype=F16, seed=rows), k, *_normals(F16, rows), **more)  # fmt: skip
     rows = (1, 8, 9, 31, 32, 33, 64, 65, 97, 128, 130, 255, 256, 257, 321)
     found += [case(f"rows-{r}", r, 20, 24) for r in rows]
     for r, columns in ((2, (1, 16, 31, 32, 33, 64, 65, 127, 129, 511, 513, 700)), (40, (97, 255, 257, 520)),

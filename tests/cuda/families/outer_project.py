@@ -11,6 +11,7 @@ from cases import POISON, Case, form_gradients, normal, outer_project, padded
 from fimo_fast.sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch
 
 FLOAT, BF16, HALF = torch.float32, torch.bfloat16, torch.float16
+_ELEMENTS = {"float32": "float", "bfloat16": "__nv_bfloat16", "float16": "__half"}
 DTYPES = {"float32": FLOAT, "bfloat16": BF16, "float16": HALF}
 
 
@@ -52,11 +53,25 @@ def _form_cases() -> list[Case]:
             form_gradients(f"outer_project/form_{what}", a, delta, begin, end, out=out, kernels=(kernel,), **more)
         )
 
-    few, parts = "form_few_kernel<", "add_parts_kernel"
+    few, parts = "form_few_kernel<", "add_parts_kernel<"
     for name, dtype in DTYPES.items():
-        element = {FLOAT: "float", BF16: "__nv_bfloat16", HALF: "__half"}[dtype]
+        element = _ELEMENTS[name]
         tile64, tile128 = (f"form_tile_kernel<{element}, {size}>" for size in (64, 128))
-        add(f"few_{name}", few + element, 2, 1, 48, 40, dtype=dtype)
+        add(f"few_{name}", f"{few}{element}, 1>", 2, 1, 48, 40, dtype=dtype)
+        add(f"few_tokens2_{name}", f"{few}{element}, 8>", 2, 2, 48, 40, dtype=dtype)
+        add(
+            f"few_one_unaligned_{name}",
+            f"{few}{element}, 1>",
+            2,
+            1,
+            70,
+            33,
+            5,
+            2001,
+            dtype=dtype,
+            row_padding=1,
+            lead=1,
+        )
         add(f"few_unaligned_{name}", few + element, 2, 5, 49, 21, dtype=dtype, row_padding=3, lead=1)
         # Four stages deep, the last of them not full.
         add(f"tile64_{name}", tile64, 2, 55, 40, 72, dtype=dtype)
@@ -108,6 +123,17 @@ def _form_cases() -> list[Case]:
     for tokens in (128, 131, 200, 321):
         add(f"parts_{tokens}", parts, 2, tokens, 9, 5)
     add("parts_range", parts, 2, 150, 20, 10, 13, 150, out_padding=2)
+    # Vectors or not; a row of threads less, as much, more than a block; rows without gaps, which are one; many parts.
+    vectors, no_vectors = "add_parts_kernel<true>", "add_parts_kernel<false>"
+    add("parts_padded", vectors, 3, 130, 12, 5, out_padding=4)
+    add("parts_padded_unaligned", no_vectors, 3, 130, 12, 5, out_padding=3)
+    add("parts_lead", no_vectors, 3, 130, 12, 5, out_padding=4, out_lead=1)
+    add("parts_dense", vectors, 3, 130, 13, 4)
+    add("parts_dense_odd", no_vectors, 3, 130, 13, 5)
+    add("parts_wide", vectors, 2, 128, 36, 29, out_padding=4)
+    add("parts_wide_unaligned", no_vectors, 2, 128, 41, 25, out_padding=3)
+    add("parts_8", vectors, 1, 9 * 64, 4, 3, not_kernels=("add_parts_sliced",))
+    add("parts_9", "add_parts_sliced_kernel", 1, 10 * 64, 4, 3, not_kernels=(parts,))
     return found
 
 
@@ -127,8 +153,8 @@ def _mask_cases() -> list[Case]:
     _outer(found, "mask_one_output", _factors(2, 3, 30, 20), Mask(600, 1, 8))
     _outer(found, "mask_all_outputs", _factors(2, 2, 18, 16), Mask(288, 288, 9))  # a second block of threads
     _outer(found, "mask_seed", _factors(1, 1, 40, 30), Mask(1200, 257, 2**64 - 1))
-    _outer(found, "mask_parts", _factors(2, 101, 12, 10), Mask(120, 30, 3), "outer_mask_kernel<", "add_parts_kernel")
-    _outer(found, "mask_parts64", _factors(1, 64, 12, 10), Mask(120, 30, 3), "add_parts_kernel")
+    _outer(found, "mask_parts", _factors(2, 101, 12, 10), Mask(120, 30, 3), "outer_mask_kernel<", "add_parts_")
+    _outer(found, "mask_parts64", _factors(1, 64, 12, 10), Mask(120, 30, 3), "add_parts_")
     for offset in (0, 1, 500, 2**33 + 5, 2**47 + 1):
         sketch = Mask(offset + 900, max(300, min(offset // 7, 4000)), 4)
         _outer(found, f"mask_offset_{offset}", _factors(2, 2, 30, 20, seed=1), sketch, offset=offset)
@@ -155,6 +181,24 @@ def _tensor_cases() -> list[Case]:
         _outer(found, f"tensor_tokens{tokens}", _factors(2, tokens, 10, 12), TensorSketch(10, 12, 32, 1))
     for piece in (8, 8 * 16384 * 3, 8 * 16384 * 11):  # one token at a time, some of one example, several examples
         _outer(found, f"tensor_pieces_{piece}", _factors(3, 5, 7, 9), TensorSketch(7, 9, 16384, 1), piece=piece)
+    # Four examples a block: the last one has one, two parts of the tokens.
+    for name, dtype in DTYPES.items():
+        _outer(
+            found,
+            f"tensor_together_{name}",
+            _factors(1057, 1, 5, 7, dtype, 1, 1),
+            TensorSketch(5, 7, 64, 5),
+            f"tensor_kernel<{_ELEMENTS[name]}, 4>",
+            heavy=name != "float32",
+        )
+    together, alone = "tensor_kernel<float, 4>", "tensor_kernel<float, 1>"
+    _outer(found, "tensor_together_tokens", _factors(1056, 2, 9, 6), TensorSketch(9, 6, 2, 5), together, heavy=True)
+    sketch = TensorSketch(1100, 1, 1024, 5)
+    _outer(found, "tensor_together_1024", _factors(1058, 1, 1100, 1), sketch, together, heavy=True)
+    _outer(found, "tensor_not_together", _factors(1055, 1, 5, 7), TensorSketch(5, 7, 8, 5), alone, heavy=True)
+    sketch = TensorSketch(5, 7, 2048, 5)
+    _outer(found, "tensor_not_together_2048", _factors(1056, 1, 5, 7), sketch, alone, heavy=True)
+    _outer(found, "tensor_chunks", _factors(1, 2, 9000, 2), TensorSketch(9000, 2, 64, 1), "tensor_kernel<float, 1>")
     _outer(found, "tensor_crowded", _factors(1, 2, 900, 700), TensorSketch(900, 700, 4, 1))
     return found
 
@@ -175,9 +219,7 @@ def _factored_cases() -> list[Case]:
     )
     _outer(found, "factored_logra", _factors(2, 70, 20, 24), Factored(Rademacher(20, 64, 1), Rademacher(24, 64, 2)),
            "form_tile_kernel<float, 64>")  # fmt: skip
-    _outer(
-        found, "factored_parts", _factors(2, 130, 10, 12), Factored(Mask(10, 5, 1), Mask(12, 4, 2)), "add_parts_kernel"
-    )
+    _outer(found, "factored_parts", _factors(2, 130, 10, 12), Factored(Mask(10, 5, 1), Mask(12, 4, 2)), "add_parts_")
     for piece in (8, 500, 1000, 2000):  # one token at a time, some, all of one example, of several
         _outer(
             found,

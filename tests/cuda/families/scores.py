@@ -12,8 +12,9 @@ _NAMES = {F32: "Float32", BF16: "BFloat16", F16: "Float16", INT8: "Int8"}
 _SLICE = {F32: 16, BF16: 32, F16: 32, INT8: 64}  # elements of a row that a stage holds
 
 
-def _kernel(dtype: torch.dtype, flat: bool) -> str:
-    shape = "1, 8, 1, 4, 4" if flat else "2, 4, 4, 4, 4" if dtype == F32 else "2, 4, 4, 8, 4"
+def _kernel(dtype: torch.dtype, tile: str) -> str:
+    wide = {F32: "2, 2, 4, 4, 4, 3", INT8: "4, 2, 4, 10, 4, 1"}.get(dtype, "2, 4, 4, 8, 4, 1")
+    shape = {"flat": "1, 8, 1, 4, 4, 2", "small": "2, 2, 2, 4, 4, 4", "wide": wide}[tile]
     return f"product_kernel<fimo::cuda::TileProduct<fimo::cuda::{_NAMES[dtype]}, {shape}>"
 
 
@@ -23,7 +24,8 @@ def _rows(n: int, d: int, dtype: torch.dtype, seed: int) -> Tensor:
     return torch.randint(-128, 128, (n, d), dtype=INT8, generator=torch.Generator().manual_seed(seed))
 
 
-def _case(name: str, m: int, n: int, d: int, dtype: torch.dtype, *, flat: bool = False, cut: bool = False,
+def _case(name: str, m: int, n: int, d: int, dtype: torch.dtype, *, tile: str = "small", cut: bool = False,
+          multiprocessors: int | None = None,
           layout: tuple[int, int, int, int] = (0, 0, 0, 0), out: Tensor | None = None) -> Case:  # fmt: skip
     """layout: padding and lead of the queries' rows, padding and lead of the features'."""
     queries = padded(_rows(m, d, dtype, 1 + d), layout[0], layout[1])
@@ -31,23 +33,36 @@ def _case(name: str, m: int, n: int, d: int, dtype: torch.dtype, *, flat: bool =
     scales = (0.5 + normal(m, seed=3).abs(), 0.5 + normal(n, seed=4).abs()) if dtype == INT8 else None
     finish = "finish_product_kernel<" + ("int" if dtype == INT8 else "float")
     return build.scores(f"scores/{name}-{_NAMES[dtype]}", queries, features, scales, out=out,
-                        kernels=(_kernel(dtype, flat), finish) if cut else (_kernel(dtype, flat),),
+                        kernels=(_kernel(dtype, tile), finish) if cut else (_kernel(dtype, tile),),
                         not_kernels=() if cut else ("finish_product_kernel",),
-                        relative=2e-7 if dtype == INT8 else 6e-7)  # fmt: skip
+                        multiprocessors=multiprocessors, relative=2e-7 if dtype == INT8 else 6e-7)  # fmt: skip
 
 
 def cases() -> list[Case]:
     found = []
     for dtype in (F32, BF16, F16, INT8):
-        step, wide = _SLICE[dtype], 128 if dtype == F32 else 256
+        step = _SLICE[dtype]
         # Depths from less than a slice, through fewer slices than stages, to several rounds of them.
-        found += [_case(f"depth-{d}", 5, 41, d, dtype, flat=True) for d in (1, step - 1, step, 3 * step + 1, 10 * step)]
-        found += [_case(f"wide-depth-{d}", 20, 37, d, dtype) for d in (1, 3 * step, 11 * step - 1)]
+        found += [
+            _case(f"depth-{d}", 5, 41, d, dtype, tile="flat") for d in (1, step - 1, step, 3 * step + 1, 10 * step)
+        ]
+        found += [_case(f"small-depth-{d}", 20, 37, d, dtype) for d in (1, 3 * step, 11 * step - 1)]
         # Edges of tiles in rows and columns. (The rows: of a warp's tiles and of the block's.)
-        found += [_case(f"flat-{m}x{n}", m, n, 5 * step, dtype, flat=True) for m, n in ((1, 1), (15, 255), (16, 515))]
-        found += [_case(f"turned-{m}x{n}", m, n, 5 * step, dtype, flat=True) for m, n in ((17, 1), (257, 16), (40, 15))]
-        sizes = ((17, 17), (64, wide - 1), (65, wide), (127, 33), (128, 2 * wide + 3), (129, wide + 1), (259, 40))
-        found += [_case(f"wide-{m}x{n}", m, n, 2 * step + 3, dtype) for m, n in sizes[:: 1 if dtype == BF16 else 3]]
+        found += [_case(f"flat-{m}x{n}", m, n, 5 * step, dtype, tile="flat") for m, n in ((1, 1), (15, 255), (16, 515))]
+        found += [
+            _case(f"turned-{m}x{n}", m, n, 5 * step, dtype, tile="flat") for m, n in ((17, 1), (257, 16), (40, 15))
+        ]
+        sizes = ((17, 17), (64, 64), (65, 63), (127, 33), (128, 131), (31, 129), (259, 40))
+        found += [_case(f"small-{m}x{n}", m, n, 2 * step + 3, dtype) for m, n in sizes[:: 1 if dtype == BF16 else 3]]
+        # Large tiles, as if there was one multiprocessor: sizes around them for which they are faster than small ones.
+        wide = {
+            F32: ((383, 63), (384, 64), (128, 192), (129, 191), (513, 65)),
+            INT8: ((255, 159), (256, 160), (257, 160), (256, 161)),
+        }.get(dtype, ((127, 255), (128, 256), (129, 256), (128, 257), (70, 500)))
+        for m, n in wide:
+            found.append(_case(f"wide-{m}x{n}", m, n, 2 * step + 3, dtype, tile="wide", multiprocessors=1))
+        found.append(_case("wide-depth", 250, 129, 9 * step, dtype, tile="wide", multiprocessors=1,
+                           out=padded(torch.full((250, 129), build.POISON), 5, 3)))  # fmt: skip
         # Addresses: multiples of 16 bytes with padding, of 4 bytes, of an element; either side; results apart.
         unit = 16 // dtype.itemsize
         out = padded(torch.full((9, 35), build.POISON), 5, 3)
@@ -58,13 +73,20 @@ def cases() -> list[Case]:
                     continue  # an element is 4 bytes
                 d = 3 * step + unit
                 layout = (a, a, b, 3 * b)
-                found.append(_case(f"units-{text}-{text2}", 9, 35, d, dtype, flat=True, layout=layout, out=out))
-        found.append(_case("ends", 9, 35, 3 * step + 3, dtype, flat=True, layout=(unit // 4, unit, unit - 3, 0)))
-        found.append(_case("wide-units", 19, 35, 2 * step + 3, dtype, layout=(1, 1, unit - 3, unit), out=None))
+                found.append(_case(f"units-{text}-{text2}", 9, 35, d, dtype, tile="flat", layout=layout, out=out))
+        found.append(_case("ends", 9, 35, 3 * step + 3, dtype, tile="flat", layout=(unit // 4, unit, unit - 3, 0)))
+        found.append(_case("small-units", 19, 35, 2 * step + 3, dtype, layout=(1, 1, unit - 3, unit), out=None))
         # The depth in parts.
-        found.append(_case("parts", 3, 35, 50 * step + 5, dtype, flat=True, cut=True, layout=(0, 0, 3, 0)))
-        found.append(_case("wide-parts", 18, 20, 50 * step + 5, dtype, cut=True))
-        found.append(_case("turned-parts", 18, 3, 50 * step + 5, dtype, flat=True, cut=True,
+        found.append(_case("parts", 3, 35, 50 * step + 5, dtype, tile="flat", cut=True, layout=(0, 0, 3, 0)))
+        found.append(_case("small-parts", 18, 20, 50 * step + 5, dtype, cut=True))
+        slices, planned_for = (60, 10) if dtype == F32 else (20, 4)
+        found.append(_case("wide-parts", 250, 129, slices * step + 5, dtype, tile="wide", cut=True,
+                           multiprocessors=planned_for))  # fmt: skip
+        ways = ((1, 1, 0, 0), (unit // 4, 0, 0, 0), (0, 0, unit // 4, 0))[0 if dtype == F32 else 1 :: 2]
+        for layout in ways:
+            found.append(_case(f"wide-units-{layout[0]}", 250, 129, 2 * step + 3, dtype, tile="wide", multiprocessors=1,
+                               layout=layout))  # fmt: skip
+        found.append(_case("turned-parts", 18, 3, 50 * step + 5, dtype, tile="flat", cut=True,
                            out=padded(torch.full((18, 3), build.POISON), 2, 1)))  # fmt: skip
     # More tiles of rows than go together, in several tiles of columns.
     found.append(_case("groups", 1170, 270, 16, BF16))
@@ -73,7 +95,7 @@ def cases() -> list[Case]:
     deep[:, ::7] += 1
     ones = (torch.ones(2), torch.ones(2))
     found.append(build.scores("scores/deep", deep, deep.clone(), ones, relative=1e-7,
-                              kernels=(_kernel(INT8, True), "finish_product_kernel<int")))  # fmt: skip
+                              kernels=(_kernel(INT8, "flat"), "finish_product_kernel<int")))  # fmt: skip
     # What is not a number stays where it is.
     queries, features = normal(18, 70), normal(20, 70, seed=1)
     queries[3, 69], features[17, 0] = float("nan"), float("nan")

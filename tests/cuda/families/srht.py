@@ -61,7 +61,10 @@ def _case(what: str, grads: Tensor, k: int, *, seed: int = 1, offset: int = 0, i
     bits = min(max(11, (sketch.block - 1).bit_length()), 14)
     if "kernels" not in more:
         tile = f"srht_kernel<{_CPP[grads.dtype]}, {bits}, {'true' if sketch.block < 2048 else 'false'}>"
+        if short := 32 <= sketch.block <= 128 and (grads.shape[1] <= 1024 or len(grads) >= 132 * 16):
+            tile = f"srht_short_kernel<{_CPP[grads.dtype]}>"
         more["kernels"] = (tile,) if 32 <= sketch.block <= 16384 else (f"srht_copy_kernel<{_CPP[grads.dtype]}>",)
+        more.setdefault("not_kernels", () if short else ("srht_short_kernel<",))
     return Case(f"srht/{what}", "project", {"grads": grads, "out": out}, {"out": (expected, 2e-6 * scale)}, kinds,
                 {"sketch": numbers, "offset": [offset]}, **more)  # type: ignore[arg-type]  # fmt: skip
 
@@ -84,6 +87,13 @@ def cases() -> list[Case]:
         # Blocks that share a tile: of every length, kept rows at the edges of words and of random blocks.
         for k in (17, 32, 33, 64, 100, 128, 129, 500, 1023):
             found.append(_case(f"packed-{k}-{t}", some(1, 5000 + k, k), k, seed=k))
+        # Short rows: a warp's. Two blocks of threads; ends within a step and a four; across the end of the signs.
+        short = [(32, 9, 1024, 0), (17, 3, 129, 5), (33, 1, 127, 128), (64, 2, 515, 130), (127, 8, 1021, 1600)]
+        short += [(128, 2, 640, 2044), (65, 1, 3, 2046), (100, 1, 1024, 2**40 + 1028), (64, 2, 1025, 0)]
+        for k, rows, cols, offset in short:
+            found.append(_case(f"short-{k}-{cols}-{t}", some(rows, cols, k), k, seed=k + 5, offset=offset))
+        found.append(_case(f"short-padded-{t}", padded(some(3, 600, 14), 8, 4), 40, out=padded(normal(3, 40), 5, 3)))
+        found.append(_case(f"short-stride-8-{t}", padded(some(3, 512, 15), 2 if dtype == F32 else 4), 64))
         # Slices: offsets that begin inside a tile or not, aligned to 16 bytes or not, far out.
         found += [
             _case(f"offset-aligned-{t}", some(2, 3 * 2048, 6), 2000, offset=2048 * 3 + 16, input_dim=2048 * 9),
@@ -100,7 +110,9 @@ def cases() -> list[Case]:
         for k, cols, offset in few:
             found.append(_case(f"passes-{k}-{t}", some(2, cols, k), k, offset=offset, seed=k + 100))
     found += [
-        _case("rows-many", normal(401, 300), 40),
+        _case("rows-many", normal(401, 300), 140),
+        _case("rows-many-short", normal(132 * 16 + 1, 1100), 40, heavy=True),
+        _case("rows-few-short", normal(132, 1100), 40),
         _case("passes-parts", normal(1, 5000), 5, seed=3),
         # Some rows at a time, some blocks at a time, with and without parts: blocks of 8.
         _case(
@@ -112,16 +124,16 @@ def cases() -> list[Case]:
             out=padded(normal(5, 5), 2),
         ),
         _case("passes-blocks", padded(normal(2, 300, seed=22), 1, 1), 7, offset=3, piece=16 * 10),
-        _case("passes-rows-parts", normal(3, 1000, seed=23), 5, piece=16 * 250, kernels=("add_parts_kernel",)),
+        _case("passes-rows-parts", normal(3, 1000, seed=23), 5, piece=16 * 250, kernels=("add_parts_",)),
         _case(
             "passes-blocks-parts",
             normal(2, 1000, dtype=F16, seed=24),
             6,
             offset=6,
             piece=16 * 70,
-            kernels=("add_parts_kernel",),
+            kernels=("add_parts_",),
         ),
-        _case("tile-no-parts", normal(2, 17 * 2048, seed=25), 2048, piece=1, not_kernels=("add_parts_kernel",)),
+        _case("tile-no-parts", normal(2, 17 * 2048, seed=25), 2048, piece=1, not_kernels=("add_parts_",)),
         _case("passes-32768", normal(1, 40000), 32768),
         # Two chunks of words. With this seed the low word of step 31716 decides about its pick.
         _case("passes-65536-kept", normal(1, 66000), 33000, seed=2),

@@ -97,7 +97,7 @@ def _distinct(name: str, m: int, n: int, d: int, k: int, seed: int = 10) -> Case
 
 
 def _product(tile: str, name: str) -> tuple[str, ...]:
-    shape = "1, 8, 1, 4" if tile == "flat" else "2, 4, 4, 4" if name == "Float32" else "2, 4, 4, 8"
+    shape = "1, 8, 1, 4" if tile == "flat" else {"Float32": "2, 2, 4, 4", "Int8": "4, 2, 4, 10"}.get(name, "2, 4, 4, 8")
     return (f"topk_product_kernel<fimo::cuda::TileProduct<fimo::cuda::{name}, {shape}",)
 
 
