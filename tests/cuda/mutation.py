@@ -133,9 +133,13 @@ class Mutation:
 
     def family_of(self, file: str) -> str:
         """The family that has the most cases for a file's own kernels, or for those of its objects."""
-        own, near = _kernels_in(file), self.cases_for(file)[0]
-        counts = collections.Counter(known.family for known in near if own & known.kernels)
-        return (counts or collections.Counter(known.family for known in near)).most_common(1)[0][0]
+
+        def make() -> str:
+            own, near = _kernels_in(file), self.cases_for(file)[0]
+            counts = collections.Counter(known.family for known in near if own & known.kernels)
+            return (counts or collections.Counter(known.family for known in near)).most_common(1)[0][0]
+
+        return self._once(f"family {file}", make)
 
     def cases_in(self, pass_: str, file: str) -> list[Known]:
         """The cases that run in a pass."""
