@@ -114,30 +114,32 @@ class Mutation:
         return hash_of(code_of((CSRC / "cuda" / name).read_text()) for name in sorted(names))
 
     def cases_for(self, file: str) -> tuple[list[Known], list[Known]]:
-        """The cases that launch a file's kernels (or those of the files it is compiled with), and for a driver the
-        others of their families; the fastest first."""
+        """The cases that launch a kernel of an object with the file, those of the file itself and the fastest first.
+        For a driver also the others of their families."""
 
         def make() -> tuple[list[Known], list[Known]]:
-            launched = set().union(*(known.kernels for known in self.known))
-            kernels, driver = _kernels_in(file) & launched, not file.endswith(".cuh")
-            if not kernels or driver:
-                for files in self.builds("plain").read_by.values():
-                    if file in files:
-                        kernels |= set().union(*map(_kernels_in, files)) & launched
-            stem = file.split(".")[0]
-            near = [k for k in self.known if kernels & k.kernels or (not kernels and k.case.op == stem)]
+            own, driver, stem = _kernels_in(file), not file.endswith(".cuh"), file.split(".")[0]
+            objects = [files for files in self.builds("plain").read_by.values() if file in files]
+            kernels = own.union(*(_kernels_in(other) for files in objects for other in files))
+            near = [k for k in self.known if kernels & k.kernels or k.case.op == stem]
             if not near:
                 raise RuntimeError(f"{file}: no case launches its kernels")
             families, names = {k.family for k in near}, {k.case.name for k in near}
             far = [k for k in self.known if driver and k.family in families and k.case.name not in names]
-            return sorted(near, key=lambda k: k.seconds), sorted(far, key=lambda k: k.seconds)
+            order = lambda k: (not own & k.kernels, k.seconds)  # noqa: E731
+            return sorted(near, key=order), sorted(far, key=order)
 
         return self._once(f"cases {file}", make)
 
     def family_of(self, file: str) -> str:
-        """The family that has the most cases for a file."""
-        counts = collections.Counter(known.family for known in self.cases_for(file)[0])
-        return counts.most_common(1)[0][0] if counts else ""
+        """The family that has the most cases for a file's own kernels, or for those of its objects."""
+
+        def make() -> str:
+            own, near = _kernels_in(file), self.cases_for(file)[0]
+            counts = collections.Counter(known.family for known in near if own & known.kernels)
+            return (counts or collections.Counter(known.family for known in near)).most_common(1)[0][0]
+
+        return self._once(f"family {file}", make)
 
     def cases_in(self, pass_: str, file: str) -> list[Known]:
         """The cases that run in a pass."""
@@ -147,7 +149,11 @@ class Mutation:
             return [known for known, time_ in zip(near, times, strict=True) if time_ < _QUICK_SECONDS]
         if pass_ == "plain":
             return near + far
-        return [known for known in near if pass_ != "tsan" or not known.case.heavy]
+        if pass_ == "tsan":  # takes minutes
+            own = _kernels_in(file)
+            some = [known for known in near if own & known.kernels] or near
+            return [known for known in some if not known.case.heavy]
+        return near
 
     def hash_of_cases(self, pass_: str, file: str) -> str:
         """One hash of all cases of a pass. The quick one decides nothing, and is not repeated for other cases."""

@@ -27,14 +27,17 @@ def report(outcomes: list[Outcome], family_of: Callable[[str], str]) -> str:
     for outcome in outcomes:
         by_verdict[outcome.verdict].append(outcome)
     killed, survived = by_verdict["killed"], by_verdict["survived"]
-    alive = [o for o in by_verdict["unfinished"] if "plain" in o.passed]
-    not_run = [o for o in by_verdict["unfinished"] if "plain" not in o.passed]
+    alive = [o for o in by_verdict["unfinished"] if o.passed]
+    not_run = [o for o in by_verdict["unfinished"] if not o.passed]
     counted = killed + survived + alive
     lines = [_TITLE]
+    ran = len(counted) + len(by_verdict["does not compile"])
+    quick = sum(o.passed == ("quick",) for o in alive)
     if alive or not_run:
         lines.append(
-            f"**This run was not finished: {len(outcomes) - len(not_run)} of {len(outcomes)} seeded bugs were run.** "
-            f"{len(alive)} have survived some ways to run and were not run in the others; they count as not killed. "
+            f"**This run was not finished: {ran} of the {ran + len(not_run)} seeded bugs that count were run.** "
+            f"{len(alive)} have survived some ways to run ({quick} of them only a few small cases) and were not run in "
+            "the others; they count as not killed. "
             f"{len(not_run)} were not run and are not counted.\n"
         )
     share = f" ({100 * len(killed) / len(counted):.1f} %)" if counted else ""

@@ -91,11 +91,11 @@ def test_a_sample_is_killed(request):
     cache = request.config.cache
     # The builds of test_kernels.py.
     mutation = Mutation(cache.mkdir("cuda-mutants"), families(), Ledger(None), lambda mode: cache.mkdir(f"cuda-{mode}"))
-    mutants = sample(all_mutants(CSRC / "cuda"), 3, 1, mutation)
+    mutants = sample(all_mutants(CSRC / "cuda"), 2, 1, mutation)
     outcomes = score(mutation, mutants, list(PASSES), 2, print)
     verdicts = collections.Counter(outcome.verdict for outcome in outcomes)
     survived = [f"{o.mutant.file}:{o.mutant.line} {o.mutant.after}" for o in outcomes if o.verdict == "survived"]
     assert not survived, "\n".join(survived)
     assert {mutation.family_of(o.mutant.file) for o in outcomes} == set(families())
-    assert verdicts["killed"] >= 2 * len(families()), verdicts
+    assert verdicts["killed"] >= len(families()), verdicts
     assert all(re.match(r"(fifo|lifo|random1|asan|tsan): ", o.by) for o in outcomes if o.verdict == "killed")

@@ -173,8 +173,8 @@ def _tensor_cases() -> list[Case]:
         _outer(found, f"tensor_wide_{name}", _factors(2, 2, 21, 30, dtype, 2, 1), TensorSketch(21, 30, 16384, 5),
                "tensor_rows_kernel<", "tensor_pass_kernel<16>", "tensor_pass_kernel<2>",
                "tensor_product_kernel")  # fmt: skip
-    for k in (1, 2, 4, 8, 16, 32, 128, 256, 512, 1024, 2048, 4096):
-        _outer(found, f"tensor_k{k}", _factors(2, 2, 5, 11, seed=k), TensorSketch(5, 11, k, 6))
+    for k in (1, 2, 4, 8, 16, 32, 128, 256, 512, 1024, 2048, 4096, 8192):
+        _outer(found, f"tensor_k{k}", _factors(2, 2, 5, 11, seed=k), TensorSketch(5, 11, k, 6), "tensor_kernel<")
     for n, m in ((1, 1), (3, 1), (1, 4), (5, 4097), (1030, 2)):
         _outer(found, f"tensor_{n}x{m}", _factors(1, 1, n, m), TensorSketch(n, m, 256, 2**63 + 7))
     for tokens in (4, 7, 8, 9, 40):
@@ -283,6 +283,9 @@ def _srht_cases() -> list[Case]:
 
 def _chain_cases() -> list[Case]:
     found: list[Case] = []
+    for kind, sketch in (("mask", Mask(30, 9, 1)), ("tensor", TensorSketch(5, 6, 32, 3)), ("sjlt", SJLT(30, 9, 1)),
+                         ("factored", Factored(Mask(5, 2, 1), SJLT(6, 4, 2)))):  # fmt: skip
+        _outer(found, f"no_tokens_{kind}", _factors(2, 0, 5, 6), sketch)
     masks = Factored(Mask(40, 9, 1), Mask(50, 12, 2))
     _outer(found, "chain_factgrass", _factors(3, 5, 40, 50, BF16), Composition(masks, SJLT(108, 20, 3)))
     _outer(

@@ -114,6 +114,7 @@ def cases() -> list[Case]:
         _case("rows-many-short", normal(132 * 16 + 1, 1100), 40, heavy=True),
         _case("rows-few-short", normal(132, 1100), 40),
         _case("passes-parts", normal(1, 5000), 5, seed=3),
+        _case("stride-4097", padded(normal(2, 4096, seed=26), 1), 2048),
         # Some rows at a time, some blocks at a time, with and without parts: blocks of 8.
         _case(
             "passes-rows",
