@@ -1,7 +1,7 @@
 """Mutation testing of the CUDA kernels: do the emulated cases see seeded bugs?
 
 usage: python tests/cuda/mutate.py [--family F]... [--file F]... [--sample N | --all] [--pass PASS]... [--seed S]
-                                   [--jobs J] [--folder DIR] [--markdown FILE]
+                                   [--jobs J] [--folder DIR] [--markdown FILE] [--known]
 
 A mutant (mutants.py) is one change of one file. The objects with that file are compiled, and the cases that launch its
 kernels run, until one fails: plain, in other schedules, under AddressSanitizer, under ThreadSanitizer; each is a pass
@@ -70,12 +70,12 @@ def score(mutation: Mutation, mutants: list[Mutant], passes: list[str], jobs: in
           say: Callable[[str], None]) -> list[Outcome]:  # fmt: skip
     """Outcomes of mutants after some passes, one over all of them after the other."""
     known = equivalent(EQUIVALENT)
-    outcomes = {m.name: Outcome(m, "equivalent") for m in mutants if is_equivalent(m, known)}
-    rest = [m for m in mutants if m.name not in outcomes]
+    outcomes = {m.name: Outcome(m, "equivalent") if is_equivalent(m, known) else mutation.outcome(m) for m in mutants}
+    rest = [m for m in mutants if outcomes[m.name].verdict != "equivalent"]
     with ThreadPoolExecutor(jobs) as pool:
         for name in passes:
             for outcome in pool.map(lambda m, name=name: mutation.try_out(m, [name]), rest):
-                m = outcomes.setdefault(outcome.mutant.name, outcome).mutant
+                m = outcome.mutant
                 outcomes[m.name] = outcome
                 what = f"{m.file}:{m.line} {m.operator}: {m.after}"
                 say(f"{name} {outcome.verdict:12} {outcome.seconds:5.1f} s {what} [{outcome.by}]")
@@ -95,6 +95,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "mutants")
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--known", action="store_true", help="run no mutants: report what the ledger has")
     args = parser.parse_args()
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ def main() -> int:
     mutants = [m for m in mutants if not args.family or mutation.family_of(m.file) in args.family]
     if not args.all:
         mutants = sample(mutants, args.sample, args.seed, mutation)
-    passes = [name for name in PASSES if not args.passes or name in args.passes]
+    passes = [name for name in PASSES if not args.known and (not args.passes or name in args.passes)]
     outcomes = []
     for some in rounds(mutants, args.seed):
         outcomes += score(mutation, some, passes, args.jobs, lambda line: print(line, flush=True))
