@@ -52,6 +52,8 @@ def cases() -> list[Case]:
         _case("all outputs", 4, 90, 37, 37),
         _case("full table", 1, 3264, 1024, 5, offset=1, seed=2**64 - 1),
         _case("full rows", 2, 4096, 600, seed=2**63 + 11),
+        # Two chunks would have to be longer than shared memory allows.
+        _case("long chunks", 2, 8400, 600, kernels=_PARTS),
         _case("far", 2, 500, 64, 3, offset=2**32 + 3, seed=123456789012345),
         _case("farthest", 2, 300, 65, 3, offset=2**48 - 300),
         _case("two ranges", 5, 1200, 4099, 4),

@@ -99,6 +99,7 @@ def cases() -> list[Case]:
         found += [
             _case(f"offset-aligned-{t}", some(2, 3 * 2048, 6), 2000, offset=2048 * 3 + 16, input_dim=2048 * 9),
             _case(f"offset-odd-{t}", some(1, 2 * 2048 + 1, 7), 256, offset=777, input_dim=9000),
+            _case(f"offset-17-{t}", some(1, 6000, 16), 256, offset=17, input_dim=6100),
             _case(f"offset-far-{t}", some(1, 4096, 8), 300, offset=2**47 - 2048 * 3 + 3, input_dim=2**47 + 7),
             _case(f"offset-2^32-{t}", some(1, 2 * 4096, 9), 4096, offset=2**32 - 4096, input_dim=2**33),
             _case(f"padded-{t}", padded(some(3, 4500, 10), 3, 1), 1024, out=padded(normal(3, 1024), 5, 3)),
