@@ -1,8 +1,7 @@
 """How often the instructions of a kernel run, and what that takes of a multiprocessor.
 
 A loop's trips are given (they follow from sizes); within a loop, and outside all, a warp takes the longest way that
-avoids
-what `Work.skip` names: code for unaligned rows, for other types or for accumulating.
+avoids what `Work.skip` names: code for unaligned rows, for other types or for accumulating.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ class Work:
         cached: bytes that come from or stay in the L2 cache.
         conflicts: how many times longer a load from shared memory by 128 bits takes than without bank conflicts.
         shares: (opcode, share, delay): blocks with it are run by that share of the warps only, and of the warp that
-        takes
-            longest `delay` of them.
+            takes longest `delay` of them.
         rare: (opcode, times): in a loop whose trips are given, the way through blocks with it is taken so often only.
         parts: in how many its sums are left to the next launch.
         turns: each trip of the loops around others is two: one through what is inside, and one past it.
