@@ -30,24 +30,45 @@ struct TopkProducts {
   TopkRound round;
   std::int64_t depth_bytes, part_bytes, parts;
 
+  /// `threshold`: of the query.
   template <class Sum>
-  FIMO_DEVICE void keep(std::int64_t row, std::int64_t col, Sum sum) const {
-    round.keep(turned ? col : row, turned ? row : col, scales.value(row, col, sum));
+  FIMO_DEVICE void keep(std::int64_t row, std::int64_t col, Sum sum, float threshold) const {
+    round.keep(turned ? col : row, turned ? row : col, scales.value(row, col, sum), threshold);
   }
 };
 
 template <class Tile>
 struct TopkShared {
+  static constexpr bool kScaled = Tile::Element::kType == DType::kInt8;
   static constexpr int kFound = Tile::kThreads * Tile::kColTiles * 4;  // all sums of one row of tiles
+  static constexpr int kPlaces = sizeof(Tile::Shared::slices) / 8;
+  static_assert(kPlaces >= kFound, "a row of tiles fits");
 
   union {
     typename Tile::Shared slices;
     struct {  // sums on their way to the lists, and where in the tile they are (apart: in pairs they would need more registers)
-      typename Tile::Sum sums[kFound];
-      int places[kFound];
+      typename Tile::Sum sums[kPlaces];
+      int places[kPlaces];
     } found;
   };
   int counts[Tile::kRowTiles];
+  float thresholds[Tile::kRows];  // infinite for rows that do not exist
+  float row_scales[kScaled ? Tile::kRows : 1], col_scales[kScaled ? Tile::kCols : 1];
+
+  /// What the end of a block needs, read at its start: nobody waits for it there.
+  FIMO_DEVICE void load(const TopkProducts& products, std::int64_t row0, std::int64_t col0) {
+    const int thread = static_cast<int>(threadIdx.x);
+    if (thread < Tile::kRowTiles) counts[thread] = 0;
+    for (int i = thread; i < Tile::kRows; i += Tile::kThreads) {
+      const bool inside = row0 + i < products.a.rows;
+      thresholds[i] = inside ? products.round.threshold(row0 + i) : __uint_as_float(0x7F800000u);
+      if (kScaled) row_scales[i] = inside ? products.scales.row_scales[row0 + i] : 0.0f;
+    }
+    if (!kScaled) return;
+    for (int i = thread; i < Tile::kCols; i += Tile::kThreads) {
+      col_scales[i] = col0 + i < products.b.rows ? products.scales.col_scales[col0 + i] : 0.0f;
+    }
+  }
 };
 
 /// Which tile and part block `block` has. Blocks that run together share columns: a group of queries has few tiles of rows.
@@ -71,14 +92,14 @@ template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     topk_product_kernel(TopkProducts products, typename Tile::Sum* sums) {
   using Sum = typename Tile::Sum;
-  constexpr bool kScaled = Tile::Element::kType == DType::kInt8;
-  auto& s = shared<TopkShared<Tile>>();
+  using Shared = TopkShared<Tile>;
+  auto& s = shared<Shared>();
   const std::int64_t rows = products.a.rows, cols = products.b.rows;
-  if (threadIdx.x < Tile::kRowTiles) s.counts[threadIdx.x] = 0;
   Tile product;
   product.clear();
   {
     const TopkPlace<Tile> place(blockIdx.x, rows, products.parts);
+    if (products.parts == 1) s.load(products, place.row0, place.col0);
     const std::int64_t begin = place.part * products.part_bytes, end = begin + products.part_bytes;
     product.run(s.slices, products.a, place.row0, products.b, place.col0, begin,
                 end < products.depth_bytes ? end : products.depth_bytes);
@@ -93,19 +114,18 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     });
     return;
   }
-  const int inside_rows = rows - row0 < Tile::kRows ? static_cast<int>(rows - row0) : Tile::kRows;
-  const int inside_cols = cols - col0 < Tile::kCols ? static_cast<int>(cols - col0) : Tile::kCols;
   const int first = Tile::warp_row() + static_cast<int>(threadIdx.x) % kWarp / 4;
-  __syncthreads();  // nobody reads slices any more, and the counts are zero
+  int filled = 0;   // of the places, before this row of tiles
+  __syncthreads();  // nobody reads slices any more
 #pragma unroll
   for (int i = 0; i < Tile::kRowTiles; ++i) {
     float thresholds[2], scales[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int row = first + 16 * i + 8 * half;
-      const bool inside = row < inside_rows;
-      thresholds[half] = inside ? products.round.threshold(row0 + row) : __uint_as_float(0x7F800000u);  // infinity
-      scales[half] = kScaled && inside ? products.scales.row_scales[row0 + row] : 0.0f;
+      thresholds[half] = s.thresholds[first + 16 * i + 8 * half];
+      if (!Shared::kScaled) continue;
+      scales[half] = s.row_scales[first + 16 * i + 8 * half];
+      thresholds[half] -= 1e-30f;
     }
 #pragma unroll
     for (int j = 0; j < Tile::kColTiles; ++j) {
@@ -113,33 +133,36 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
       product.each_of(i, j, [&](int row, int col, Sum sum) {
         const int half = (row - first) / 8 % 2;
         bool below;
-        if (kScaled) {
+        if (Shared::kScaled) {
           // Not exact, but what is clearly below the threshold needs no conversions to double.
-          const float scale = col < inside_cols ? products.scales.col_scales[col0 + col] : 0.0f;
-          const float about = static_cast<float>(sum) * (scales[half] * scale);
-          below = about + fabsf(about) * 1e-6f + 1e-30f < thresholds[half];
+          const float about = static_cast<float>(sum) * (scales[half] * s.col_scales[col]);
+          below = fmaf(fabsf(about), 1e-6f, about) < thresholds[half];
         } else {
           below = static_cast<float>(sum) <= thresholds[half];
         }
         found = found * 2 + !below;
       });
-      if (!__any_sync(kAllLanes, found)) continue;  // nearly always
+      if (!__any_sync(kAllLanes, found)) continue;  // most of the time
+      int at = filled + (found ? atomicAdd(s.counts + i, __popc(found)) : 0);
       product.each_of(i, j, [&](int row, int col, Sum sum) {
         if (found & 8) {
-          const int at = atomicAdd(s.counts + i, 1);
           s.found.sums[at] = sum;
-          s.found.places[at] = row * Tile::kCols + col;
+          s.found.places[at++] = row * Tile::kCols + col;
         }
         found *= 2;
       });
     }
     __syncthreads();
-    const int count = s.counts[i];
+    filled += s.counts[i];
+    if (i + 1 < Tile::kRowTiles && filled <= Shared::kPlaces - Shared::kFound) continue;  // the next row fits too
 #pragma unroll 1
-    for (int at = static_cast<int>(threadIdx.x); at < count; at += Tile::kThreads) {
+    for (int at = static_cast<int>(threadIdx.x); at < filled; at += Tile::kThreads) {
       const int row = s.found.places[at] / Tile::kCols, col = s.found.places[at] % Tile::kCols;
-      if (row < inside_rows && col < inside_cols) products.keep(row0 + row, col0 + col, s.found.sums[at]);
+      if (row0 + row < rows && col0 + col < cols) {
+        products.keep(row0 + row, col0 + col, s.found.sums[at], s.thresholds[row]);
+      }
     }
+    filled = 0;
     if (i + 1 < Tile::kRowTiles) __syncthreads();  // before the next ones come
   }
 }
@@ -154,7 +177,8 @@ __global__ void __launch_bounds__(kFilterThreads) topk_filter_kernel(TopkProduct
   if (i >= size) return;
   double sum = 0.0;
   for (std::int64_t part = 0; part < products.parts; ++part) sum += static_cast<double>(sums[part * size + i]);
-  products.keep(i / cols, i % cols, sum);
+  const std::int64_t row = i / cols, col = i % cols;
+  products.keep(row, col, sum, products.round.threshold(products.turned ? col : row));
 }
 
 }  // namespace fimo::cuda

@@ -49,13 +49,13 @@ struct TopkRound {
     return keep_all() ? __uint_as_float(0x7FFFFFFFu) : lists.thresholds[query];
   }
 
-  /// `feature` counts from the first one of the round.
-  FIMO_DEVICE void keep(std::int64_t query, std::int64_t feature, float score) const {
+  /// `feature` counts from the first one of the round; `threshold` is the query's.
+  FIMO_DEVICE void keep(std::int64_t query, std::int64_t feature, float score, float threshold) const {
     TopkKey* list = lists.keys + query * lists.capacity;
     const TopkKey key = topk_key(score, first + feature);
     if (keep_all()) {
       list[feature] = key;
-    } else if (key > list[lists.k - 1]) {
+    } else if (score > threshold || key > list[lists.k - 1]) {  // the first suffices for all but NaN
       list[atomicAdd(lists.counts + query, 1)] = key;
     }
   }
