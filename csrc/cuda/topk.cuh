@@ -26,48 +26,13 @@ namespace fimo::cuda {
 struct TopkProducts {
   TileRows a, b;
   bool turned;
-  ProductOut scales;  // only for value()
+  ProductOut scales;  // only for value() and its scales
   TopkRound round;
   std::int64_t depth_bytes, part_bytes, parts;
 
-  /// `threshold`: of the query.
-  template <class Sum>
-  FIMO_DEVICE void keep(std::int64_t row, std::int64_t col, Sum sum, float threshold) const {
-    round.keep(turned ? col : row, turned ? row : col, scales.value(row, col, sum), threshold);
-  }
-};
-
-template <class Tile>
-struct TopkShared {
-  static constexpr bool kScaled = Tile::Element::kType == DType::kInt8;
-  static constexpr int kFound = Tile::kThreads * Tile::kColTiles * 4;  // all sums of one row of tiles
-  static constexpr int kPlaces = sizeof(Tile::Shared::slices) / 8;
-  static_assert(kPlaces >= kFound, "a row of tiles fits");
-
-  union {
-    typename Tile::Shared slices;
-    struct {  // sums on their way to the lists, and where in the tile they are (apart: in pairs they would need more registers)
-      typename Tile::Sum sums[kPlaces];
-      int places[kPlaces];
-    } found;
-  };
-  int counts[Tile::kRowTiles];
-  float thresholds[Tile::kRows];  // infinite for rows that do not exist
-  float row_scales[kScaled ? Tile::kRows : 1], col_scales[kScaled ? Tile::kCols : 1];
-
-  /// What the end of a block needs, read at its start: nobody waits for it there.
-  FIMO_DEVICE void load(const TopkProducts& products, std::int64_t row0, std::int64_t col0) {
-    const int thread = static_cast<int>(threadIdx.x);
-    if (thread < Tile::kRowTiles) counts[thread] = 0;
-    for (int i = thread; i < Tile::kRows; i += Tile::kThreads) {
-      const bool inside = row0 + i < products.a.rows;
-      thresholds[i] = inside ? products.round.threshold(row0 + i) : __uint_as_float(0x7F800000u);
-      if (kScaled) row_scales[i] = inside ? products.scales.row_scales[row0 + i] : 0.0f;
-    }
-    if (!kScaled) return;
-    for (int i = thread; i < Tile::kCols; i += Tile::kThreads) {
-      col_scales[i] = col0 + i < products.b.rows ? products.scales.col_scales[col0 + i] : 0.0f;
-    }
+  /// In the first round.
+  FIMO_DEVICE void put(std::int64_t row, std::int64_t col, float score) const {
+    round.put(turned ? col : row, turned ? row : col, score);
   }
 };
 
@@ -82,6 +47,49 @@ struct TopkPlace {
     part = block / tiles;
     row0 = static_cast<std::int64_t>(tile % row_tiles) * Tile::kRows;
     col0 = static_cast<std::int64_t>(tile / row_tiles) * Tile::kCols;
+  }
+};
+
+template <class Tile>
+struct TopkShared {
+  static constexpr bool kScaled = Tile::Element::kType == DType::kInt8;
+  static constexpr int kWarps = Tile::kThreads / kWarp;
+  static constexpr int kFound = kWarp * Tile::kColTiles * 4;  // all sums of a warp's row of tiles
+  static constexpr int kPlaces = sizeof(Tile::Shared::slices) / 8 / kWarps;
+  static_assert(kPlaces >= kFound, "a row of tiles fits");
+
+  union {
+    typename Tile::Shared slices;
+    struct {  // a warp's sums on their way to the lists, and where in the tile they are (in pairs they would need more
+              // registers)
+      typename Tile::Sum sums[kWarps][kPlaces];
+      int places[kWarps][kPlaces];
+    } found;
+  };
+  float2 rows[Tile::kRows];  // thresholds, infinite for rows that do not exist, and scales
+  float col_scales[kScaled ? Tile::kCols : 1];
+
+  /// What the end of a block needs, read at its start: nobody waits for it there.
+  FIMO_DEVICE void load(const TopkProducts& products, std::int64_t row0, std::int64_t col0) {
+    const int thread = static_cast<int>(threadIdx.x);
+    for (int i = thread; i < Tile::kRows; i += Tile::kThreads) {
+      const bool inside = row0 + i < products.a.rows, keeps_all = products.round.keeps_all();
+      const float threshold = inside && !keeps_all ? products.round.lists.thresholds[row0 + i] : __uint_as_float(0x7F800000u);
+      rows[i] = make_float2(threshold, kScaled && inside ? products.scales.row_scales[row0 + i] : 0.0f);
+    }
+    if (!kScaled) return;
+    for (int i = thread; i < Tile::kCols; i += Tile::kThreads) {
+      col_scales[i] = col0 + i < products.b.rows ? products.scales.col_scales[col0 + i] : 0.0f;
+    }
+  }
+
+  /// The score, as ProductOut::value makes it.
+  FIMO_DEVICE float score(int row, int col, typename Tile::Sum sum) const {
+    if constexpr (kScaled) {
+      return ProductOut::scaled(exact_double(sum), static_cast<double>(rows[row].y), static_cast<double>(col_scales[col]));
+    } else {
+      return sum;
+    }
   }
 };
 
@@ -114,56 +122,64 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     });
     return;
   }
-  const int first = Tile::warp_row() + static_cast<int>(threadIdx.x) % kWarp / 4;
-  int filled = 0;   // of the places, before this row of tiles
+  if (products.round.keeps_all()) {
+    product.each([&](int i, int j, Sum sum) {
+      if (row0 + i < rows && col0 + j < cols) products.put(row0 + i, col0 + j, s.score(i, j, sum));
+    });
+    return;
+  }
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int first = Tile::warp_row() + lane / 4, first_col = Tile::warp_col() + lane % 4 * 2;
+  Sum* sums_found = s.found.sums[warp];
+  int *places_found = s.found.places[warp], filled = 0;
   __syncthreads();  // nobody reads slices any more
 #pragma unroll
   for (int i = 0; i < Tile::kRowTiles; ++i) {
     float thresholds[2], scales[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      thresholds[half] = s.thresholds[first + 16 * i + 8 * half];
-      if (!Shared::kScaled) continue;
-      scales[half] = s.row_scales[first + 16 * i + 8 * half];
-      thresholds[half] -= 1e-30f;
+      const float2 row = s.rows[first + 16 * i + 8 * half];
+      thresholds[half] = Shared::kScaled ? row.x - 1e-30f : row.x;
+      scales[half] = row.y;
     }
 #pragma unroll
     for (int j = 0; j < Tile::kColTiles; ++j) {
-      unsigned found = 0;
-      product.each_of(i, j, [&](int row, int col, Sum sum) {
-        const int half = (row - first) / 8 % 2;
+      unsigned found[4];  // by which lanes
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const Sum sum = product.sums[i][j][k];
         bool below;
         if (Shared::kScaled) {
           // Not exact, but what is clearly below the threshold needs no conversions to double.
-          const float about = static_cast<float>(sum) * (scales[half] * s.col_scales[col]);
-          below = fmaf(fabsf(about), 1e-6f, about) < thresholds[half];
+          const float about = static_cast<float>(sum) * (scales[k / 2] * s.col_scales[first_col + 8 * j + k % 2]);
+          below = fmaf(fabsf(about), 1e-6f, about) < thresholds[k / 2];
         } else {
-          below = static_cast<float>(sum) <= thresholds[half];
+          below = static_cast<float>(sum) <= thresholds[k / 2];
         }
-        found = found * 2 + !below;
-      });
-      if (!__any_sync(kAllLanes, found)) continue;  // most of the time
-      int at = filled + (found ? atomicAdd(s.counts + i, __popc(found)) : 0);
-      product.each_of(i, j, [&](int row, int col, Sum sum) {
-        if (found & 8) {
-          s.found.sums[at] = sum;
-          s.found.places[at++] = row * Tile::kCols + col;
+        found[k] = __ballot_sync(kAllLanes, !below);
+      }
+      if ((found[0] | found[1] | found[2] | found[3]) == 0) continue;
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        if (found[k] >> lane & 1) {
+          const int at = filled + __popc(found[k] & ((1u << lane) - 1));
+          sums_found[at] = product.sums[i][j][k];
+          places_found[at] = (first + 16 * i + k / 2 * 8) * Tile::kCols + first_col + 8 * j + k % 2;
         }
-        found *= 2;
-      });
+        filled += __popc(found[k]);
+      }
     }
-    __syncthreads();
-    filled += s.counts[i];
     if (i + 1 < Tile::kRowTiles && filled <= Shared::kPlaces - Shared::kFound) continue;  // the next row fits too
+    __syncwarp();
 #pragma unroll 1
-    for (int at = static_cast<int>(threadIdx.x); at < filled; at += Tile::kThreads) {
-      const int row = s.found.places[at] / Tile::kCols, col = s.found.places[at] % Tile::kCols;
+    for (int at = lane; at < filled; at += kWarp) {
+      const int row = places_found[at] / Tile::kCols, col = places_found[at] % Tile::kCols;
       if (row0 + row < rows && col0 + col < cols) {
-        products.keep(row0 + row, col0 + col, s.found.sums[at], s.thresholds[row]);
+        products.round.keep(row0 + row, col0 + col, s.score(row, col, sums_found[at]), s.rows[row].x);
       }
     }
     filled = 0;
-    if (i + 1 < Tile::kRowTiles) __syncthreads();  // before the next ones come
+    __syncwarp();
   }
 }
 
@@ -178,7 +194,9 @@ __global__ void __launch_bounds__(kFilterThreads) topk_filter_kernel(TopkProduct
   double sum = 0.0;
   for (std::int64_t part = 0; part < products.parts; ++part) sum += static_cast<double>(sums[part * size + i]);
   const std::int64_t row = i / cols, col = i % cols;
-  products.keep(row, col, sum, products.round.threshold(products.turned ? col : row));
+  const float score = products.scales.value(row, col, sum);
+  if (products.round.keeps_all()) return products.put(row, col, score);
+  products.round.keep(row, col, score, products.round.lists.thresholds[row]);
 }
 
 }  // namespace fimo::cuda
