@@ -4,13 +4,15 @@
 ///
 /// Floor: that of scores (scores.cuh) without its 4 M N bytes of results: the features read once, or 2 M N d operations at the
 /// rate of mma. The features come in rounds. The first, of a few thousand, keeps all its scores as candidates; a selection
-/// (topk_select.cuh) finds the k-th best, and of later rounds only scores above it become candidates. In random order those are
-/// about k ln(N / first round) a query in all, each 8 bytes and one atomic addition. In the worst order they are all, for which
-/// the lists have room: it bounds the length of rounds (topk.cu).
+/// (topk_select.cuh, topk_select_warp.cuh) finds the k-th best, and of later rounds only scores above it become candidates. In
+/// random order those are about k ln(N / first round) a query in all, each 8 bytes and one atomic addition. In the worst order
+/// they are all, for which the lists have room: it bounds the length of rounds (topk.cu).
 ///
-/// Beside the product a tile of 128 x 256 costs three instructions a score and a vote for every four: about 900 of the 106000
-/// clocks of a depth of 4096 in 16 bits, and 2500 of 53000 for int8. Its candidates, 20 on average of 10^6 features with
-/// k = 100, go through shared memory, so that their atomic additions are under way together, at the cost of eight barriers.
+/// Beside the product a tile of a later round costs a comparison and a vote a score: 1500 clocks of a warp for 128 x 256 of 16
+/// bits, 3500 for 256 x 160 of int8, which are scaled first, beside 15000 and 7000 for a depth of 512. What is found, 2 sums a
+/// warp of 10^6 features with k = 20, waits in places of the warp in shared memory, so that atomic additions are under way
+/// together and no warp waits for another. The first round writes keys from registers: a loop over places would take 7000
+/// clocks more.
 ///
 /// The sums are those of scores to the bit: the same tiles, and the same parts of the depth where scores cuts it. Parts go to
 /// the workspace, and topk_filter_kernel adds them as scores does.

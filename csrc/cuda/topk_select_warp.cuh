@@ -18,15 +18,13 @@
 
 namespace fimo::cuda {
 
-constexpr int kWarpTopk =
-    64; // the largest k: beyond it a buffer of 256 is sorted too often
+constexpr int kWarpTopk = 64;  // the largest k: beyond it a buffer of 256 is sorted too often
 constexpr int kWarpSelectThreads = 128;
-constexpr int kWarpLoads = 4; // a lane, under way at the same time
+constexpr int kWarpLoads = 4;  // a lane, under way at the same time
 constexpr int kWarpBatch = kWarp * kWarpLoads;
 constexpr int kLaneKeys = 8;
 constexpr int kWarpCapacity = kWarp * kLaneKeys;
-static_assert(kWarpTopk + kWarpBatch <= kWarpCapacity,
-              "a batch fits beside the best");
+static_assert(kWarpTopk + kWarpBatch <= kWarpCapacity, "a batch fits beside the best");
 
 /// Where key i of a buffer lies: a lane's keys are next to each other, and
 /// lanes meet in no bank.
@@ -43,11 +41,9 @@ template <int Run, int Step>
 FIMO_DEVICE void lane_step(TopkKey (&keys)[kLaneKeys], bool descending) {
 #pragma unroll
   for (int i = 0; i < kLaneKeys; ++i) {
-    if (i & Step)
-      continue;
+    if (i & Step) continue;
     const TopkKey a = keys[i], b = keys[i + Step];
-    const bool swap =
-        (a < b) == (Run < kLaneKeys ? (i & Run) == 0 : descending);
+    const bool swap = (a < b) == (Run < kLaneKeys ? (i & Run) == 0 : descending);
     keys[i] = swap ? b : a;
     keys[i + Step] = swap ? a : b;
   }
@@ -75,8 +71,7 @@ FIMO_DEVICE void sort_lanes(TopkKey (&keys)[kLaneKeys], int size) {
 #pragma unroll
       for (int i = 0; i < kLaneKeys; ++i) {
         const TopkKey other = __shfl_xor_sync(kAllLanes, keys[i], apart);
-        if ((other > keys[i]) == largest)
-          keys[i] = other;
+        if ((other > keys[i]) == largest) keys[i] = other;
       }
     }
     within(descending);
@@ -85,48 +80,37 @@ FIMO_DEVICE void sort_lanes(TopkKey (&keys)[kLaneKeys], int size) {
 
 /// Sorts the first `count` keys of a buffer; of the result only the first k are
 /// left there.
-FIMO_DEVICE void sort_buffer(TopkKey *buffer, int count, int k) {
+FIMO_DEVICE void sort_buffer(TopkKey* buffer, int count, int k) {
   const int first = static_cast<int>(threadIdx.x) % kWarp * kLaneKeys;
   int size = kLaneKeys;
-  while (size < count)
-    size *= 2;
+  while (size < count) size *= 2;
   __syncwarp();
   TopkKey keys[kLaneKeys];
 #pragma unroll
-  for (int i = 0; i < kLaneKeys; ++i)
-    keys[i] = first + i < count ? buffer[warp_place(first + i)] : 0;
+  for (int i = 0; i < kLaneKeys; ++i) keys[i] = first + i < count ? buffer[warp_place(first + i)] : 0;
   sort_lanes(keys, size);
   __syncwarp();
 #pragma unroll
   for (int i = 0; i < kLaneKeys; ++i) {
-    if (first + i < k)
-      buffer[warp_place(first + i)] = keys[i];
+    if (first + i < k) buffer[warp_place(first + i)] = keys[i];
   }
   __syncwarp();
 }
 
 /// As topk_select_kernel, for k <= kWarpTopk and `queries` lists.
 __global__ void __launch_bounds__(kWarpSelectThreads)
-    topk_select_warp_kernel(TopkLists lists, std::int64_t queries,
-                            std::int64_t count, std::int64_t lazy,
-                            float *values, std::int64_t values_stride,
-                            std::int64_t *indices) {
-  const int warp = static_cast<int>(threadIdx.x) / kWarp,
-            lane = static_cast<int>(threadIdx.x) % kWarp;
+    topk_select_warp_kernel(TopkLists lists, std::int64_t queries, std::int64_t count, std::int64_t lazy, float* values,
+                            std::int64_t values_stride, std::int64_t* indices) {
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
   const int k = static_cast<int>(lists.k);
-  TopkKey *buffer = shared<WarpSelectShared>().keys[warp];
-  const std::int64_t query =
-      static_cast<std::int64_t>(blockIdx.x) * (kWarpSelectThreads / kWarp) +
-      warp;
-  if (query >= queries)
-    return;
-  TopkKey *list = lists.keys + query * lists.capacity;
-  if (count < 0)
-    count = lists.counts[query];
-  if (count <= lazy)
-    return;
+  TopkKey* buffer = shared<WarpSelectShared>().keys[warp];
+  const std::int64_t query = static_cast<std::int64_t>(blockIdx.x) * (kWarpSelectThreads / kWarp) + warp;
+  if (query >= queries) return;
+  TopkKey* list = lists.keys + query * lists.capacity;
+  if (count < 0) count = lists.counts[query];
+  if (count <= lazy) return;
 
-  TopkKey floor = 0; // the k-th best
+  TopkKey floor = 0;  // the k-th best
   int kept = 0;
   TopkKey next[kWarpLoads];
   const auto load_before = [&](std::int64_t end) {
@@ -140,20 +124,16 @@ __global__ void __launch_bounds__(kWarpSelectThreads)
   for (std::int64_t end = count; end > 0; end -= kWarpBatch) {
     TopkKey keys[kWarpLoads];
 #pragma unroll
-    for (int load = 0; load < kWarpLoads; ++load)
-      keys[load] = next[load];
-    load_before(end - kWarpBatch); // under way while these are compared
+    for (int load = 0; load < kWarpLoads; ++load) keys[load] = next[load];
+    load_before(end - kWarpBatch);  // under way while these are compared
 #pragma unroll
     for (int load = 0; load < kWarpLoads; ++load) {
       const bool keep = keys[load] > floor;
       const unsigned kept_by = __ballot_sync(kAllLanes, keep);
-      if (keep)
-        buffer[warp_place(kept + __popc(kept_by & ((1u << lane) - 1)))] =
-            keys[load];
+      if (keep) buffer[warp_place(kept + __popc(kept_by & ((1u << lane) - 1)))] = keys[load];
       kept += __popc(kept_by);
     }
-    if (kept <= kWarpCapacity - kWarpBatch)
-      continue;
+    if (kept <= kWarpCapacity - kWarpBatch) continue;
     sort_buffer(buffer, kept, k);
     floor = buffer[warp_place(k - 1)];
     kept = k;
@@ -175,4 +155,4 @@ __global__ void __launch_bounds__(kWarpSelectThreads)
   }
 }
 
-} // namespace fimo::cuda
+}  // namespace fimo::cuda

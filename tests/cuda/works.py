@@ -384,8 +384,8 @@ def topk_product(launch: Launch, case: Case, before: Before) -> Work:
     trips: list[tuple[str, int, list[float]]] = [(r"^(HMMA|IMMA)", 1, [slices])]
     if lists.seen == 0:  # all scores become keys, in registers
         return Work(trips, f"{_skip(case)}|^VOTE", once, loaded + m * features * 8)
-    # A warp votes on the sums that its lanes have in one place of a tile: the code behind four votes runs if one is yes,
-    # and what stores a sum for one yes.
+    # A warp votes on the sums that its lanes have in one place of a tile: the code behind four votes runs if one is
+    # yes, and what stores a sum for one yes.
     chance = s["k"] / lists.known
     shares = [(p, x, x) for p, x in ((r"^STS$", 1 - (1 - chance) ** (4 * min(m, 8))),
                                      (r"^POPC", 1 - (1 - chance) ** (8 * min(m, 16))))]  # fmt: skip
