@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The k best keys of a query's list, for small k and many queries: a warp owns
-/// a query.
+/// The k best keys of a query's list, for small k and many queries: a warp owns a query.
 ///
-/// As topk_select.cuh, but the buffer has 256 keys, and a sort keeps eight a
-/// lane in registers: steps of up to four are within a lane, and only longer
-/// ones, 15 of the 36 of 256 keys, are shuffles. A block's sort in shared
-/// memory takes ten times its clocks of shared memory, and a barrier for each
-/// step.
+/// As topk_select.cuh, but the buffer has 256 keys, and a sort keeps eight a lane in registers: steps of up to four are within
+/// a lane, and only longer ones, 15 of the 36 of 256 keys, are shuffles. A block's sort in shared memory takes ten times its
+/// clocks of shared memory, and a barrier for each step.
 ///
-/// Floor: 8 bytes a candidate read once. 256 keys take 240 shuffles and about
-/// 2500 instructions, 2 us of a warp alone; there are two or three sorts in the
-/// first round (of 4096 keys in random order, k = 20) and one in a later one.
+/// Floor: 8 bytes a candidate read once. 256 keys take 240 shuffles and about 2500 instructions, 2 us of a warp alone; there
+/// are two or three sorts in the first round (of 4096 keys in random order, k = 20) and one in a later one.
 #pragma once
 
 #include "cuda/topk_lists.cuh"
@@ -26,8 +22,7 @@ constexpr int kLaneKeys = 8;
 constexpr int kWarpCapacity = kWarp * kLaneKeys;
 static_assert(kWarpTopk + kWarpBatch <= kWarpCapacity, "a batch fits beside the best");
 
-/// Where key i of a buffer lies: a lane's keys are next to each other, and
-/// lanes meet in no bank.
+/// Where key i of a buffer lies: a lane's keys are next to each other, and lanes meet in no bank.
 FIMO_DEVICE int warp_place(int i) { return i + i / kLaneKeys; }
 constexpr int kWarpPlaces = kWarpCapacity + kWarpCapacity / kLaneKeys;
 
@@ -35,8 +30,8 @@ struct WarpSelectShared {
   TopkKey keys[kWarpSelectThreads / kWarp][kWarpPlaces];
 };
 
-/// One step within a lane: pairs `Step` apart. Runs of `Run` keys are
-/// descending and ascending in turn; of 8 and more as `descending` says.
+/// One step within a lane: pairs `Step` apart. Runs of `Run` keys are descending and ascending in turn; of 8 and more as
+/// `descending` says.
 template <int Run, int Step>
 FIMO_DEVICE void lane_step(TopkKey (&keys)[kLaneKeys], bool descending) {
 #pragma unroll
@@ -49,8 +44,7 @@ FIMO_DEVICE void lane_step(TopkKey (&keys)[kLaneKeys], bool descending) {
   }
 }
 
-/// Sorts (bitonic, descending) the keys of the first lanes, `size` in all: a
-/// power of two from 8 on. Key 8 lane + i is keys[i].
+/// Sorts (bitonic, descending) the keys of the first lanes, `size` in all: a power of two from 8 on. Key 8 lane + i is keys[i].
 FIMO_DEVICE void sort_lanes(TopkKey (&keys)[kLaneKeys], int size) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   lane_step<2, 1>(keys, false);
@@ -78,8 +72,7 @@ FIMO_DEVICE void sort_lanes(TopkKey (&keys)[kLaneKeys], int size) {
   }
 }
 
-/// Sorts the first `count` keys of a buffer; of the result only the first k are
-/// left there.
+/// Sorts the first `count` keys of a buffer; of the result only the first k are left there.
 FIMO_DEVICE void sort_buffer(TopkKey* buffer, int count, int k) {
   const int first = static_cast<int>(threadIdx.x) % kWarp * kLaneKeys;
   int size = kLaneKeys;
