@@ -19,6 +19,8 @@ from fimo_fast.bench import Case
 
 Before = Sequence[tuple[Launch, Work]]  # the launches of the case before this one
 
+# Copies of rows that are not made of whole pieces of 16 bytes (slice_copy.cuh).
+_RAGGED = r"LDG\.E\.U16|LDG\.E\.U8|LDGSTS\S*\.ZFILL"
 _BY_ELEMENT = r"^(LDG\.E(\.U16|\.U8|\.CONSTANT)?$|LDGSTS\.E(\.ZFILL)?$)"
 
 
@@ -148,6 +150,8 @@ def sjlt(launch: Launch, case: Case, before: Before) -> Work:
     size = 4 if "<float" in launch.kernel else 2
     of_block = 16 // size  # rows
     groups, ranges = _up(rows, of_block), _up(k, 512 * 32 // of_block)
+    if launch.blocks < groups * ranges:  # some rows at a time
+        groups, rows = launch.blocks // ranges, launch.blocks // ranges * of_block
     parts = launch.blocks / (groups * ranges)
     chunk = min(4096.0, 16380 // nonzeros, 16 * k / nonzeros, dim)
     chunks = dim / chunk / parts
@@ -336,9 +340,8 @@ def product(launch: Launch, case: Case, before: Before) -> Work:
 
 def _skip(case: Case) -> str:
     """Of a product: what its ways do not have. Rows of tokens are found by division."""
-    skip = r"^(LDG\.E\.U16|LDG\.E\.U8|LDGSTS\S*\.ZFILL"
-    skip += r"|MUFU\.RCP" if case.operation in ("scores", "topk") else ""
-    return skip + (")$" if _size(case) == 1 else "|DMUL)$")
+    division = r"|MUFU\.RCP" if case.operation in ("scores", "topk") else ""
+    return f"^({_RAGGED}{division}" + (")$" if _size(case) == 1 else "|DMUL)$")
 
 
 @dataclass
@@ -407,22 +410,34 @@ def gram_dot(launch: Launch, case: Case, before: Before) -> Work:
     return Work([(r"^LDG", 8, [max(0.0, s["tokens"] ** 2 / 32 / 4)]), (r"^LDG", 2, [1.0])], **_where(pairs * 8))
 
 
+def _own_tiles(tokens: int) -> list[int]:
+    """Of each warp of pair_norm_kernel, the tiles of 16 x 32 pairs of tokens that it has (tiles_of_examples)."""
+    counts = []
+    for row in range(0, 128, 64):
+        for col in range(0, 128, 32):
+            begin, end = col // tokens * tokens - row, (col + 31) // tokens * tokens + tokens - row
+            counts.append(max(0, min(4, _up(end, 16)) - max(0, begin // 16)))
+    return counts
+
+
 def pair(launch: Launch, case: Case, before: Before) -> Work:
     s = case.sizes
+    counts = _own_tiles(s["tokens"]) if "norm" in launch.kernel and s["tokens"] <= 64 else [4] * 8
     size = {"Float32": 4}.get(re.findall(r"<(\w+)", launch.kernel)[0], 2)
     slices = (s["n"] + s["m"]) * size / _SLICE
-    skip = r"^(LDG\.E\.U16|LDGSTS\.E\.ZFILL)$"
     loaded = launch.blocks * slices * 128 * _SLICE * (1 if s["tokens"] <= 128 else 2)
     return Work(
         [
             (r"^HMMA", 1, [slices, 2.0]),
-            (r"^LDS", 16, [s["tokens"] / 16 if s["tokens"] < 128 else 8.0]),
-            (r"^STS", 4, [32.0]),
+            (r"^MUFU", 1, [2.0]),  # the division of find_rows
+            (r"^FADD", 16, [s["tokens"] / 16 if s["tokens"] < 128 else 8.0]),
+            (r"^FADD", 8, [16.0, max(1.0, 128 / s["tokens"])]),
             (r"^(STS|LDS)", 1, [1.0]),
         ],
-        skip,
+        f"^({_RAGGED})$",
         case.moved,
         loaded,
+        shares=[(r"^HMMA", sum(counts) / 32, max(counts) / 4)],
     )
 
 
