@@ -319,7 +319,7 @@ def product(launch: Launch, case: Case, before: Before) -> Work:
     s = case.sizes
     size = {"Float32": 4, "Int8": 1}.get(re.findall(r"<(\w+),", launch.kernel)[0], 2)
     height, width = _tile(launch.kernel)
-    if case.operation in ("scores", "topk"):
+    if case.operation == "scores":
         m, n, depth = s["queries"], s["features"], s["dim"]
     elif "finish" in launch.kernel or s["tokens"] * s["batch"] > 512 * 4:
         m, n, depth = s["batch"], s["batch"], min(s["n"] * s["m"], 16777216 // s["batch"])
