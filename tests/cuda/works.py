@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from execution import Work
 from launches import Launch
@@ -318,7 +319,7 @@ def product(launch: Launch, case: Case, before: Before) -> Work:
     s = case.sizes
     size = {"Float32": 4, "Int8": 1}.get(re.findall(r"<(\w+),", launch.kernel)[0], 2)
     height, width = _tile(launch.kernel)
-    if case.operation in ("scores", "topk"):
+    if case.operation == "scores":
         m, n, depth = s["queries"], s["features"], s["dim"]
     elif "finish" in launch.kernel or s["tokens"] * s["batch"] > 512 * 4:
         m, n, depth = s["batch"], s["batch"], min(s["n"] * s["m"], 16777216 // s["batch"])
@@ -326,17 +327,74 @@ def product(launch: Launch, case: Case, before: Before) -> Work:
         m = n = s["batch"] * s["tokens"]
         depth = (s["n"] + s["m"]) // 2
     slices = _up(depth * size, _SLICE)
-    topk = "topk" in launch.kernel
-    tiles = launch.blocks if topk else _up(m, height) * _up(n, width)
-    parts = 1.0 if topk else max(1.0, launch.blocks / tiles)
+    tiles = _up(m, height) * _up(n, width)
+    parts = max(1.0, launch.blocks / tiles)
     each = slices / parts
     loaded = launch.blocks * each * (min(m, height) + width) * _SLICE
     features = width * (tiles / _up(m, height)) * depth * size
     once = features + min(m, _up(m, height) * height) * depth * size
-    out = 0.0 if topk else (parts if parts > 1 else 1) * m * n * 4
-    skip = f"^({_RAGGED}" + (")$" if size == 1 else "|DMUL)$")
+    out = (parts if parts > 1 else 1) * m * n * 4
     # The few rows of a flat tile are copied by its first warps.
-    return Work([(r"^(HMMA|IMMA)", 1, [each]), (r"^DMUL", 2, [0.0])], skip, once + out, loaded, parts=parts)
+    return Work([(r"^(HMMA|IMMA)", 1, [each]), (r"^DMUL", 2, [0.0])], _skip(case), once + out, loaded, parts=parts)
+
+
+def _skip(case: Case) -> str:
+    """Of a product: what its ways do not have. Rows of tokens are found by division."""
+    division = r"|MUFU\.RCP" if case.operation in ("scores", "topk") else ""
+    return f"^({_RAGGED}{division}" + (")$" if _size(case) == 1 else "|DMUL)$")
+
+
+@dataclass
+class _Lists:
+    """A query's list between launches of topk: features so far, those when its threshold was found, and its keys."""
+
+    seen: float = 0.0
+    known: float = 0.0
+    keys: float = 0.0
+
+    def lazy(self, k: int) -> bool:
+        """Whether a selection leaves it as it is."""
+        return self.keys <= k + max(k, 256)
+
+
+def _round(launch: Launch, case: Case) -> float:
+    """Its features."""
+    height, width = _tile(launch.kernel)
+    return min(case.sizes["features"], launch.blocks / _up(case.sizes["queries"], height) * width)
+
+
+def _lists(case: Case, before: Before) -> _Lists:
+    """In random order a feature is among the k best of n with probability k / n."""
+    lists, k = _Lists(), case.sizes["k"]
+    for launch, _ in before:
+        if "topk_product" in launch.kernel:
+            features = _round(launch, case)
+            lists.keys += k * features / lists.known if lists.seen else features
+            lists.seen += features
+        elif "topk_select" in launch.kernel and not lists.lazy(k):
+            lists.known, lists.keys = lists.seen, k
+    return lists
+
+
+def topk_product(launch: Launch, case: Case, before: Before) -> Work:
+    s = case.sizes
+    size, depth, (height, width) = _size(case), s["dim"], _tile(launch.kernel)
+    slices = _up(depth * size, _SLICE)
+    m, features = s["queries"], _round(launch, case)
+    once = (features + m) * depth * size
+    loaded = launch.blocks * slices * (min(m, height) + width) * _SLICE
+    lists = _lists(case, before)
+    trips: list[tuple[str, int, list[float]]] = [(r"^(HMMA|IMMA)", 1, [slices])]
+    if lists.seen == 0:  # all scores become keys, in registers
+        return Work(trips, f"{_skip(case)}|^VOTE", once, loaded + m * features * 8)
+    # A warp votes on the sums that its lanes have in one place of a tile: the code behind four votes runs if one is
+    # yes, and what stores a sum for one yes.
+    chance = s["k"] / lists.known
+    shares = [(p, x, x) for p, x in ((r"^STS$", 1 - (1 - chance) ** (4 * min(m, 8))),
+                                     (r"^POPC", 1 - (1 - chance) ** (8 * min(m, 16))))]  # fmt: skip
+    copies = height / 16 / (2 if height > 16 else 1)  # of the code that empties places: one a row of tiles of a warp
+    emptied = max(1.0, chance * min(m, height) * width / launch.threads)
+    return Work([*trips, (r"^ATOMG", 1, [emptied / copies])], _skip(case), once, loaded, shares=shares, need="^VOTE")
 
 
 def finish(launch: Launch, case: Case, before: Before) -> Work:
@@ -403,21 +461,47 @@ def small(launch: Launch, case: Case, before: Before) -> Work:
 
 
 def topk_select(launch: Launch, case: Case, before: Before) -> Work:
-    # 512 keys are sorted in 45 steps, a pair a thread; then what ranks above their k-th. The first round has 2048; a
-    # later one
-    # k times what it adds to the features before: few queries 48 times (about 1000), many 8 times, which are sorted
-    # at once.
-    first = not any("select" in one.kernel for one, _ in before)
-    keys = 2048 if first else 1000 if case.sizes["queries"] <= 16 else 180
-    sorts = [45.0, 21.0] if keys > 512 else [0.0, 36.0]
+    """A block sorts 512 keys in 45 steps, a pair a thread; then what ranks above their k-th."""
+    lists = _lists(case, before)
+    if lists.seen < case.sizes["features"] and lists.lazy(case.sizes["k"]):
+        return Work([(r"^(STG|LDG|LDS)", 1, [0.0])])
+    log = math.ceil(math.log2(max(2.0, min(lists.keys, 512))))
+    sorts = [45.0, 21.0] if lists.keys > 512 else [0.0, log * (log + 1) / 2]
     return Work(
         [
             (r"^STG", 1, [1.0]),
             (r"^LDS\.64", 8, [0.0]),
             (r"^LDS\.64", 2, [sum(sorts) / 2]),
-            (r"^LDG", 4, [_up(keys, 1024)]),
+            (r"^LDG", 4, [_up(lists.keys, 1024)]),
         ],
-        cached=launch.blocks * keys * 8.0,
+        cached=launch.blocks * lists.keys * 8.0,
+    )
+
+
+def topk_select_warp(launch: Launch, case: Case, before: Before) -> Work:
+    """A warp reads 128 keys at a time, and sorts whenever its buffer has more than so many."""
+    lists, k = _lists(case, before), case.sizes["k"]
+    if lists.seen < case.sizes["features"] and lists.lazy(k):
+        return Work([(r"^(STG|LDG|LDS|SHFL)", 1, [0.0])])
+    batches = _up(lists.keys, 128)
+    kept, sorts, known = 0.0, 0, 0
+    for batch in range(batches):
+        kept += min(128.0, lists.keys) * (k / known if known else 1.0)
+        if kept > 128:
+            kept, sorts, known = float(k), sorts + 1, 128 * (batch + 1)
+    # Runs of 16 keys and more, and their steps that are shuffles: of the sorts of 256 keys, and of the last one.
+    logs = [8] * sorts + [max(3, math.ceil(math.log2(kept)))]
+    runs, steps = sum(log - 3 for log in logs), sum((log - 3) * (log - 2) / 2 for log in logs)
+    return Work(
+        [
+            (r"^STG", 1, [1.0]),
+            (r"^LDG", 4, [batches]),
+            # The code of a sort stands there twice; ways for lanes that diverged make loops of its begin and end.
+            (r"^SHFL", 8, [steps / 2, runs / 2]),
+            (r"^LDS", 8, [len(logs) / 2]),
+            (r"^STS", 8, [sorts]),
+        ],
+        cached=launch.blocks * 4 * lists.keys * 8.0,
     )
 
 
@@ -450,7 +534,7 @@ WORKS: Mapping[str, Callable[[Launch, Case, Before], Work]] = {
     "tensor_table_kernel": tensor_table,
     "tensor_kernel": tensor,
     "product_kernel": product,
-    "topk_product_kernel": product,
+    "topk_product_kernel": topk_product,
     "finish_product_kernel": finish,
     "gram_dot_kernel": gram_dot,
     "pair_norm_kernel": pair,
@@ -459,6 +543,7 @@ WORKS: Mapping[str, Callable[[Launch, Case, Before], Work]] = {
     "sum_squares_kernel": squares,
     "norm_finish_kernel": small,
     "topk_select_kernel": topk_select,
+    "topk_select_warp_kernel": topk_select_warp,
     "topk_filter_kernel": small,
     "rows_keys_kernel": rows,
     "rows_rank_kernel": small,
