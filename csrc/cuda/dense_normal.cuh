@@ -167,7 +167,7 @@ FIMO_DEVICE void bring_rows(const DenseTask& task, std::int64_t row_first, std::
 #pragma unroll
       for (int i = 0; i < kEach; i += 4) {
         const int at = across * 4 * kEach + i;
-        const auto four = Values::load(x + at, down * 64 < rows ? left - at : 0, false);
+        const auto four = Values::load(x + at, down * 64 < rows ? left - at : 0);
         if constexpr (Shape::kCopies) {
           to(across, down * 8 + warp)[i / 4] = four.bits;
         } else {

@@ -81,7 +81,7 @@ struct SignsRows {
         if (task.aligned && (left >= 8 || left <= 0)) {
           copy_async<16>(to, from, left > 0);
         } else {
-          const auto a = Values::load(from, left, false), b = Values::load(from + 4, left - 4, false);
+          const auto a = Values::load(from, left), b = Values::load(from + 4, left - 4);
           *to = {a.bits.x, a.bits.y, b.bits.x, b.bits.y};
         }
       } else {

@@ -82,15 +82,13 @@ struct DenseElement {  // bfloat16, float16
     uint2 bits;
   };
 
-  static FIMO_DEVICE Four load(const Element* from, std::int64_t left, bool aligned) {
-    if (aligned && left >= 4) return {*reinterpret_cast<const uint2*>(from)};
+  static FIMO_DEVICE Four load(const Element* from, std::int64_t left) {
     const auto* bits = reinterpret_cast<const unsigned short*>(from);
     std::uint32_t v[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) v[i] = i < left ? bits[i] : 0u;
     return {{v[0] | v[1] << 16, v[2] | v[3] << 16}};
   }
-  static FIMO_DEVICE void split(const Four& four, float, uint2 (&parts)[kParts]) { parts[0] = four.bits; }
   static FIMO_DEVICE float scale_of_sums(float scale) { return scale; }
 
   static FIMO_DEVICE void mma(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
@@ -111,7 +109,7 @@ struct DenseElement<float> {
     float4 values;
   };
 
-  static FIMO_DEVICE Four load(const float* from, std::int64_t left, bool aligned) {
+  static FIMO_DEVICE Four load(const float* from, std::int64_t left, bool aligned = false) {
     if (aligned && left >= 4) return {*reinterpret_cast<const float4*>(from)};
     float v[4];
 #pragma unroll

@@ -61,21 +61,20 @@ void in_shared(Context& context, const ConstTensor3View& a, const ConstTensor3Vi
   if (parts > 1) add_parts(context, others, parts - 1, out);
 }
 
-unsigned blocks_for(std::int64_t threads) { return static_cast<unsigned>(ceil_div(threads, kTensorThreads)); }
+unsigned blocks_for(std::int64_t threads) { return static_cast<unsigned>(threads / kTensorThreads); }  // without a rest
 
 /// x = the transforms of its `count` / 2^log2_k rows.
 void transform(Context& context, float* x, std::int64_t count, int log2_k) {
   int low = 0;
-  for (; low + 4 <= log2_k; low += 4)
-    context.launch(tensor_pass_kernel<16>, {blocks_for(count / 16), kTensorThreads}, x, count, low);
-  for (; low < log2_k; ++low) context.launch(tensor_pass_kernel<2>, {blocks_for(count / 2), kTensorThreads}, x, count, low);
+  for (; low + 4 <= log2_k; low += 4) context.launch(tensor_pass_kernel<16>, {blocks_for(count / 16), kTensorThreads}, x, low);
+  for (; low < log2_k; ++low) context.launch(tensor_pass_kernel<2>, {blocks_for(count / 2), kTensorThreads}, x, low);
 }
 
 template <class Element>
 void in_workspace(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Tables& tables, int log2_k,
                   const MatrixView& out) {
   const std::int64_t k = out.cols, chunk = larger(1, piece_bytes / (8 * k)), at_once = smaller(a.tokens, chunk);
-  const std::int64_t group = smaller(a.batch, larger(1, chunk / a.tokens)), row_blocks = ceil_div(k, kTensorThreads);
+  const std::int64_t group = smaller(a.batch, larger(1, chunk / a.tokens)), row_blocks = k / kTensorThreads;
   const Context::Scope scope(context);
   float *rows_a = context.take<float>(group * at_once * k), *rows_delta = context.take<float>(group * at_once * k);
   float* sums = context.take<float>(group * k);
@@ -93,7 +92,7 @@ void in_workspace(Context& context, const ConstTensor3View& a, const ConstTensor
       sketched(some_tokens(some_examples(a, examples), tokens), tables.a, rows_a);
       sketched(some_tokens(some_examples(delta, examples), tokens), tables.delta, rows_delta);
       context.launch(tensor_product_kernel, {blocks_for(target.rows * k), kTensorThreads}, rows_a, rows_delta,
-                     tokens.end - tokens.begin, k, target.rows * k, t > 0, sums);
+                     tokens.end - tokens.begin, k, t > 0, sums);
     }
     transform(context, sums, target.rows * k, log2_k);
     add_parts(context, sums, 1, target);

@@ -213,7 +213,7 @@ FIMO_DEVICE void tensor_sketch(const Element* x, std::int64_t stride, int exampl
   }
 }
 
-/// Grid: x: kExamples examples each; y: parts of the tokens, of which the first is added to out.
+/// Grid: x: kExamples examples each; y: parts of the tokens, of which the first is added to out. Parts are of one example each.
 template <class Element, int kExamples>
 __global__ void __launch_bounds__(kTensorThreads, 2) tensor_kernel(TensorTask<Element> task) {
   constexpr int kTogether = 4 / kExamples;  // of a thread's outputs, whose loads are under way at the same time
@@ -241,39 +241,37 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_kernel(TensorTask<El
   const bool is_first = blockIdx.y == 0;
   float* out =
       is_first ? task.out + example * task.stride : task.parts + (((blockIdx.y - 1) * task.examples + example) << task.log2_k);
-  const std::int64_t stride = is_first ? task.stride : std::int64_t{1} << task.log2_k;
 #pragma unroll kTogether
   for (int c = thread; c < 1 << task.log2_k; c += kTensorThreads) {
     const int slot = hadamard_slot(c);
     float old[kExamples];
 #pragma unroll
-    for (int e = 0; e < kExamples; ++e) old[e] = is_first && (e == 0 || e < examples) ? out[e * stride + c] : 0.0f;
+    for (int e = 0; e < kExamples; ++e) old[e] = is_first && (e == 0 || e < examples) ? out[e * task.stride + c] : 0.0f;
 #pragma unroll
     for (int e = 0; e < kExamples; ++e) {
-      if (e == 0 || e < examples) out[e * stride + c] = old[e] + sums[(e << task.log2_k) + slot];
+      if (e == 0 || e < examples) out[e * task.stride + c] = old[e] + sums[(e << task.log2_k) + slot];
     }
   }
 }
 
-// --- Many buckets -------------------------------------------------------------------------------------------
+// --- Many buckets: k, a power of two above kTensorMaxShared, is a multiple of what a block takes -------------
+static_assert(kTensorMaxShared % (16 * kTensorThreads) == 0);
 
 /// y[row, c] = the CountSketch at bucket c of token row % tokens of example row / tokens. Grid: rows x blocks of buckets.
 template <class Element>
 __global__ void __launch_bounds__(kTensorThreads)
     tensor_rows_kernel(const Element* x, std::int64_t batch_stride, std::int64_t token_stride, std::int64_t tokens,
                        TensorTable table, std::int64_t k, float* y) {
-  const std::int64_t blocks = (k + kTensorThreads - 1) / kTensorThreads, row = blockIdx.x / blocks;
+  const std::int64_t blocks = k / kTensorThreads, row = blockIdx.x / blocks;
   const std::int64_t c = blockIdx.x % blocks * kTensorThreads + threadIdx.x;
-  if (c >= k) return;
   const Element* token = x + row / tokens * batch_stride + row % tokens * token_stride;
   y[row * k + c] = tensor_gather(token, table.starts, table.entries, static_cast<std::uint32_t>(c));
 }
 
-/// The stages of strides 2^low, ..., R 2^low / 2 of all rows of x, which lie one after the other: `count` elements.
+/// The stages of strides 2^low, ..., R 2^low / 2 of all rows of x, which lie one after the other.
 template <int R>
-__global__ void __launch_bounds__(kTensorThreads) tensor_pass_kernel(float* x, std::int64_t count, int low) {
+__global__ void __launch_bounds__(kTensorThreads) tensor_pass_kernel(float* x, int low) {
   const std::int64_t group = static_cast<std::int64_t>(blockIdx.x) * kTensorThreads + threadIdx.x;
-  if (group >= count / R) return;
   const std::int64_t below = group & ((std::int64_t{1} << low) - 1), first = (group - below) * R + below;
   float v[R];
 #pragma unroll
@@ -285,10 +283,8 @@ __global__ void __launch_bounds__(kTensorThreads) tensor_pass_kernel(float* x, s
 
 /// sums[b, c] (+)= sum_t a[b, t, c] delta[b, t, c] / k.
 __global__ void __launch_bounds__(kTensorThreads)
-    tensor_product_kernel(const float* a, const float* delta, std::int64_t tokens, std::int64_t k, std::int64_t count, bool add,
-                          float* sums) {
+    tensor_product_kernel(const float* a, const float* delta, std::int64_t tokens, std::int64_t k, bool add, float* sums) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kTensorThreads + threadIdx.x;
-  if (i >= count) return;
   const std::int64_t at = i / k * tokens * k + i % k;
   float sum = 0.0f;
   for (std::int64_t t = 0; t < tokens; ++t) sum += a[at + t * k] * delta[at + t * k];

@@ -41,8 +41,7 @@ void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, s
   // Segments whose table fits; the chunks of a segment are of the same length for all parts.
   const std::int64_t most = larger(piece_bytes / (2 * (starts_stride + entries_stride)), 1);
   const std::int64_t segments = ceil_div(ceil_div(grads.cols, longest), most);
-  const std::int64_t segment = ceil_div(ceil_div(grads.cols, longest), segments) * longest;
-  const std::int64_t full = ceil_div(segment, longest);
+  const std::int64_t full = ceil_div(ceil_div(grads.cols, longest), segments), segment = full * longest;
   const std::int64_t parts = parts_for(groups * ranges, full);
   const std::int64_t tables = round_up(full, parts);  // chunks are shortened until every part has as many
   SjltTable table{context.take<SjltEntry>(tables * entries_stride), context.take<std::uint16_t>(tables * starts_stride),

@@ -98,6 +98,14 @@ def project(name: str, grads: Tensor, sketch: Any, offset: int = 0, *, out: Tens
                 {"sketch": numbers, "offset": [offset]}, **more)  # fmt: skip
 
 
+def nothing(family: str, kind: Any) -> list[Case]:
+    """No rows, and rows without numbers: ``out`` stays as it is, and no kernel runs."""
+    sketch, shapes = kind(50, 7, 1), ((0, 5), (2, 0))
+    name = f"{family}/{kind.__name__.lower()}"
+    return [project(f"{name}-empty-{rows}x{cols}", torch.zeros(rows, cols), sketch, 3, out=normal(rows, 7),
+                    not_kernels=("",)) for rows, cols in shapes]  # fmt: skip
+
+
 def outer_project(name: str, a: Tensor, delta: Tensor, sketch: Any, offset: int | None = None, *,
                   out: Tensor | None = None, relative: float = 4e-6, **more: Any) -> Case:  # fmt: skip
     """a [B, T, n], delta [B, T, m]. Tolerance is relative to sum_t |a_t| |delta_t|."""

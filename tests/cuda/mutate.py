@@ -1,7 +1,7 @@
 """Mutation testing of the CUDA kernels: do the emulated cases see seeded bugs?
 
-usage: python tests/cuda/mutate.py [--family F]... [--file F]... [--sample N | --all] [--pass PASS]... [--seed S]
-                                   [--jobs J] [--folder DIR] [--markdown FILE] [--known]
+usage: python tests/cuda/mutate.py [--family F]... [--file F]... [--sample N | --all | --alive] [--pass PASS]...
+                                   [--seed S] [--jobs J] [--folder DIR] [--markdown FILE] [--known]
 
 A mutant (mutants.py) is one change of one file. The objects with that file are compiled, and the cases that launch its
 kernels run, until one fails: plain, in other schedules, under AddressSanitizer, under ThreadSanitizer; each is a pass
@@ -90,6 +90,7 @@ def main() -> int:
     parser.add_argument("--file", action="append", default=[])
     parser.add_argument("--sample", type=int, default=5, help="mutants of each family")
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--alive", action="store_true", help="those that have survived a pass, and nothing has killed")
     parser.add_argument("--pass", action="append", choices=list(PASSES), default=[], dest="passes", help="default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
@@ -103,7 +104,9 @@ def main() -> int:
     mutation = Mutation(folder, families(), Ledger(folder / "ledger.jsonl"))
     mutants = [m for m in all_mutants(CSRC / "cuda") if not args.file or m.file in args.file]
     mutants = [m for m in mutants if not args.family or mutation.family_of(m.file) in args.family]
-    if not args.all:
+    if args.alive:
+        mutants = [m for m in mutants if (entry := mutation.entry(m)).passed and not entry.verdict]
+    elif not args.all:
         mutants = sample(mutants, args.sample, args.seed, mutation)
     passes = [name for name in PASSES if not args.known and (not args.passes or name in args.passes)]
     outcomes = []

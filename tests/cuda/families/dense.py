@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from cases import Case, normal, padded, project
+from cases import Case, normal, nothing, padded, project
 from torch import Tensor
 
 from fimo_fast.sketch import Gaussian, Rademacher
@@ -76,16 +76,16 @@ def _gaussian() -> list[Case]:
     found = []
     for dtype in (F32, BF16, F16):
         some = lambda rows, cols, dtype=dtype: normal(rows, cols, dtype=dtype, seed=rows + cols)  # noqa: E731
-        case = lambda what, grads, k, **more: _case(  # noqa: E731
-            what, Gaussian, grads, k, *_normals(grads.dtype, len(grads)), **more)  # fmt: skip
+        case = lambda what, grads, k, *kernels, **more: _case(  # noqa: E731
+            what, Gaussian, grads, k, *_normals(grads.dtype, len(grads)), *kernels, **more)  # fmt: skip
         found += [
             case("stages", some(5, 64), 130, not_kernels=(_PARTS,)),
             case("lead", padded(some(5, 47), 0, 1), 130),
             case("padded", padded(some(35, 90), 3, 0), 30, out=padded(normal(35, 30), 5, 3)),
-            case("parts", padded(some(33, 9 * 32 + 19), 5, 8), 260),
+            case("parts", padded(some(33, 9 * 32 + 19), 5, 8), 260, _PARTS),
             case("rows-70", some(70, 68), 129),
             case("rows-70-lead", padded(some(70, 47), 3, 1), 30),
-            case("rows-70-parts", some(70, 32 * 9 + 5), 70, heavy=dtype != F32),
+            case("rows-70-parts", some(70, 32 * 9 + 5), 70, _PARTS, heavy=dtype != F32),
             case("rows-129", some(129, 68), 65),
             case("rows-40-stages", some(40, 129), 33),
             case("rows-130-stages", some(130, 97), 33, heavy=dtype != F32),
@@ -120,4 +120,4 @@ def _with_infinities(x: Tensor) -> Tensor:
 
 
 def cases() -> list[Case]:
-    return _rademacher() + _gaussian()
+    return _rademacher() + _gaussian() + nothing("dense", Rademacher) + nothing("dense", Gaussian)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from cases import Case, normal, padded, project
+from cases import Case, normal, nothing, padded, project
 
 from fimo_fast import reference
 from fimo_fast.sketch import Mask
@@ -38,7 +38,9 @@ def cases() -> list[Case]:
             case("rows-17", 17, 700, 259, pad=3, lead=1),
             case("slice", 5, 400, 300, offset=301, input_dim=1000, pad=1),
             case("slice-end", 2, 333, 100, offset=667, input_dim=1000),
+            # The first coordinate is one that is kept, and so is the one behind the last.
+            case("slice-picks", 3, 170, 40, offset=12, input_dim=200, seed=3, pad=1),
             case("long-strata", 2, 3000, 7, offset=2**20, input_dim=2**20 + 3000),
             case("far", 3, 1000, 50, offset=far - 300, input_dim=2**47 + 11, seed=9),
         ]
-    return found
+    return found + nothing("mask", Mask)

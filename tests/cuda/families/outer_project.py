@@ -152,6 +152,8 @@ def _mask_cases() -> list[Case]:
     _outer(found, "mask_one_entry", _factors(2, 1, 1, 1), Mask(1, 1, 7))
     _outer(found, "mask_one_output", _factors(2, 3, 30, 20), Mask(600, 1, 8))
     _outer(found, "mask_all_outputs", _factors(2, 2, 18, 16), Mask(288, 288, 9))  # a second block of threads
+    # Outputs that fill 256 bytes: what stores behind them hits the next array.
+    _outer(found, "mask_64", _factors(2, 1, 18, 16), Mask(288, 64, 9))
     _outer(found, "mask_seed", _factors(1, 1, 40, 30), Mask(1200, 257, 2**64 - 1))
     _outer(found, "mask_parts", _factors(2, 101, 12, 10), Mask(120, 30, 3), "outer_mask_kernel<", "add_parts_")
     _outer(found, "mask_parts64", _factors(1, 64, 12, 10), Mask(120, 30, 3), "add_parts_")
@@ -228,6 +230,11 @@ def _factored_cases() -> list[Case]:
             Factored(SJLT(9, 5, 1), SJLT(13, 6, 2)),
             piece=piece,
         )
+    # Rows of out that take vectors: in registers, in tiles.
+    for tokens, kernel in ((3, "form_few_kernel<float, 8>"), (12, "form_tile_kernel<float, 64>")):
+        found.append(outer_project(f"outer_project/factored_vectors_{tokens}", *_factors(2, tokens, 10, 12),
+                                   Factored(SJLT(10, 8, 1), SJLT(12, 7, 2)), out=normal(2, 56, seed=tokens),
+                                   kernels=(kernel,)))  # fmt: skip
     _outer(found, "factored_srht", _factors(2, 12, 40, 50), Factored(SRHT(40, 16, 1), SRHT(50, 5, 2)))
     return found
 
@@ -265,7 +272,7 @@ def _srht_cases() -> list[Case]:
         add(name, 11, 2, 3, 64, 100, 32, dtype=dtype)  # three tiles and a part of one
         add(f"padded_{name}", 11, 2, 2, 60, 111, 40, dtype=dtype, row_padding=4, lead=4)
     # Rows of a that hold many rows of a tile, and the other way round; with and without 16-byte loads.
-    for n, m in ((1, 2500), (2, 1300), (4, 1100), (5000, 1), (4100, 2), (49, 99), (2049, 2)):
+    for n, m in ((1, 2500), (2, 1300), (4, 1100), (5000, 1), (4100, 2), (49, 99), (50, 100), (2049, 2)):
         add(f"{n}x{m}", 11, 1, 1, n, m, 33)
     for tokens in (1, 2, 8):
         add(f"tokens_{tokens}", 11, 2, tokens, 36, 60, 64)
@@ -273,7 +280,14 @@ def _srht_cases() -> list[Case]:
         add(f"offset_{offset}", 11, 2, 2, 72, 90, 32, offset=offset)
     add("lead", 11, 2, 2, 36, 120, 32, lead=1)
     add("row_padding", 11, 2, 2, 36, 120, 32, row_padding=2)
+    # Three steps of a group.
     add("many_tiles", 11, 1, 1, 128, 160, 32)
+    add("many_tiles_unaligned", 11, 1, 1, 129, 160, 32)
+    # Aligned to 16 bytes but for what lies between examples, or tokens.
+    a, delta = _factors(2, 1, 64, 70, seed=5)
+    _outer(found, "srht_aligned_but_examples", (_strided(a, 65), delta), SRHT(64 * 70, 32, 6), "srht_outer_kernel<11")
+    a, delta = _factors(1, 2, 64, 70, seed=6)
+    _outer(found, "srht_aligned_but_tokens", (padded(a, 1), delta), SRHT(64 * 70, 32, 6), "srht_outer_kernel<11")
     for bits, k in ((11, 2048), (12, 4096)):
         add(f"bits_{bits}", bits, 2, 2, 8, 40, k, offset=2**bits - 100)
     add("bits_12_aligned", 12, 1, 1, 64, 64, 2049)
@@ -294,6 +308,8 @@ def _chain_cases() -> list[Case]:
         _factors(2, 2, 40, 50),
         Composition(Composition(masks, SJLT(108, 64, 3)), Rademacher(64, 20, 4)),
     )
+    four = Composition(Composition(Composition(masks, SJLT(108, 64, 3)), SJLT(64, 40, 5)), Rademacher(40, 20, 4))
+    _outer(found, "chain_four", _factors(2, 2, 40, 50), four)
     _outer(found, "chain_tensor", _factors(2, 2, 40, 50), Composition(TensorSketch(40, 50, 64, 3), Mask(64, 20, 4)))
     _outer(found, "chain_formed", _factors(2, 2, 20, 30), Composition(SJLT(600, 64, 3), SJLT(64, 20, 4)))
     chain = Composition(Mask(5000, 4000, 4), SJLT(4000, 50, 5))

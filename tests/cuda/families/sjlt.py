@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from cases import Case, normal, padded, project
+from cases import Case, normal, nothing, padded, project
 
 from fimo_fast import SJLT, reference
 
@@ -52,11 +52,13 @@ def cases() -> list[Case]:
         _case("all outputs", 4, 90, 37, 37),
         _case("full table", 1, 3264, 1024, 5, offset=1, seed=2**64 - 1),
         _case("full rows", 2, 4096, 600, seed=2**63 + 11),
+        # Two chunks would have to be longer than shared memory allows.
+        _case("long chunks", 2, 8400, 600, kernels=_PARTS),
         _case("far", 2, 500, 64, 3, offset=2**32 + 3, seed=123456789012345),
         _case("farthest", 2, 300, 65, 3, offset=2**48 - 300),
         _case("two ranges", 5, 1200, 4099, 4),
         _case("three ranges, bfloat16", 9, 700, 4100, 3, torch.bfloat16, lead=1),
-        _case("widest", 1, 900, 16384, 2),
+        _case("widest", 1, 900, 16384, 2, kernels=("sjlt_kernel<",)),
         _case("most nonzeros", 1, 20, 2050, 2048, offset=2**33),
         # Segments of three chunks, of which the last has fewer chunks than parts; of one chunk.
         _case("segments", 3, 3 * 1536 + 100, 100, 3, row_padding=1, lead=1, offset=11, piece=3 * 3280, kernels=_PARTS),
@@ -77,4 +79,4 @@ def cases() -> list[Case]:
             )
         for k in (511, 512, 513):
             result.append(_case(f"{str(dtype)[6:]}, {k} outputs", 2, 515, k, 1, dtype, offset=k, lead=1))
-    return result
+    return result + nothing("sjlt", SJLT)

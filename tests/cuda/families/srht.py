@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from cases import Case, normal, padded
+from cases import Case, normal, nothing, padded
 from torch import Tensor
 
 from fimo_fast import reference
@@ -89,7 +89,8 @@ def cases() -> list[Case]:
             found.append(_case(f"packed-{k}-{t}", some(1, 5000 + k, k), k, seed=k))
         # Short rows: a warp's. Two blocks of threads; ends within a step and a four; across the end of the signs.
         short = [(32, 9, 1024, 0), (17, 3, 129, 5), (33, 1, 127, 128), (64, 2, 515, 130), (127, 8, 1021, 1600)]
-        short += [(128, 2, 640, 2044), (65, 1, 3, 2046), (100, 1, 1024, 2**40 + 1028), (64, 2, 1025, 0)]
+        short += [(128, 2, 640, 2044), (65, 1, 3, 2046), (100, 1, 1024, 2**40 + 1028), (64, 2, 1025, 0),
+                  (64, 1, 1000, 1280)]  # fmt: skip
         for k, rows, cols, offset in short:
             found.append(_case(f"short-{k}-{cols}-{t}", some(rows, cols, k), k, seed=k + 5, offset=offset))
         found.append(_case(f"short-padded-{t}", padded(some(3, 600, 14), 8, 4), 40, out=padded(normal(3, 40), 5, 3)))
@@ -98,6 +99,7 @@ def cases() -> list[Case]:
         found += [
             _case(f"offset-aligned-{t}", some(2, 3 * 2048, 6), 2000, offset=2048 * 3 + 16, input_dim=2048 * 9),
             _case(f"offset-odd-{t}", some(1, 2 * 2048 + 1, 7), 256, offset=777, input_dim=9000),
+            _case(f"offset-17-{t}", some(1, 6000, 16), 256, offset=17, input_dim=6100),
             _case(f"offset-far-{t}", some(1, 4096, 8), 300, offset=2**47 - 2048 * 3 + 3, input_dim=2**47 + 7),
             _case(f"offset-2^32-{t}", some(1, 2 * 4096, 9), 4096, offset=2**32 - 4096, input_dim=2**33),
             _case(f"padded-{t}", padded(some(3, 4500, 10), 3, 1), 1024, out=padded(normal(3, 1024), 5, 3)),
@@ -151,4 +153,4 @@ def cases() -> list[Case]:
     big = torch.zeros(1, 4096)
     big[0, 100], big[0, 3000] = float("inf"), float("nan")
     found.append(_case("not-finite", big, 2048, kernels=("srht_kernel<",)))
-    return found
+    return found + nothing("srht", SRHT)
