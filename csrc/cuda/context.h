@@ -50,11 +50,19 @@ class Context {
   template <class T>
   T* take(std::int64_t count) {
     const std::int64_t begin = used_;
-    used_ += round_up(count * static_cast<std::int64_t>(sizeof(T)), 256);
+    const std::int64_t bytes = count * static_cast<std::int64_t>(sizeof(T));
+    used_ += round_up(bytes, 256);
+#if defined(FIMO_EMULATE)
+    used_ += emulator::kNobodysBytes;
+#endif
     peak_ = larger(peak_, used_);
     if (!queue_) return nullptr;
     require(used_ <= queue_->workspace_bytes, "workspace: expected at least ", used_, " bytes, got ", queue_->workspace_bytes);
-    return reinterpret_cast<T*>(static_cast<char*>(queue_->workspace) + begin);
+    char* memory = static_cast<char*>(queue_->workspace) + begin;
+#if defined(FIMO_EMULATE)
+    emulator::lend(memory, bytes, used_ - begin);
+#endif
+    return reinterpret_cast<T*>(memory);
   }
 
   /// Gives back what is taken from here on when it goes out of scope, for the kernels launched after that: kernels run in

@@ -9,7 +9,6 @@
 namespace fimo::cuda {
 namespace {
 
-constexpr std::int64_t kBlocks = 132;                           // that run side by side: the SMs of an H100
 constexpr std::int64_t kLeastStages = 4;                        // of a part: the first one is not hidden
 constexpr std::int64_t kMostPartials = std::int64_t{18} << 20;  // floats of the workspace, beyond one part (which needs none)
 
@@ -106,8 +105,8 @@ void project_dense(Context& context, const ConstMatrixView& grads, const Sketch&
     }
     const std::int64_t stages = ceil_div(grads.cols, plan.stage);
     const std::int64_t tiles = ceil_div(group.rows, plan.tile_rows) * plan.col_tiles;
-    plan.part_stages =
-        stages_of_part(stages, tiles, group.rows * sketch.sketch_dim, !gaussian && group.shape == 1 ? 2 * kBlocks : kBlocks);
+    plan.part_stages = stages_of_part(stages, tiles, group.rows * sketch.sketch_dim,
+                                      !gaussian && group.shape == 1 ? 2 * kMultiprocessors : kMultiprocessors);
     plan.parts = ceil_div(stages, plan.part_stages);
     return plan;
   };

@@ -307,14 +307,11 @@ __global__ void __launch_bounds__(kDenseThreads) normal_kernel(DenseTask task) {
   const float scale = DenseElement<Element>::scale_of_sums(task.scale);
 #pragma unroll
   for (int n = 0; n < 4; ++n) {
+    float scaled[16];
 #pragma unroll
-    for (int m = 0; m < 4; ++m) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        store_sum(task, tile, my_row + n * 8 + lane % 4 * 2 + i % 2, my_col + m * 32 + i / 2 * 16 + lane / 4,
-                  sums[m][n][i] * scale);
-      }
-    }
+    for (int i = 0; i < 16; ++i) scaled[i] = sums[i / 4][n][i % 4] * scale;
+    store_sums(task, tile, scaled,
+               [&](int i) { return DensePlace{my_row + n * 8 + lane % 4 * 2 + i % 2, my_col + i / 2 * 16 + lane / 4}; });
   }
 }
 

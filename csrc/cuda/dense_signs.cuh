@@ -201,10 +201,10 @@ __global__ void __launch_bounds__(kDenseThreads) signs_kernel(DenseTask task) {
   for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
+      float scaled[8];
 #pragma unroll
-      for (int bit = 0; bit < 8; ++bit) {
-        store_sum(task, tile, row_first + n * 8 + lane % 4 * 2 + e, col + bit, sums[bit / 2][n][bit % 2 * 2 + e] * scale);
-      }
+      for (int bit = 0; bit < 8; ++bit) scaled[bit] = sums[bit / 2][n][bit % 2 * 2 + e] * scale;
+      store_sums(task, tile, scaled, [&](int bit) { return DensePlace{row_first + n * 8 + lane % 4 * 2 + e, col + bit}; });
     }
   }
 }

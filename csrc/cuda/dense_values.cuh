@@ -42,10 +42,31 @@ struct DenseTile {
   }
 };
 
-FIMO_DEVICE void store_sum(const DenseTask& task, const DenseTile& tile, std::int64_t row, std::int64_t col, float sum) {
-  if (row >= task.rows || col >= task.cols) return;
-  float* to = task.target + tile.part * task.target_part_stride + row * task.target_row_stride + col;
-  *to = task.add ? *to + sum : sum;
+/// Row and column of a sum.
+struct DensePlace {
+  std::int64_t row, col;
+};
+
+/// Stores the sums, or adds them, each to place(i): what they are added to is loaded at once, for loads that wait for stores
+/// take a round trip each.
+template <int kCount, class Place>
+FIMO_DEVICE void store_sums(const DenseTask& task, const DenseTile& tile, float (&sums)[kCount], const Place& place) {
+  float* const target = task.target + tile.part * task.target_part_stride;
+  if (task.add) {
+    float old[kCount];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const DensePlace at = place(i);
+      old[i] = at.row < task.rows && at.col < task.cols ? target[at.row * task.target_row_stride + at.col] : 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) sums[i] += old[i];
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    const DensePlace at = place(i);
+    if (at.row < task.rows && at.col < task.cols) target[at.row * task.target_row_stride + at.col] = sums[i];
+  }
 }
 
 /// The upper halves of two floats: bfloat16 cut off from them.

@@ -3,7 +3,7 @@
 /// The entries of sketches, as device functions, and elements as floats. Definitions: docs/numerics.md.
 ///
 /// Costs in instructions: a Philox block about 60 (128 Rademacher entries, 8 normal numbers, or 4 nonzeros of an SJLT), a pair
-/// of normal numbers about 45 and a square root.
+/// of normal numbers about 60: 37 an entry with its share of Philox.
 #pragma once
 
 #include "cuda/instructions.cuh"

@@ -8,7 +8,7 @@
 namespace fimo::cuda {
 namespace {
 
-constexpr std::int64_t kWantedBlocks = 264;  // two for each of 132 multiprocessors
+constexpr std::int64_t kWantedBlocks = 2 * kMultiprocessors;
 constexpr std::int64_t kMinPartTokens = 64;
 
 bool aligned(const void* data, std::int64_t bytes) { return reinterpret_cast<std::uintptr_t>(data) % bytes == 0; }

@@ -129,16 +129,6 @@ FIMO_DEVICE std::uint32_t masked_or(std::uint32_t x, std::uint32_t mask, std::ui
 #endif
 }
 
-/// sum + the inner product of four int8.
-FIMO_DEVICE int dot_int8(std::uint32_t a, std::uint32_t b, int sum) {
-#if defined(FIMO_EMULATE)
-  for (int i = 0; i < 4; ++i) sum += UnpackInt8::get(a, i) * UnpackInt8::get(b, i);
-  return sum;
-#else
-  return __dp4a(static_cast<int>(a), static_cast<int>(b), sum);
-#endif
-}
-
 /// 1 / sqrt(x) of a normal number, within 2 units in the last place.
 FIMO_DEVICE float reciprocal_root(float x) {
 #if defined(FIMO_EMULATE)

@@ -55,7 +55,7 @@ void zeros(Context& context, float* x, std::int64_t count) {
 }
 
 void project_factored(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const FactoredSketch& sketch,
-                      const MatrixView& out) {
+                      bool accumulate, const MatrixView& out) {
   const std::int64_t cols = sketch.a.sketch_dim, rows = sketch.delta.sketch_dim, element = dtype_size(a.dtype);
   const std::int64_t copy = larger(evenly_spaced(a) ? 0 : a.dim, evenly_spaced(delta) ? 0 : delta.dim) * element;
   const std::int64_t token_bytes = 4 * (cols + rows) + copy;
@@ -78,7 +78,7 @@ void project_factored(Context& context, const ConstTensor3View& a, const ConstTe
       sketch_tokens(context, part(delta), sketch.delta, sketched_delta);
       sum_outer_products(context, {sketched_a, DType::kFloat32, target.rows, count, cols, count * cols, cols},
                          {sketched_delta, DType::kFloat32, target.rows, count, rows, count * rows, rows}, {0, rows * cols},
-                         true, target);
+                         accumulate || t > 0, target);
     }
   }
 }

@@ -8,7 +8,7 @@ namespace fimo::cuda {
 namespace {
 
 constexpr std::int64_t kMaxGrid = (std::int64_t{1} << 31) - 1;
-constexpr std::int64_t kWantedBlocks = 1056;  // eight for each of 132 multiprocessors
+constexpr std::int64_t kWantedBlocks = 8 * kMultiprocessors;
 constexpr std::int64_t kMinPartTokens = 32;
 
 template <class Element>

@@ -4,9 +4,8 @@
 ///
 /// One token: |a|^2 |delta|^2. Floor: every input once; a block reads 8192 elements of a row, or a warp a short row, 16 bytes a
 /// load where addresses allow. More: the tiles of pair_tile.cuh on the diagonal. Floor: B T^2 (n + m) operations by symmetry,
-/// or every input once. Up to 64 tokens a tile has several examples (the products between them are wasted, which reading hides:
-/// 16-bit types take 416 clocks of mma and 320 of shared memory a slice, whose 8 KB take 564), and its rows are also its
-/// columns; above, tiles above the diagonal count twice.
+/// or every input once. Up to 64 tokens a tile has several examples, and its rows are also its columns: warps leave out tiles
+/// of 16 x 32 pairs that have none of one example. Above, tiles above the diagonal count twice.
 #pragma once
 
 #include "cuda/pair_tile.cuh"
@@ -120,7 +119,8 @@ __global__ void __launch_bounds__(kPairThreads, 1) pair_norm_kernel(PairFactors 
   PairShared& block = shared<PairShared>();
   {
     const NormTile tile = norm_tile(plan, blockIdx.x);
-    pair_products<Element>(block, factors, tile.row0, tile.row_end, tile.col0, tile.col_end, tile.diagonal());
+    pair_products<Element>(block, factors, tile.row0, tile.row_end, tile.col0, tile.col_end, tile.diagonal(),
+                           plan.together > 1 ? static_cast<int>(plan.tokens) : 0);
   }
   const NormTile tile = norm_tile(plan, opaque(blockIdx.x));  // registers are full of sums until here
   pair_row_sums(block, tile.row0, tile.row_end, tile.col0, tile.col_end, plan.tokens);

@@ -42,11 +42,11 @@ bool can_skip_forming(const ConstTensor3View& a, const Sketch& sketch) {
   return sketch.kind == SketchKind::kSrht && a.tokens <= kTokens && a.dim <= kMaxDim && srht_takes_outer(sketch);
 }
 
-/// `sketch` alone. Of a mask, `out` has the columns `reached` only.
+/// out += `sketch` alone. Of a mask, `out` has the columns `reached` only.
 void project_outer(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch,
                    std::int64_t offset, Range reached, const MatrixView& out) {
   if (const auto* factored = std::get_if<FactoredSketch>(&sketch)) {
-    project_factored(context, a, delta, *factored, out);
+    project_factored(context, a, delta, *factored, true, out);
   } else if (const auto* tensor = std::get_if<TensorSketch>(&sketch)) {
     project_tensor(context, a, delta, *tensor, out);
   } else if (std::get<Sketch>(sketch).kind == SketchKind::kMask) {
@@ -71,13 +71,21 @@ void project_chain(Context& context, const ConstTensor3View& a, const ConstTenso
   for (std::int64_t b = 0; b < a.batch; b += group) {
     const Context::Scope each(context);
     const Range examples{b, smaller(b + group, a.batch)};
-    const auto zeroed = [&](std::size_t i, std::int64_t cols) {
-      const std::int64_t rows = examples.end - examples.begin;
-      zeros(context, between[i % 2], rows * cols);
-      return MatrixView{between[i % 2], DType::kFloat32, rows, cols, cols};
+    const ConstTensor3View some_a = some_examples(a, examples), some_delta = some_examples(delta, examples);
+    const auto view = [&](std::size_t i, std::int64_t cols) {
+      return MatrixView{between[i % 2], DType::kFloat32, some_a.batch, cols, cols};
     };
-    MatrixView last = zeroed(0, reached.end - reached.begin);
-    project_outer(context, some_examples(a, examples), some_examples(delta, examples), sketch, offset, reached, last);
+    const auto zeroed = [&](std::size_t i, std::int64_t cols) {
+      zeros(context, between[i % 2], some_a.batch * cols);
+      return view(i, cols);
+    };
+    const std::int64_t cols = reached.end - reached.begin;
+    MatrixView last = view(0, cols);
+    if (const auto* factored = std::get_if<FactoredSketch>(&sketch)) {
+      project_factored(context, some_a, some_delta, *factored, false, last);  // which fills all of it
+    } else {
+      project_outer(context, some_a, some_delta, sketch, offset, reached, zeroed(0, cols));
+    }
     for (std::size_t i = 0; i < then.size(); ++i) {
       const Context::Scope step(context);
       const MatrixView next = i + 1 == then.size() ? some_rows(out, examples) : zeroed(i + 1, then[i].sketch_dim);

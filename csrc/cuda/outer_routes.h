@@ -9,9 +9,10 @@
 
 namespace fimo::cuda {
 
-/// Workspace: up to 2 piece_bytes, or what one token takes, and what project_vectors needs for it (outer_factored.cu).
+/// Without `accumulate` it stores, all of out. Workspace: up to 2 piece_bytes, or what one token takes, and what
+/// project_vectors needs for it (outer_factored.cu).
 void project_factored(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const FactoredSketch& sketch,
-                      const MatrixView& out);
+                      bool accumulate, const MatrixView& out);
 
 /// Workspace: the factors' tables, 4 (k + n + m) bytes or so, and up to piece_bytes / 2; for k beyond what fits shared memory
 /// twice piece_bytes, or what one token takes (outer_tensor.cu).

@@ -8,7 +8,7 @@ namespace fimo::cuda {
 namespace {
 
 constexpr std::int64_t kMaxDim = (std::int64_t{1} << 31) - 1;  // the sign is a column's top bit
-constexpr std::int64_t kWantedBlocks = 528;                    // four for each of 132 multiprocessors
+constexpr std::int64_t kWantedBlocks = 4 * kMultiprocessors;
 constexpr std::int64_t kMinPartTokens = 4;
 
 struct Tables {

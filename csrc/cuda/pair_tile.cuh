@@ -24,14 +24,29 @@ union PairShared {
   float products[kPairTokens][kPairTokens + 1];  // one more: threads walk along rows
 };
 
+/// A warp's tiles of rows that have tokens of the same examples as its columns: [first, last).
+struct WantedTiles {
+  int first, last;
+};
+
+/// Of a tile whose rows and columns are the same whole examples of `tokens` tokens.
+template <class Tile>
+FIMO_DEVICE WantedTiles tiles_of_examples(int tokens) {
+  const int col = Tile::warp_col(), begin = col / tokens * tokens - Tile::warp_row();
+  const int end = (col + 8 * Tile::kColTiles - 1) / tokens * tokens + tokens - Tile::warp_row();
+  return {begin <= 0 ? 0 : begin / 16, end <= 0 ? 0 : end < 16 * Tile::kRowTiles ? (end + 15) / 16 : Tile::kRowTiles};
+}
+
 /// products[i][j] for token row0 + i and token col0 + j: both inner products, multiplied. Tokens of rows end at row_end, those
-/// of columns at col_end. `same`: rows and columns are the same tokens.
+/// of columns at col_end. `same`: rows and columns are the same tokens. `only_own` > 0: examples have so many, and nothing is
+/// wanted of tokens of different ones.
 template <class Element>
 FIMO_DEVICE void pair_products(PairShared& shared, const PairFactors& factors, std::int64_t row0, std::int64_t row_end,
-                               std::int64_t col0, std::int64_t col_end, bool same) {
+                               std::int64_t col0, std::int64_t col_end, bool same, int only_own = 0) {
   using Tile = PairTile<Element>;
   static_assert(Tile::kThreads == kPairThreads && Tile::kRows == kPairTokens && Tile::kCols == kPairTokens, "one tile");
   static_assert(sizeof(typename Tile::Shared) == sizeof(PairTile<Float32>::Shared), "slices are bytes");
+  const WantedTiles wanted = only_own > 0 ? tiles_of_examples<Tile>(only_own) : WantedTiles{0, Tile::kRowTiles};
   Tile tile;
   float first[4][4][4];
 #pragma unroll 1
@@ -45,7 +60,8 @@ FIMO_DEVICE void pair_products(PairShared& shared, const PairFactors& factors, s
       for (int i = 0; i < 64; ++i) first[i / 16][i / 4 % 4][i % 4] = tile.sums[i / 16][i / 4 % 4][i % 4];
     }
     tile.clear();
-    tile.run(reinterpret_cast<typename Tile::Shared&>(shared.slices), rows, row0, cols, col0, 0, factors.bytes[factor], same);
+    tile.run(reinterpret_cast<typename Tile::Shared&>(shared.slices), rows, row0, cols, col0, 0, factors.bytes[factor], same,
+             wanted.first, wanted.last);
   }
 #pragma unroll
   for (int i = 0; i < 64; ++i) tile.sums[i / 16][i / 4 % 4][i % 4] *= first[i / 16][i / 4 % 4][i % 4];
@@ -61,16 +77,15 @@ FIMO_DEVICE void pair_row_sums(PairShared& shared, std::int64_t row0, std::int64
   const int count = static_cast<int>(col_end - col0 < kPairTokens ? col_end - col0 : kPairTokens);
   if (threadIdx.x < kPairTokens && row0 + threadIdx.x < row_end) {
     float* row = shared.products[threadIdx.x];
-    std::int64_t left = tokens - col0 % tokens;
-    int example = 0;
-    float sum = 0.0f;
-    for (int j = 0; j < count; ++j) {
-      sum += row[j];
-      if (--left == 0 || j == count - 1) {
-        row[example++] = sum;
-        sum = 0.0f;
-        left = tokens;
-      }
+    const int step = static_cast<int>(tokens < kPairTokens ? tokens : kPairTokens);
+    const std::int64_t first = tokens - col0 % tokens;
+    int end = static_cast<int>(first < kPairTokens ? first : kPairTokens);
+    for (int example = 0, j = 0; j < count; ++example, end += step) {
+      const int last = end < count ? end : count;
+      float sum = 0.0f;
+#pragma unroll 8
+      for (; j < last; ++j) sum += row[j];
+      row[example] = sum;  // of those that have been read
     }
   }
   __syncthreads();

@@ -6,8 +6,8 @@
 namespace fimo::cuda {
 namespace {
 
-constexpr std::int64_t kFewParts = 8;                           // no more than loads of a thread that are under way at once
-constexpr std::int64_t kManyOutputs = std::int64_t{132} << 11;  // four for each of 512 threads of 132 multiprocessors
+constexpr std::int64_t kFewParts = 8;                              // no more than loads of a thread that are under way at once
+constexpr std::int64_t kManyOutputs = kMultiprocessors * 512 * 4;  // four for each thread
 
 }  // namespace
 

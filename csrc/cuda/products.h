@@ -15,8 +15,8 @@ void products(Context& context, DType dtype, const TileRows& a, const TileRows& 
 
 // --- The choice of the tile, and of parts of the depth, which topk shares ---
 
-/// Of an H100: plans are the same on every device. Only tests change it, so that small cases have every shape of tile.
-inline std::int64_t multiprocessors = 132;
+/// What products are planned for. Only tests change it, so that small cases have every shape of tile.
+inline std::int64_t multiprocessors = kMultiprocessors;
 
 /// How a product of `rows` by `cols` is computed: in tiles of which shape, and in how many parts of the depth of which length.
 /// Sums depend on the parts, not on the shape.

@@ -11,6 +11,9 @@
 
 namespace fimo::cuda {
 
+/// Of the device that work is cut for, an H100: the cut, and with it the bits of sums, is the same on every device.
+constexpr std::int64_t kMultiprocessors = 132;
+
 /// Bytes of workspace for a piece of what is too large to keep at once: tiles of formed gradients, sketches of some tokens or
 /// examples, tables, lists, parts of sums. Only tests change it, so that loops over pieces show in small cases.
 inline std::int64_t piece_bytes = std::int64_t{32} << 20;

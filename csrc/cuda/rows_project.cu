@@ -12,10 +12,10 @@
 namespace fimo::cuda {
 namespace {
 
-constexpr std::int64_t kMaxGroupTokens = 32768;  // of several examples: sorting a group takes their square
-constexpr std::int64_t kDenseBlocks = 132 * 4;   // that run at once on an H100
-constexpr std::int64_t kDensePartTokens = 8;     // at least
-constexpr std::int64_t kSjltBlocks = 132 * 2;
+constexpr std::int64_t kMaxGroupTokens = 32768;              // of several examples: sorting a group takes their square
+constexpr std::int64_t kDenseBlocks = kMultiprocessors * 4;  // that run at once
+constexpr std::int64_t kDensePartTokens = 8;                 // at least
+constexpr std::int64_t kSjltBlocks = kMultiprocessors * 2;
 
 /// A grid of blocks for `count` items, `each` in a block.
 unsigned grid(std::int64_t count, std::int64_t each) {

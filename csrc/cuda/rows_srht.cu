@@ -10,7 +10,7 @@ namespace fimo::cuda {
 namespace {
 
 constexpr int kSmallestTile = 11, kLargestTile = 14;
-constexpr std::int64_t kThreads = 132 * 768;  // that run at once on an H100
+constexpr std::int64_t kThreads = kMultiprocessors * 768;  // that run at once
 constexpr std::int64_t kMinPartTokens = 8;
 
 template <class Element, int kBits>

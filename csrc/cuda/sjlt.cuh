@@ -180,9 +180,16 @@ __global__ void __launch_bounds__(kSjltThreads, 2)
     const int b = i * kSjltThreads + thread;
     if (b >= own.buckets) continue;
     float* to = out + own.part * part_stride + own.first_row * out_stride + own.first_bucket + b;
+    if (cut.parts == 1) {  // all loads first: they do not wait for each other's stores
+      float old[Tile::kRows];
+#pragma unroll
+      for (int r = 0; r < Tile::kRows; ++r) old[r] = r < own.rows ? to[r * out_stride] : 0.0f;
+#pragma unroll
+      for (int r = 0; r < Tile::kRows; ++r) sums[i][r] += old[r];
+    }
 #pragma unroll
     for (int r = 0; r < Tile::kRows; ++r) {
-      if (r < own.rows) to[r * out_stride] = cut.parts == 1 ? to[r * out_stride] + sums[i][r] : sums[i][r];
+      if (r < own.rows) to[r * out_stride] = sums[i][r];
     }
   }
 }

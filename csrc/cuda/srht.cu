@@ -14,8 +14,8 @@ namespace fimo::cuda {
 namespace {
 
 constexpr int kSmallestTile = 11, kLargestTile = 14;
-constexpr int kShortestBlock = 5;                               // of a tile, log2
-constexpr std::int64_t kShortRow = 1024, kManyRows = 132 * 16;  // for srht_short_kernel
+constexpr int kShortestBlock = 5;                                            // of a tile, log2
+constexpr std::int64_t kShortRow = 1024, kManyRows = kMultiprocessors * 16;  // for srht_short_kernel
 
 unsigned blocks_of(std::int64_t threads, int each) { return static_cast<unsigned>(ceil_div(threads, each)); }
 
@@ -64,7 +64,6 @@ template <class Element, int kBits, bool kPacked, class Kernel, class... More>
 void launch_tiles(Context& context, Kernel kernel, SrhtTask task, const MatrixView& out, const More&... more) {
   using Tile = SrhtTile<Element, kBits, kPacked>;
   constexpr std::int64_t kMostGroups = Tile::kBlockThreads / Tile::kThreads;
-  constexpr std::int64_t kMultiprocessors = 132;  // any number gives right results
   const std::int64_t last = (task.end - 1) >> kBits;
   task.first_tile = task.begin >> kBits;
   task.tiles = last - task.first_tile + 1;
@@ -105,7 +104,7 @@ void run_passes(Context& context, const ConstMatrixView& grads, const Sketch& sk
   const std::int64_t items = larger(1, piece_bytes / 2 / block);
   const std::int64_t count = smaller(last - first, items), rows = smaller(grads.rows, larger(1, items / count));
   // Enough parts to fill a device, of 32 blocks at least.
-  const std::int64_t parts = larger(1, smaller(ceil_div(132 * 2048, rows * k), count / kWarp));
+  const std::int64_t parts = larger(1, smaller(ceil_div(kMultiprocessors * 2048, rows * k), count / kWarp));
   float* work = context.take<float>(rows * count * block);
   float* sums = parts > 1 ? context.take<float>(parts * rows * k) : nullptr;
   if (context.is_measuring()) return;

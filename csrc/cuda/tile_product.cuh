@@ -17,168 +17,12 @@
 /// sums are exact up to kMaxInt8Depth.
 #pragma once
 
-#include "cuda/instructions.cuh"
-#include "fimo_fast/tensor_view.h"
+#include "cuda/slice_copy.cuh"
 
 namespace fimo::cuda {
 
 /// int32 sums of this depth do not overflow: products are at most 2^14.
 constexpr std::int64_t kMaxInt8Depth = std::int64_t{1} << 16;
-
-/// Types of elements, and of sums of their products.
-struct Float32 {
-  static constexpr DType kType = DType::kFloat32;
-  static constexpr int kBytes = 4;
-  using Sum = float;
-};
-struct BFloat16 {
-  static constexpr DType kType = DType::kBFloat16;
-  static constexpr int kBytes = 2;
-  using Sum = float;
-};
-struct Float16 {
-  static constexpr DType kType = DType::kFloat16;
-  static constexpr int kBytes = 2;
-  using Sum = float;
-};
-struct Int8 {
-  static constexpr DType kType = DType::kInt8;
-  static constexpr int kBytes = 1;
-  using Sum = int;
-};
-
-/// Bytes of a row that one stage holds; depth is cut at multiples of it.
-constexpr int kSliceBytes = 64;
-
-/// Rows of an operand: row r is token r % tokens of example r / tokens. All in bytes.
-struct TileRows {
-  const char* data;
-  std::int64_t rows, tokens, batch_stride, token_stride;
-  int unit;  // what addresses are multiples of: 16, 4, or less (any element)
-
-  /// Where row r begins, from data on.
-  FIMO_DEVICE std::int64_t offset(std::int64_t r) const {
-    return tokens == 1 ? r * batch_stride : r / tokens * batch_stride + r % tokens * token_stride;
-  }
-};
-
-/// The rows of a tensor of `batch` x `tokens` rows.
-inline TileRows tile_rows(const void* data, DType dtype, std::int64_t batch, std::int64_t tokens, std::int64_t batch_stride,
-                          std::int64_t token_stride) {
-  const std::int64_t size = dtype_size(dtype);
-  const std::uint64_t bits = reinterpret_cast<std::uintptr_t>(data) |
-                             static_cast<std::uint64_t>(batch > 1 ? batch_stride * size : 0) |
-                             static_cast<std::uint64_t>(tokens > 1 ? token_stride * size : 0);
-  return {static_cast<const char*>(data),
-          batch * tokens,
-          tokens,
-          batch_stride * size,
-          token_stride * size,
-          bits % 16 == 0  ? 16
-          : bits % 4 == 0 ? 4
-                          : 1};
-}
-inline TileRows tile_rows(const ConstMatrixView& x) { return tile_rows(x.data, x.dtype, x.rows, 1, x.row_stride, 0); }
-inline TileRows tile_rows(const ConstTensor3View& x) {
-  return tile_rows(x.data, x.dtype, x.batch, x.tokens, x.batch_stride, x.token_stride);
-}
-
-/// Where piece `piece` (of 16 bytes) of row `row` of a slice lies.
-FIMO_DEVICE int slice_offset(int row, int piece) { return row * kSliceBytes + ((piece ^ (row >> 1 & 3)) << 4); }
-
-/// A thread's share of copying an operand's rows: one 16-byte piece of every kThreads / 4-th row. Where rows begin stands in
-/// shared memory: registers are full of sums. In place of rows that do not exist comes the last one: what stands there reaches
-/// only sums that do not exist, and copies need no condition.
-template <class Element, int kRows, int kThreads>
-class SliceCopy {
- public:
-  /// Puts where byte `end` of the rows from `first` on is into `ends`.
-  FIMO_DEVICE static void find_rows(std::int64_t* ends, const TileRows& x, std::int64_t first, std::int64_t end) {
-    for (int i = static_cast<int>(threadIdx.x); i < kRows; i += kThreads) {
-      ends[i] = x.offset(first + i < x.rows ? first + i : x.rows - 1) + end;
-    }
-  }
-
-  FIMO_DEVICE SliceCopy(const std::int64_t* ends, const TileRows& x, int thread)
-      : data_(x.data), ends_(ends), unit_(x.unit), row_(thread / 4), piece_(thread % 4) {}
-
-  static constexpr int kCount = 4 * kRows / kThreads + (4 * kRows % kThreads != 0);
-
-  /// Where this thread's pieces of the slice are from whose begin on `left` slices are left: all before the first copy, so that
-  /// their loads do not wait for each other.
-  FIMO_DEVICE void find(const char* (&pieces)[kCount], std::uint32_t left) const {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) pieces[i] = exists(i) ? from(i, left) : nullptr;
-  }
-  /// Copies whole pieces.
-  FIMO_DEVICE void start(unsigned char* slice, const char* const (&pieces)[kCount]) const {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      if (exists(i)) copy_async_part<16>(slice + place(i), pieces[i], 16);
-    }
-  }
-
-  /// Copies a slice of any rows, of which there are `bytes` bytes.
-  FIMO_DEVICE void start_any(unsigned char* slice, std::uint32_t left, int bytes) const {
-    const int rest = bytes - piece_ * 16, inside = rest < 0 ? 0 : rest < 16 ? rest : 16;
-    if (unit_ == 16) {
-#pragma unroll 1
-      for (int i = 0; i < kCount; ++i) {
-        if (exists(i)) copy_async_part<16>(slice + place(i), from(i, left), inside);
-      }
-    } else if (unit_ == 4) {
-#pragma unroll 1
-      for (int i = 0; i < kCount; ++i) {
-        if (!exists(i)) continue;
-#pragma unroll
-        for (int word = 0; word < 4; ++word) {
-          const int some = inside - 4 * word;
-          copy_async_part<4>(slice + place(i) + 4 * word, from(i, left) + 4 * word, some < 0 ? 0 : some < 4 ? some : 4);
-        }
-      }
-    } else if constexpr (Element::kBytes < 4) {
-      copy_elements(slice, left, inside);
-    }
-  }
-
- private:
-  static constexpr int kStep = kThreads / 4;
-
-  FIMO_DEVICE int row(int i) const { return row_ + i * kStep; }
-  /// Whether the slice has the thread's i-th row.
-  FIMO_DEVICE bool exists(int i) const { return (i + 1) * kStep <= kRows || row(i) < kRows; }
-  static_assert(kStep % 8 == 0, "so that the places of a piece are the same in all of a thread's rows");
-  FIMO_DEVICE int place(int i) const { return slice_offset(row_, piece_) + i * kStep * kSliceBytes; }
-  FIMO_DEVICE const char* from(int i, std::uint32_t left) const {
-    return data_ + (ends_[row(i)] + piece_ * 16 - static_cast<std::int64_t>(left) * kSliceBytes);
-  }
-
-  /// For rows at any address: element by element, through registers.
-  FIMO_DEVICE void copy_elements(unsigned char* slice, std::uint32_t left, int inside) const {
-    constexpr int kSize = Element::kBytes;
-#pragma unroll 1
-    for (int i = 0; i < kCount; ++i) {
-      if (!exists(i)) continue;
-      std::uint32_t words[4] = {0, 0, 0, 0};
-#pragma unroll
-      for (int e = 0; e < 16; e += kSize) {
-        if (e >= inside) continue;
-        std::uint32_t element;
-        if constexpr (kSize == 1) {
-          element = *reinterpret_cast<const std::uint8_t*>(from(i, left) + e);
-        } else {
-          element = *reinterpret_cast<const std::uint16_t*>(from(i, left) + e);
-        }
-        words[e / 4] |= element << (8 * (e % 4));
-      }
-      *reinterpret_cast<uint4*>(slice + place(i)) = make_uint4(words[0], words[1], words[2], words[3]);
-    }
-  }
-
-  const char* data_;
-  const std::int64_t* ends_;
-  int unit_, row_, piece_;
-};
 
 /// Four registers of a fragment; of a float32 two TF32 whose sum it is.
 template <class Element>
@@ -255,14 +99,15 @@ struct TileProduct {
 
   /// sums += the products of the kRows rows of a from first_row and the kCols rows of b from first_col, over the bytes
   /// [begin, end) of the depth; begin is a multiple of kSliceBytes. All threads of the block take part. Nobody may use `shared`
-  /// any more when it is called: a second call needs a barrier before it. `same`: b's rows are a's, and are copied once.
+  /// any more when it is called: a second call needs a barrier before it. `same`: b's rows are a's, and are copied once. Of
+  /// this warp's tiles of rows only those in [first_tile, last_tile) are wanted.
   FIMO_DEVICE void run(Shared& shared, const TileRows& a, std::int64_t first_row, const TileRows& b, std::int64_t first_col,
-                       std::int64_t begin, std::int64_t end, bool same = false) {
+                       std::int64_t begin, std::int64_t end, bool same = false, int first_tile = 0, int last_tile = kRowTiles) {
     using CopyA = SliceCopy<Element, kRows, kThreads>;
     using CopyB = SliceCopy<Element, kCols, kThreads>;
     // What is known of the slices stays in shared memory, and their number is small: registers are full of sums.
     const std::int64_t below = first_col + warp_col() < b.rows ? a.rows - first_row - warp_row() : 0;
-    const int row_tiles = below <= 0 ? 0 : below < 16 * kRowTiles ? static_cast<int>((below + 15) / 16) : kRowTiles;
+    const int row_tiles = below <= 0 ? 0 : below < 16 * last_tile ? static_cast<int>((below + 15) / 16) : last_tile;
     std::uint32_t slices = end > begin ? static_cast<std::uint32_t>((end - begin + kSliceBytes - 1) / kSliceBytes) : 0;
     const std::int64_t slices_end = begin + static_cast<std::int64_t>(slices) * kSliceBytes;
     CopyA::find_rows(shared.ends, a, first_row, slices_end);
@@ -301,7 +146,8 @@ struct TileProduct {
       __syncthreads();  // this slice is there, and nobody reads the previous one any more
       start(stage == 0 ? kStages - 1 : stage - 1, slices >= kStages ? slices - (kStages - 1) : 0);
       const unsigned char* slice = shared.slices[stage];
-      multiply(slice + warp_row() * kSliceBytes, slice + ((same ? 0 : kRows) + warp_col()) * kSliceBytes, row_tiles);
+      multiply(slice + warp_row() * kSliceBytes, slice + ((same ? 0 : kRows) + warp_col()) * kSliceBytes, first_tile,
+               row_tiles);
       stage = stage == kStages - 1 ? 0 : stage + 1;
     }
   }
@@ -338,20 +184,20 @@ struct TileProduct {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     load_matrices(b.high, b_rows + 8 * j * kSliceBytes + slice_offset(lane % 8, lane / 8));
   }
-  /// sums += the products of a slice, for the first row_tiles of this warp.
-  FIMO_DEVICE void multiply(const unsigned char* a_rows, const unsigned char* b_rows, int row_tiles) {
+  /// sums += the products of a slice, for the row tiles [first, last) of this warp; int8: for all, if any.
+  FIMO_DEVICE void multiply(const unsigned char* a_rows, const unsigned char* b_rows, int first, int last) {
     if constexpr (Element::kType == DType::kInt8) {
-      if (row_tiles > 0) multiply_exact(a_rows, b_rows);
+      if (last > 0) multiply_exact(a_rows, b_rows);
     } else {
-      multiply_floats(a_rows, b_rows, row_tiles);
+      multiply_floats(a_rows, b_rows, first, last);
     }
   }
 
   /// Of floats. Fragments of all of b's rows stay in registers.
-  FIMO_DEVICE void multiply_floats(const unsigned char* a_rows, const unsigned char* b_rows, int row_tiles) {
+  FIMO_DEVICE void multiply_floats(const unsigned char* a_rows, const unsigned char* b_rows, int first, int last) {
     constexpr int kTogether = 4;  // independent chains of products, for their latency
     static_assert(kColTiles % kTogether == 0, "whole groups");
-    if (row_tiles == 0) return;
+    if (first >= last) return;
     Fragment<Element> b[kColTiles];
 #pragma unroll
     for (int j = 0; j < kColTiles; ++j) {
@@ -360,7 +206,8 @@ struct TileProduct {
     }
 #pragma unroll
     for (int i = 0; i < kRowTiles; ++i) {
-      if (i >= row_tiles) break;  // also bounds what the compiler moves ahead, and with it registers
+      if (i < first) continue;
+      if (i >= last) break;  // also bounds what the compiler moves ahead, and with it registers
       Fragment<Element> a[2];
 #pragma unroll
       for (int step = 0; step < 2; ++step) load_a(a[step], a_rows, i, step);

@@ -6,6 +6,7 @@
 #include "cuda/entry.h"
 #include "cuda/products.h"
 #include "cuda/topk_select.cuh"
+#include "cuda/topk_select_warp.cuh"
 
 namespace fimo::cuda {
 namespace {
@@ -17,6 +18,8 @@ constexpr std::int64_t kSmallK = 512;  // up to which a selection needs a buffer
 template <class Tile>
 constexpr std::int64_t kGrowth = Tile::kRows == 16 ? 64 : 8;
 constexpr std::int64_t kGroupQueries = 1024;
+constexpr std::int64_t kFewQueries = 16;   // whose selections a block each makes faster than a warp each
+constexpr std::int64_t kMostFirst = 8192;  // features of a first round, whose scores all are keys
 
 ConstMatrixView rows_of(const ConstMatrixView& x, Range range) {
   return {advance(x.data, range.begin * x.row_stride, x.dtype), x.dtype, range.end - range.begin, x.cols, x.row_stride};
@@ -38,6 +41,12 @@ class Rounds {
     if (cut_.parts > 1) group_ = larger(1, smaller(group_, fit / first_));
     most_ = piece_bytes / 2 / group_ - lazy_;
     if (cut_.parts > 1) most_ = smaller(most_, fit / group_);
+    if (!turned && cut_.parts == 1 && queries.rows > kFewQueries) {
+      // As many as the machine computes in the time of one tile.
+      const std::int64_t wave = multiprocessors * Tile::kBlocks / ceil_div(group_, Tile::kRows) * Tile::kCols;
+      if (wave <= kMostFirst) first_ = smaller(larger(first_, wave), total);
+    }
+    fit_ = most_;
     most_ = whole_waves(most_);
     for (std::int64_t first = first_; first < total; first = end_of(first)) longest_ = larger(longest_, end_of(first) - first);
     lists_.capacity = larger(first_, lazy_ + longest_);
@@ -66,7 +75,9 @@ class Rounds {
  private:
   /// The end of the round that begins at `first`.
   std::int64_t end_of(std::int64_t first) const {
-    return first == 0 ? first_ : smaller(features_.rows, first + smaller(most_, kGrowth<Tile> * first));
+    if (first == 0) return first_;
+    const std::int64_t left = features_.rows - first, grown = kGrowth<Tile> * first;
+    return left <= smaller(fit_, grown) ? features_.rows : first + smaller(left, smaller(most_, grown));
   }
 
   /// The most features of at most `features`, whose tiles with a group of queries are a whole number of waves on an H100.
@@ -103,7 +114,12 @@ class Rounds {
       context.launch(kernel, {static_cast<unsigned>(queries), kSelectThreads, shared_bytes}, lists_, count, values ? 0 : lazy_,
                      values, values_stride, indices);
     };
-    if (lists_.k <= kSmallK) {
+    if (lists_.k <= kWarpTopk && queries_.rows > kFewQueries) {
+      context.launch(
+          topk_select_warp_kernel,
+          {static_cast<unsigned>(ceil_div(queries * kWarp, kWarpSelectThreads)), kWarpSelectThreads, sizeof(WarpSelectShared)},
+          lists_, queries, count, values ? 0 : lazy_, values, values_stride, indices);
+    } else if (lists_.k <= kSmallK) {
       launch(topk_select_kernel<2048>, sizeof(SelectShared<2048>));
     } else {
       launch(topk_select_kernel<4096>, sizeof(SelectShared<4096>));
@@ -116,7 +132,7 @@ class Rounds {
   ProductPlan cut_;
   TopkLists lists_{};
   typename Tile::Sum* sums_ = nullptr;
-  std::int64_t group_, lazy_, first_, most_, longest_ = 0;
+  std::int64_t group_, lazy_, first_, fit_, most_, longest_ = 0;
 };
 
 template <class Element>

@@ -4,13 +4,15 @@
 ///
 /// Floor: that of scores (scores.cuh) without its 4 M N bytes of results: the features read once, or 2 M N d operations at the
 /// rate of mma. The features come in rounds. The first, of a few thousand, keeps all its scores as candidates; a selection
-/// (topk_select.cuh) finds the k-th best, and of later rounds only scores above it become candidates. In random order those are
-/// about k ln(N / first round) a query in all, each 8 bytes and one atomic addition. In the worst order they are all, for which
-/// the lists have room: it bounds the length of rounds (topk.cu).
+/// (topk_select.cuh, topk_select_warp.cuh) finds the k-th best, and of later rounds only scores above it become candidates. In
+/// random order those are about k ln(N / first round) a query in all, each 8 bytes and one atomic addition. In the worst order
+/// they are all, for which the lists have room: it bounds the length of rounds (topk.cu).
 ///
-/// Beside the product a tile of 128 x 256 costs three instructions a score and a vote for every four: about 900 of the 106000
-/// clocks of a depth of 4096 in 16 bits, and 2500 of 53000 for int8. Its candidates, 20 on average of 10^6 features with
-/// k = 100, go through shared memory, so that their atomic additions are under way together, at the cost of eight barriers.
+/// Beside the product a tile of a later round costs a comparison and a vote a score: 1500 clocks of a warp for 128 x 256 of 16
+/// bits, 3500 for 256 x 160 of int8, which are scaled first, beside 15000 and 7000 for a depth of 512. What is found, 2 sums a
+/// warp of 10^6 features with k = 20, waits in places of the warp in shared memory, so that atomic additions are under way
+/// together and no warp waits for another. The first round writes keys from registers: a loop over places would take 7000
+/// clocks more.
 ///
 /// The sums are those of scores to the bit: the same tiles, and the same parts of the depth where scores cuts it. Parts go to
 /// the workspace, and topk_filter_kernel adds them as scores does.
@@ -26,28 +28,14 @@ namespace fimo::cuda {
 struct TopkProducts {
   TileRows a, b;
   bool turned;
-  ProductOut scales;  // only for value()
+  ProductOut scales;  // only for value() and its scales
   TopkRound round;
   std::int64_t depth_bytes, part_bytes, parts;
 
-  template <class Sum>
-  FIMO_DEVICE void keep(std::int64_t row, std::int64_t col, Sum sum) const {
-    round.keep(turned ? col : row, turned ? row : col, scales.value(row, col, sum));
+  /// In the first round.
+  FIMO_DEVICE void put(std::int64_t row, std::int64_t col, float score) const {
+    round.put(turned ? col : row, turned ? row : col, score);
   }
-};
-
-template <class Tile>
-struct TopkShared {
-  static constexpr int kFound = Tile::kThreads * Tile::kColTiles * 4;  // all sums of one row of tiles
-
-  union {
-    typename Tile::Shared slices;
-    struct {  // sums on their way to the lists, and where in the tile they are (apart: in pairs they would need more registers)
-      typename Tile::Sum sums[kFound];
-      int places[kFound];
-    } found;
-  };
-  int counts[Tile::kRowTiles];
 };
 
 /// Which tile and part block `block` has. Blocks that run together share columns: a group of queries has few tiles of rows.
@@ -64,6 +52,49 @@ struct TopkPlace {
   }
 };
 
+template <class Tile>
+struct TopkShared {
+  static constexpr bool kScaled = Tile::Element::kType == DType::kInt8;
+  static constexpr int kWarps = Tile::kThreads / kWarp;
+  static constexpr int kFound = kWarp * Tile::kColTiles * 4;  // all sums of a warp's row of tiles
+  static constexpr int kPlaces = sizeof(Tile::Shared::slices) / 8 / kWarps;
+  static_assert(kPlaces >= kFound, "a row of tiles fits");
+
+  union {
+    typename Tile::Shared slices;
+    struct {  // a warp's sums on their way to the lists, and where in the tile they are (in pairs they would need more
+              // registers)
+      typename Tile::Sum sums[kWarps][kPlaces];
+      int places[kWarps][kPlaces];
+    } found;
+  };
+  float2 rows[Tile::kRows];  // thresholds, infinite for rows that do not exist, and scales
+  float col_scales[kScaled ? Tile::kCols : 1];
+
+  /// What the end of a block needs, read at its start: nobody waits for it there.
+  FIMO_DEVICE void load(const TopkProducts& products, std::int64_t row0, std::int64_t col0) {
+    const int thread = static_cast<int>(threadIdx.x);
+    for (int i = thread; i < Tile::kRows; i += Tile::kThreads) {
+      const bool inside = row0 + i < products.a.rows, keeps_all = products.round.keeps_all();
+      const float threshold = inside && !keeps_all ? products.round.lists.thresholds[row0 + i] : __uint_as_float(0x7F800000u);
+      rows[i] = make_float2(threshold, kScaled && inside ? products.scales.row_scales[row0 + i] : 0.0f);
+    }
+    if (!kScaled) return;
+    for (int i = thread; i < Tile::kCols; i += Tile::kThreads) {
+      col_scales[i] = col0 + i < products.b.rows ? products.scales.col_scales[col0 + i] : 0.0f;
+    }
+  }
+
+  /// The score, as ProductOut::value makes it.
+  FIMO_DEVICE float score(int row, int col, typename Tile::Sum sum) const {
+    if constexpr (kScaled) {
+      return ProductOut::scaled(exact_double(sum), static_cast<double>(rows[row].y), static_cast<double>(col_scales[col]));
+    } else {
+      return sum;
+    }
+  }
+};
+
 /// A block has one tile and one part of the depth. With parts > 1 it leaves its sums in sums[part][row][col]. Otherwise its
 /// candidates go through shared memory: threads share the few there are, and code beyond the comparison is there once, not for
 /// every register.
@@ -71,14 +102,14 @@ template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     topk_product_kernel(TopkProducts products, typename Tile::Sum* sums) {
   using Sum = typename Tile::Sum;
-  constexpr bool kScaled = Tile::Element::kType == DType::kInt8;
-  auto& s = shared<TopkShared<Tile>>();
+  using Shared = TopkShared<Tile>;
+  auto& s = shared<Shared>();
   const std::int64_t rows = products.a.rows, cols = products.b.rows;
-  if (threadIdx.x < Tile::kRowTiles) s.counts[threadIdx.x] = 0;
   Tile product;
   product.clear();
   {
     const TopkPlace<Tile> place(blockIdx.x, rows, products.parts);
+    if (products.parts == 1) s.load(products, place.row0, place.col0);
     const std::int64_t begin = place.part * products.part_bytes, end = begin + products.part_bytes;
     product.run(s.slices, products.a, place.row0, products.b, place.col0, begin,
                 end < products.depth_bytes ? end : products.depth_bytes);
@@ -93,54 +124,64 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     });
     return;
   }
-  const int inside_rows = rows - row0 < Tile::kRows ? static_cast<int>(rows - row0) : Tile::kRows;
-  const int inside_cols = cols - col0 < Tile::kCols ? static_cast<int>(cols - col0) : Tile::kCols;
-  const int first = Tile::warp_row() + static_cast<int>(threadIdx.x) % kWarp / 4;
-  __syncthreads();  // nobody reads slices any more, and the counts are zero
+  if (products.round.keeps_all()) {
+    product.each([&](int i, int j, Sum sum) {
+      if (row0 + i < rows && col0 + j < cols) products.put(row0 + i, col0 + j, s.score(i, j, sum));
+    });
+    return;
+  }
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int first = Tile::warp_row() + lane / 4, first_col = Tile::warp_col() + lane % 4 * 2;
+  Sum* sums_found = s.found.sums[warp];
+  int *places_found = s.found.places[warp], filled = 0;
+  __syncthreads();  // nobody reads slices any more
 #pragma unroll
   for (int i = 0; i < Tile::kRowTiles; ++i) {
     float thresholds[2], scales[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int row = first + 16 * i + 8 * half;
-      const bool inside = row < inside_rows;
-      thresholds[half] = inside ? products.round.threshold(row0 + row) : __uint_as_float(0x7F800000u);  // infinity
-      scales[half] = kScaled && inside ? products.scales.row_scales[row0 + row] : 0.0f;
+      const float2 row = s.rows[first + 16 * i + 8 * half];
+      thresholds[half] = Shared::kScaled ? row.x - 1e-30f : row.x;
+      scales[half] = row.y;
     }
 #pragma unroll
     for (int j = 0; j < Tile::kColTiles; ++j) {
-      unsigned found = 0;
-      product.each_of(i, j, [&](int row, int col, Sum sum) {
-        const int half = (row - first) / 8 % 2;
+      unsigned found[4];  // by which lanes
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const Sum sum = product.sums[i][j][k];
         bool below;
-        if (kScaled) {
+        if (Shared::kScaled) {
           // Not exact, but what is clearly below the threshold needs no conversions to double.
-          const float scale = col < inside_cols ? products.scales.col_scales[col0 + col] : 0.0f;
-          const float about = static_cast<float>(sum) * (scales[half] * scale);
-          below = about + fabsf(about) * 1e-6f + 1e-30f < thresholds[half];
+          const float about = static_cast<float>(sum) * (scales[k / 2] * s.col_scales[first_col + 8 * j + k % 2]);
+          below = fmaf(fabsf(about), 1e-6f, about) < thresholds[k / 2];
         } else {
-          below = static_cast<float>(sum) <= thresholds[half];
+          below = static_cast<float>(sum) <= thresholds[k / 2];
         }
-        found = found * 2 + !below;
-      });
-      if (!__any_sync(kAllLanes, found)) continue;  // nearly always
-      product.each_of(i, j, [&](int row, int col, Sum sum) {
-        if (found & 8) {
-          const int at = atomicAdd(s.counts + i, 1);
-          s.found.sums[at] = sum;
-          s.found.places[at] = row * Tile::kCols + col;
+        found[k] = __ballot_sync(kAllLanes, !below);
+      }
+      if ((found[0] | found[1] | found[2] | found[3]) == 0) continue;
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        if (found[k] >> lane & 1) {
+          const int at = filled + __popc(found[k] & ((1u << lane) - 1));
+          sums_found[at] = product.sums[i][j][k];
+          places_found[at] = (first + 16 * i + k / 2 * 8) * Tile::kCols + first_col + 8 * j + k % 2;
         }
-        found *= 2;
-      });
+        filled += __popc(found[k]);
+      }
     }
-    __syncthreads();
-    const int count = s.counts[i];
+    if (i + 1 < Tile::kRowTiles && filled <= Shared::kPlaces - Shared::kFound) continue;  // the next row fits too
+    __syncwarp();
 #pragma unroll 1
-    for (int at = static_cast<int>(threadIdx.x); at < count; at += Tile::kThreads) {
-      const int row = s.found.places[at] / Tile::kCols, col = s.found.places[at] % Tile::kCols;
-      if (row < inside_rows && col < inside_cols) products.keep(row0 + row, col0 + col, s.found.sums[at]);
+    for (int at = lane; at < filled; at += kWarp) {
+      const int row = places_found[at] / Tile::kCols, col = places_found[at] % Tile::kCols;
+      if (row0 + row < rows && col0 + col < cols) {
+        products.round.keep(row0 + row, col0 + col, s.score(row, col, sums_found[at]), s.rows[row].x);
+      }
     }
-    if (i + 1 < Tile::kRowTiles) __syncthreads();  // before the next ones come
+    filled = 0;
+    __syncwarp();
   }
 }
 
@@ -154,7 +195,10 @@ __global__ void __launch_bounds__(kFilterThreads) topk_filter_kernel(TopkProduct
   if (i >= size) return;
   double sum = 0.0;
   for (std::int64_t part = 0; part < products.parts; ++part) sum += static_cast<double>(sums[part * size + i]);
-  products.keep(i / cols, i % cols, sum);
+  const std::int64_t row = i / cols, col = i % cols;
+  const float score = products.scales.value(row, col, sum);
+  if (products.round.keeps_all()) return products.put(row, col, score);
+  products.round.keep(row, col, score, products.round.lists.thresholds[row]);
 }
 
 }  // namespace fimo::cuda

@@ -42,22 +42,19 @@ struct TopkRound {
   TopkLists lists;
   std::int64_t first;  // feature of the round; the first round's is 0
 
-  FIMO_DEVICE bool keep_all() const { return first == 0; }
-
-  /// Scores that are <= it need not be given to `keep`.
-  FIMO_DEVICE float threshold(std::int64_t query) const {
-    return keep_all() ? __uint_as_float(0x7FFFFFFFu) : lists.thresholds[query];
-  }
+  FIMO_DEVICE bool keeps_all() const { return first == 0; }
 
   /// `feature` counts from the first one of the round.
-  FIMO_DEVICE void keep(std::int64_t query, std::int64_t feature, float score) const {
+  FIMO_DEVICE void put(std::int64_t query, std::int64_t feature, float score) const {
+    lists.keys[query * lists.capacity + feature] = topk_key(score, feature);
+  }
+
+  /// In later rounds; scores that are <= `threshold`, the query's, need not come here.
+  FIMO_DEVICE void keep(std::int64_t query, std::int64_t feature, float score, float threshold) const {
     TopkKey* list = lists.keys + query * lists.capacity;
     const TopkKey key = topk_key(score, first + feature);
-    if (keep_all()) {
-      list[feature] = key;
-    } else if (key > list[lists.k - 1]) {
-      list[atomicAdd(lists.counts + query, 1)] = key;
-    }
+    // Above the threshold is enough, except for NaN.
+    if (score > threshold || key > list[lists.k - 1]) list[atomicAdd(lists.counts + query, 1)] = key;
   }
 };
 

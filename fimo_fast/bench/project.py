@@ -28,14 +28,14 @@ class Kind:
         count: additions and multiplications for one vector, from the same.
         bound: which floor applies.
         rivals: from the sketch to what a user would write in torch and what other libraries have.
-        read: numbers of one vector that must be read, from the same; all, unless it says otherwise.
+        read: numbers of one vector that must be read, from the same and their bytes; all, unless it says otherwise.
     """
 
     make: Callable[[int, int], VectorSketch | Composition]
     count: Callable[[int, int], int]
     bound: Bound
     rivals: Callable[[Any], Mapping[str, Rival]]
-    read: Callable[[int, int], int] = lambda dim, k: dim
+    read: Callable[[int, int, int], int] = lambda dim, k, size: dim
 
 
 def _sparse_rivals(sketch: SJLT) -> Mapping[str, Rival]:
@@ -83,8 +83,11 @@ def _grass(dim: int, k: int) -> Composition:
     return Composition(Mask(dim, kept), SJLT(kept, k, nonzeros=1))
 
 
-# A number that a mask keeps brings its cache line with it.
-_LINE = 16
+_LINE = 64  # bytes; a number that a mask keeps brings its cache line with it
+
+
+def _lines(dim: int, kept: int, itemsize: int) -> int:
+    return min(dim, _LINE // itemsize * kept)
 
 
 # A new kind is one line here.
@@ -94,8 +97,10 @@ KINDS = {
     "SJLT-4": Kind(partial(SJLT, nonzeros=4), lambda dim, k: 5 * dim, "read", _sparse_rivals),
     "Rademacher": Kind(Rademacher, lambda dim, k: 2 * dim * k, "sgemm", _rademacher_rivals),
     "Gaussian": Kind(Gaussian, lambda dim, k: 2 * dim * k, "sgemm", _gaussian_rivals),
-    "Mask": Kind(Mask, lambda dim, k: k, "read", _mask_rivals, lambda dim, k: min(dim, _LINE * k)),
-    "GraSS": Kind(_grass, lambda dim, k: 12 * k, "read", lambda sketch: {}, lambda dim, k: min(dim, _LINE * 4 * k)),
+    "Mask": Kind(Mask, lambda dim, k: k, "read", _mask_rivals, _lines),
+    "GraSS": Kind(
+        _grass, lambda dim, k: 12 * k, "read", lambda sketch: {}, lambda dim, k, size: _lines(dim, 4 * k, size)
+    ),
 }
 
 # batch, dim, sketch_dim
@@ -129,7 +134,7 @@ def case(name: str, batch: int, dim: int, sketch_dim: int, dtype: torch.dtype) -
         name=f"{name} {batch} x {size_in_words(dim)} to {sketch_dim}",
         dtype=dtype,
         sizes={"batch": batch, "dim": dim, "sketch_dim": sketch_dim},
-        moved=batch * kind.read(dim, sketch_dim) * dtype.itemsize + results,
+        moved=batch * kind.read(dim, sketch_dim, dtype.itemsize) * dtype.itemsize + results,
         operations=batch * kind.count(dim, sketch_dim),
         bound=kind.bound,
         memory=read + 2 * results + min(batch, _CHECKED_ROWS) * dim * dtype.itemsize + _WINDOW_ENTRIES * 8 * 16,

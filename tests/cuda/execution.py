@@ -1,8 +1,7 @@
 """How often the instructions of a kernel run, and what that takes of a multiprocessor.
 
 A loop's trips are given (they follow from sizes); within a loop, and outside all, a warp takes the longest way that
-avoids
-what `Work.skip` names: code for unaligned rows, for other types or for accumulating.
+avoids what `Work.skip` names: code for unaligned rows, for other types or for accumulating.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ class Work:
             counts, and loops that none fits run once each time they are reached. More than one number: of the loop,
             of the one around it, and so on; these are trips of a block, not of each time.
         skip: opcodes whose blocks are not run.
+        need: opcodes whose blocks are, where there is another way.
         bytes: that go to or come from memory, of the whole launch.
         cached: bytes that come from or stay in the L2 cache.
         conflicts: how many times longer a load from shared memory by 128 bits takes than without bank conflicts.
         shares: (opcode, share, delay): blocks with it are run by that share of the warps only, and of the warp that
-        takes
-            longest `delay` of them.
+            takes longest `delay` of them.
         rare: (opcode, times): in a loop whose trips are given, the way through blocks with it is taken so often only.
         parts: in how many its sums are left to the next launch.
         turns: each trip of the loops around others is two: one through what is inside, and one past it.
@@ -46,6 +45,7 @@ class Work:
     turns: bool = False
     ways: tuple[str, ...] = ()
     parts: float = 1.0
+    need: str = "$^"
 
 
 @dataclass
@@ -96,7 +96,7 @@ def warp_cost(kernel: Kernel, work: Work) -> Cost:
                 for other in inner:
                     run(other, known.get(other.header, times))
             return
-        way, inner = _way(kernel, loop, work.skip, known)
+        way, inner = _way(kernel, loop, work.skip, known, need=work.need)
         rare = work.rare if work.rare and loop and loop.header in known and _has(way, work.rare[0]) else None
         if rare:
             total.add(_cost(way, work), rare[1])
@@ -140,7 +140,9 @@ def _cost(way: list[Block], work: Work) -> Cost:
             if i.reads < 6:
                 ready[i.reads] = max(ready[i.reads], now + h100.LATENCY["other"])
             now += max(i.stall, 1)
-        now = before + (now - before) * delay
+        if delay != 1.0:  # also of what later blocks wait for
+            ready = [before + (at - before) * delay if at > before else at for at in ready]
+            now = before + (now - before) * delay
     cost.alone = now
     return cost
 

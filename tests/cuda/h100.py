@@ -7,9 +7,8 @@ import re
 from sass import Instruction
 
 # NVIDIA, "H100 Tensor Core GPU" data sheet and Hopper architecture white paper: 132 multiprocessors, 80 GB of HBM3 at
-# 3.35
-# TB/s, 4 schedulers a multiprocessor that issue an instruction of a warp each clock; 989.4 TFLOPS of dense bfloat16 at
-# 1.83 GHz are 4096 operations a clock and multiprocessor, half of it for TF32, twice for int8.
+# 3.35 TB/s, 4 schedulers a multiprocessor that issue an instruction of a warp each clock; 989.4 TFLOPS of dense
+# bfloat16 at 1.83 GHz are 4096 operations a clock and multiprocessor, half of it for TF32, twice for int8.
 MULTIPROCESSORS = 132
 MEMORY = 3.35e12
 ISSUE = 4
@@ -19,16 +18,13 @@ FLOAT32 = 2 * 128  # operations a clock and multiprocessor: 128 multiply-adds
 CLOCK = 1.755e9
 
 # Luo et al., "Dissecting the NVIDIA Hopper Architecture through Microbenchmarking" (arXiv 2501.12084), and the first
-# part,
-# arXiv 2402.13499: mma.sync reaches 62 % of the peak of wgmma; latencies of shared memory, the L2 cache and memory on
-# an idle
-# device are 29, 263 and 479 clocks. Loaded, memory takes longer: 700 is an assumption.
+# part, arXiv 2402.13499: mma.sync reaches 62 % of the peak of wgmma; latencies of shared memory, the L2 cache and
+# memory on an idle device are 29, 263 and 479 clocks. Loaded, memory takes longer: 700 is an assumption.
 MMA_SYNC = 0.62
 LATENCY = {"shared": 30, "L2": 265, "memory": 700, "mma": 33, "other": 25}
 
 # What units sustain of their peak when nothing else is in the way: STREAM-like kernels read 92 to 94 % of 3.35 TB/s;
-# the
-# others are assumptions.
+# the others are assumptions.
 SUSTAINED = {
     "memory": 0.92,
     "L2": 1.0,
@@ -46,9 +42,8 @@ L2_BYTES = 50e6 * 0.6  # what is reread soon after it was written comes from the
 LAUNCH = 2.0e-6
 
 # Clocks that a warp's instruction takes of its unit on the whole multiprocessor: CUDA C++ Programming Guide,
-# "Throughput of
-# Native Arithmetic Instructions", column 9.0 (128 float32, 64 integer operations a clock; 16 of the special unit).
-# IMAD.WIDE and IMAD.HI are counted twice.
+# "Throughput of Native Arithmetic Instructions", column 9.0 (128 float32, 64 integer operations a clock; 16 of the
+# special unit). IMAD.WIDE and IMAD.HI are counted twice.
 _UNITS = (
     (r"^(FFMA|FADD|FMUL|HADD2|HFMA2)", "fma", 0.25),
     (r"^IMAD\.(WIDE|HI)", "imad", 1.0),

@@ -3,9 +3,8 @@
 usage: python tests/cuda/predict.py [--runner RUNNER] [--write] [--explain CASE]
 
 For each kernel that a case launches: the clocks that its instructions take of each unit of the busiest
-multiprocessor, the
-bytes that come from memory, and the time in which its blocks can run one after the other; the longest of these is the
-kernel's time (execution.py, h100.py). docs/cuda_performance.md says what that leaves out.
+multiprocessor, the bytes that come from memory, and the time in which its blocks can run one after the other; the
+longest of these is the kernel's time (execution.py, h100.py). docs/cuda_performance.md says what that leaves out.
 """
 
 from __future__ import annotations

@@ -3,23 +3,18 @@
 usage: python tests/cuda/resources.py [--write] [--runner RUNNER]
 
 Registers, static shared memory and stack frames come from the module that `pip install` has built (cuobjdump), so
-nothing
-is compiled. A spilled register needs a stack frame, so a kernel without one spills nothing. Threads and dynamic shared
-memory are the largest that the drivers launch over all cases of tests/cuda/families and of the benchmark, as the
-emulator
-records them (--runner: its program, else it is built).
+nothing is compiled. A spilled register needs a stack frame, so a kernel without one spills nothing. Threads and
+dynamic shared memory are the largest that the drivers launch over all cases of tests/cuda/families and of the
+benchmark, as the emulator records them (--runner: its program, else it is built).
 
 An entry of the budget is a kernel's name, in which `*` stands for any template arguments:
 
     {"threads": of a block, "registers": of a thread, "shared": dynamic bytes of a block, "blocks": at least so many
-    at once
-     on a multiprocessor}; registers and blocks are numbers, or {"sm_80": ..., ...} where architectures differ. No
-     threads:
-    no call of the library launches it.
+     at once on a multiprocessor}; registers and blocks are numbers, or {"sm_80": ..., ...} where architectures
+     differ. No threads: no call of the library launches it.
 
 --write replaces the budget by what is there, in one entry for kernels that differ in the type of the elements only.
-Without
-it the table is printed, and the exit status is 1 if anything exceeds its budget.
+Without it the table is printed, and the exit status is 1 if anything exceeds its budget.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "emulator/launches.h"
 
+#include "emulator/sanitizers.h"
+
 #include <cxxabi.h>
 #include <dlfcn.h>
 
@@ -30,6 +32,13 @@ std::string short_name(const std::string& symbol) {
 }
 
 }  // namespace
+
+#if defined(FIMO_EMULATE_ASAN)
+void lend(void* memory, std::int64_t bytes, std::int64_t whole) {
+  __asan_unpoison_memory_region(memory, static_cast<std::size_t>(bytes));
+  __asan_poison_memory_region(static_cast<char*>(memory) + bytes, static_cast<std::size_t>(whole - bytes));
+}
+#endif
 
 const std::vector<std::string>& launched() { return names; }
 void forget_launched() { names.clear(); }

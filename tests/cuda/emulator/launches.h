@@ -2,6 +2,7 @@
 // Starting kernels, and the record of those that were started.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,15 @@ namespace emulator {
 /// The kernels launched since forget_launched(), with their template arguments: "srht_kernel<float, 8>".
 const std::vector<std::string>& launched();
 void forget_launched();
+
+/// Of `whole` bytes of the workspace the first `bytes` are a kernel's; the others, kNobodysBytes at least, are nobody's.
+#if defined(FIMO_EMULATE_ASAN)
+constexpr std::int64_t kNobodysBytes = 256;
+void lend(void* memory, std::int64_t bytes, std::int64_t whole);
+#else
+constexpr std::int64_t kNobodysBytes = 0;
+inline void lend(void*, std::int64_t, std::int64_t) {}
+#endif
 
 /// The mangled name of a function: programs are linked with -rdynamic.
 std::string symbol_of(void* function);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/context.h"
 #include "emulator/self_test_kernels.h"
 #include "memory.h"
 
@@ -78,6 +79,22 @@ bool run_copies() {
   return out.holds(numbers<float>(kCount, reversed));
 }
 
+/// Through a part of the workspace beside another one.
+template <bool kInside>
+bool run_workspace() {
+  Array<float> in(numbers<float>(kThreads, same)), out(numbers<float>(kThreads, [](int) { return -1; }));
+  const auto operation = [&](Context& context) {
+    float* parts = context.take<float>(kThreads);
+    context.take<float>(kThreads);
+    context.launch(through_workspace<kInside>, {1, kThreads}, static_cast<const float*>(in.data()), parts, out.data());
+  };
+  DeviceMemory workspace(static_cast<std::size_t>(measure(operation)));
+  const Queue queue{0, nullptr, workspace.get(), static_cast<std::int64_t>(workspace.bytes())};
+  Context context(queue);
+  operation(context);
+  return out.holds(numbers<float>(kThreads, same));
+}
+
 bool run_shape(dim3 grid, dim3 block, std::size_t shared_bytes) {
   emulator::launch(nothing, grid, block, shared_bytes);
   return true;
@@ -109,6 +126,7 @@ std::map<std::string, Twins> tests() {
   const auto swapped = [](int i) { return i ^ 1; };
   all["behind shared memory"] = {[=] { return run(behind_shared<false>, kBlocks, kThreads, kCount, swapped); },
                                  [=] { return run(behind_shared<true>, kBlocks, kThreads, kCount, swapped); }};
+  all["behind a part of the workspace"] = {run_workspace<false>, run_workspace<true>};
   all["divergent barrier"] = {[] { return run(divergent<1>, kBlocks, kThreads, kCount, same); }, exchanges};
   all["collective of one lane"] = {[] { return run(divergent<2>, kBlocks, kThreads, kCount, same); }, exchanges};
   all["wrong mask"] = {[] { return run(divergent<3>, kBlocks, kThreads, kCount, same); }, exchanges};

@@ -157,6 +157,15 @@ __global__ void copied_vectors(const float* in, float* out) {
   for (int e = 0; e < 4; ++e) out[4 * threadIdx.x + e] = memory.values[4 * threadIdx.x + e];
 }
 
+/// The neighbours' places in `parts`, which has one for each thread.
+template <bool kInside>
+__global__ void through_workspace(const float* in, float* parts, float* out) {
+  const unsigned i = threadIdx.x, last = blockDim.x - kInside;
+  parts[i + 1 <= last ? i + 1 : 0] = in[i];
+  __syncthreads();
+  out[i] = parts[i + 1 <= last ? i + 1 : 0];
+}
+
 __global__ inline void nothing() {}
 
 }  // namespace fimo::cuda::self_test

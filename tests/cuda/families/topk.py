@@ -161,6 +161,17 @@ def _shapes() -> list[Case]:
     q, f = _integers(3, 65600, torch.int8, 52), _integers(40, 65600, torch.int8, 53)
     few = (_scales(3, 54), _scales(40, 55))
     found.append(topk("topk/short_groups", q, f, 7, few, piece=4 * 80, kernels=("topk_filter_kernel<int>",)))
+    # More features than the machine computes in the time of one tile, which are the first round; few enough to be all.
+    # A warp a query sorts more than once, and lists in an order in which every key is kept.
+    up, mixed = torch.arange(3500.0), torch.randperm(3500, generator=torch.Generator().manual_seed(60)).float()
+    for kind, features, k in (("ascending", up, 64), ("descending", up.flip(0), 64), ("equal", 0 * up, 64),
+                              ("mixed", mixed, 20), ("block", up, 65)):  # fmt: skip
+        q, f = torch.tensor([1.0, -1.0] * 10)[:, None], features[:, None]
+        kernels = ("topk_select_warp_kernel" if k <= 64 else "topk_select_kernel<2048>",)
+        few = 21 if kind == "equal" else 16  # of each 192 features
+        found.append(topk(f"topk/waves/{kind}", q, f, k, kernels=kernels, multiprocessors=few))
+    q, f = _integers(20, 5, torch.bfloat16, 61), _integers(3000, 5, torch.bfloat16, 62)
+    found.append(topk("topk/waves/one_round", q, f, 33, multiprocessors=12, kernels=("topk_select_warp_kernel",)))
     found.append(_distinct("topk/normal/flat", 3, 200, 40, 10))
     found.append(_distinct("topk/normal/wide", 18, 400, 200, 5, 30))
     return found

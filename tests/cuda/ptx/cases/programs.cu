@@ -210,9 +210,8 @@ KERNEL matrices_of_project(const uint4* in, std::uint32_t* out) {
   for (int m = 0; m < 4; ++m) out[4 * threadIdx.x + m] = registers[m];
 }
 
-KERNEL numbers_of_project(const std::uint32_t* a, const std::uint32_t* b, int* dots, const float* x, float* roots) {
+KERNEL roots_of_project(const float* x, float* roots) {
   const unsigned i = fimo::cuda::fresh_thread();
-  dots[i] = fimo::cuda::dot_int8(a[i], b[i], dots[i]);
   roots[i] = fimo::cuda::reciprocal_root(x[i]);
 }
 
