@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import os
 import sys
 from collections.abc import Callable, Container
@@ -23,7 +24,7 @@ from pathlib import Path
 from mutant_builds import CSRC
 from mutant_ledger import Ledger
 from mutants import Mutant, all_mutants, equivalent
-from mutation import PASSES, Mutation, Outcome
+from mutation import PASSES, Mutation, Outcome, build_of
 from mutation_report import report
 from runners import FOLDER, ROOT, families
 
@@ -68,17 +69,18 @@ def rounds(mutants: list[Mutant], seed: int) -> list[list[Mutant]]:
 
 def score(mutation: Mutation, mutants: list[Mutant], passes: list[str], jobs: int,
           say: Callable[[str], None]) -> list[Outcome]:  # fmt: skip
-    """Outcomes of mutants after some passes, one over all of them after the other."""
+    """Outcomes of mutants after some passes, those of one build over all of them after the other."""
     known = equivalent(EQUIVALENT)
     outcomes = {m.name: Outcome(m, "equivalent") if is_equivalent(m, known) else mutation.outcome(m) for m in mutants}
     rest = [m for m in mutants if outcomes[m.name].verdict != "equivalent"]
     with ThreadPoolExecutor(jobs) as pool:
-        for name in passes:
-            for outcome in pool.map(lambda m, name=name: mutation.try_out(m, [name]), rest):
+        for _, group in itertools.groupby(passes, key=build_of):
+            names = list(group)
+            for outcome in pool.map(lambda m, names=names: mutation.try_out(m, names), rest):
                 m = outcome.mutant
                 outcomes[m.name] = outcome
                 what = f"{m.file}:{m.line} {m.operator}: {m.after}"
-                say(f"{name} {outcome.verdict:12} {outcome.seconds:5.1f} s {what} [{outcome.by}]")
+                say(f"{names[-1]} {outcome.verdict:12} {outcome.seconds:5.1f} s {what} [{outcome.by}]")
             rest = [m for m in rest if outcomes[m.name].verdict in ("survived", "unfinished")]
     return list(outcomes.values())
 

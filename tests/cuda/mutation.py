@@ -30,6 +30,11 @@ _SLOWER = {"quick": 5, "plain": 1, "orders": 1, "asan": 10, "tsan": 60}
 _ALSO_CODE = {"instructions.cuh"}
 
 
+def build_of(pass_: str) -> tuple[str, str]:
+    """Mode and optimization of a pass's builds."""
+    return EMULATED[PASSES[pass_][0]].mode, "-O0" if pass_ == "quick" else "-O1"
+
+
 @dataclass
 class Outcome:
     """Where a mutant ended: "killed", "survived", "does not compile", "equivalent", or "unfinished".
@@ -66,7 +71,7 @@ class Mutation:
         """``builds``: where a mode is built; in ``folder`` by default."""
         self.folder, self.ledger = folder, ledger
         self._where = builds or (lambda mode: folder / mode)
-        self._builds: dict[str, Builds] = {}
+        self._builds: dict[tuple[str, str], Builds] = {}
         self._lock = threading.Lock()
         self._files: dict[str, Path] = {}
         self._kept: dict[str, Any] = {}
@@ -87,12 +92,11 @@ class Mutation:
             self.known.append(Known(case, family, case_hash, kernels, result["bits"], result["seconds"]))
 
     def builds(self, pass_: str) -> Builds:
-        """A pass's builds, made when they are first needed."""
+        """A pass's builds, made when they are first needed; those of passes that differ in the order only are one."""
         with self._lock:
-            if pass_ not in self._builds:
-                mode = EMULATED[PASSES[pass_][0]].mode
-                self._builds[pass_] = Builds(self._where(mode), mode, "-O0" if pass_ == "quick" else "-O1")
-            return self._builds[pass_]
+            if (key := build_of(pass_)) not in self._builds:
+                self._builds[key] = Builds(self._where(key[0]), *key)
+            return self._builds[key]
 
     def _file_of(self, found: list[Case]) -> Path:
         name = hash_of(case.name.encode() for case in found)
@@ -198,12 +202,16 @@ class _Trial:
             self.bits = {known.case.name: known.bits for known in mutation.known}
 
     def run(self, passes: Iterable[str]) -> None:
+        built = None
         for name in passes:
             builds = self.mutation.builds(name)
             objects = builds.objects_with(self.mutant.file)
-            if not builds.runner_of(self.mutant, objects[:1] if name == "quick" else objects, self.folder):
+            if builds is not built and not builds.runner_of(
+                self.mutant, objects[:1] if name == "quick" else objects, self.folder
+            ):
                 self.entry.verdict = "does not compile"
                 return
+            built = builds
             if any(self._fails(name, step) for step in PASSES[name]):
                 self.entry.verdict = "killed"
                 return
