@@ -40,22 +40,11 @@ void sketch_tokens(Context& context, const ConstTensor3View& x, const Sketch& sk
   project_vectors(context, rows, sketch, 0, {into, DType::kFloat32, rows.rows, sketch.sketch_dim, sketch.sketch_dim});
 }
 
-}  // namespace
-
-ConstTensor3View as_float(Context& context, const ConstTensor3View& x) {
-  switch (x.dtype) {
-    case DType::kBFloat16: return copied<__nv_bfloat16, float>(context, x, DType::kFloat32);
-    case DType::kFloat16: return copied<__half, float>(context, x, DType::kFloat32);
-    default: return x;
-  }
-}
-
-void zeros(Context& context, float* x, std::int64_t count) {
-  context.launch(zeros_kernel, {static_cast<unsigned>(ceil_div(count, 4 * kCopyThreads)), kCopyThreads}, x, count);
-}
-
-void project_factored(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const FactoredSketch& sketch,
-                      bool accumulate, const MatrixView& out) {
+/// visit(sketched a, sketched delta, some rows of out, whether they are the first of these) for tokens at a time; float32
+/// without gaps.
+template <class Visit>
+void for_sketched_tokens(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta,
+                         const FactoredSketch& sketch, const MatrixView& out, const Visit& visit) {
   const std::int64_t cols = sketch.a.sketch_dim, rows = sketch.delta.sketch_dim, element = dtype_size(a.dtype);
   const std::int64_t copy = larger(evenly_spaced(a) ? 0 : a.dim, evenly_spaced(delta) ? 0 : delta.dim) * element;
   const std::int64_t token_bytes = 4 * (cols + rows) + copy;
@@ -76,11 +65,41 @@ void project_factored(Context& context, const ConstTensor3View& a, const ConstTe
       zeros(context, sketched_a, padded + target.rows * count * rows);
       sketch_tokens(context, part(a), sketch.a, sketched_a);
       sketch_tokens(context, part(delta), sketch.delta, sketched_delta);
-      sum_outer_products(context, {sketched_a, DType::kFloat32, target.rows, count, cols, count * cols, cols},
-                         {sketched_delta, DType::kFloat32, target.rows, count, rows, count * rows, rows}, {0, rows * cols},
-                         accumulate || t > 0, target);
+      visit(ConstTensor3View{sketched_a, DType::kFloat32, target.rows, count, cols, count * cols, cols},
+            ConstTensor3View{sketched_delta, DType::kFloat32, target.rows, count, rows, count * rows, rows}, target, t == 0);
     }
   }
+}
+
+}  // namespace
+
+ConstTensor3View as_float(Context& context, const ConstTensor3View& x) {
+  switch (x.dtype) {
+    case DType::kBFloat16: return copied<__nv_bfloat16, float>(context, x, DType::kFloat32);
+    case DType::kFloat16: return copied<__half, float>(context, x, DType::kFloat32);
+    default: return x;
+  }
+}
+
+void zeros(Context& context, float* x, std::int64_t count) {
+  context.launch(zeros_kernel, {static_cast<unsigned>(ceil_div(count, 4 * kCopyThreads)), kCopyThreads}, x, count);
+}
+
+void project_factored(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const FactoredSketch& sketch,
+                      bool accumulate, const MatrixView& out) {
+  for_sketched_tokens(
+      context, a, delta, sketch, out,
+      [&](const ConstTensor3View& some_a, const ConstTensor3View& some_delta, const MatrixView& target, bool first) {
+        sum_outer_products(context, some_a, some_delta, {0, some_a.dim * some_delta.dim}, accumulate || !first, target);
+      });
+}
+
+void project_factored_sjlt(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta,
+                           const FactoredSketch& sketch, const Sketch& then, const MatrixView& out) {
+  for_sketched_tokens(context, a, delta, sketch, out,
+                      [&](const ConstTensor3View& some_a, const ConstTensor3View& some_delta, const MatrixView& target, bool) {
+                        project_sjlt_products(context, some_a, some_delta, then, target);
+                      });
 }
 
 }  // namespace fimo::cuda

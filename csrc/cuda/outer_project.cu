@@ -63,6 +63,9 @@ void project_outer(Context& context, const ConstTensor3View& a, const ConstTenso
 /// `sketch`, then the others one after the other. What lies between two of them is kept for some examples at a time.
 void project_chain(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch,
                    const std::vector<Sketch>& then, std::int64_t offset, Range reached, const MatrixView& out) {
+  const auto* factored = std::get_if<FactoredSketch>(&sketch);
+  const bool skips = factored && sjlt_takes_products(then[0], a.tokens);  // what lies between the first two
+  if (skips && then.size() == 1) return project_factored_sjlt(context, a, delta, *factored, then[0], out);
   std::int64_t widest = 0;
   for (const Sketch& next : then) widest = larger(widest, next.input_dim);
   const std::int64_t group = smaller(a.batch, larger(1, piece_bytes / (4 * widest)));
@@ -80,13 +83,15 @@ void project_chain(Context& context, const ConstTensor3View& a, const ConstTenso
       return view(i, cols);
     };
     const std::int64_t cols = reached.end - reached.begin;
-    MatrixView last = view(0, cols);
-    if (const auto* factored = std::get_if<FactoredSketch>(&sketch)) {
+    MatrixView last = skips ? zeroed(1, then[0].sketch_dim) : view(0, cols);
+    if (skips) {
+      project_factored_sjlt(context, some_a, some_delta, *factored, then[0], last);
+    } else if (factored) {
       project_factored(context, some_a, some_delta, *factored, false, last);  // which fills all of it
     } else {
       project_outer(context, some_a, some_delta, sketch, offset, reached, zeroed(0, cols));
     }
-    for (std::size_t i = 0; i < then.size(); ++i) {
+    for (std::size_t i = skips ? 1 : 0; i < then.size(); ++i) {
       const Context::Scope step(context);
       const MatrixView next = i + 1 == then.size() ? some_rows(out, examples) : zeroed(i + 1, then[i].sketch_dim);
       project_vectors(context, {last.data, DType::kFloat32, last.rows, last.cols, last.row_stride}, then[i],

@@ -14,6 +14,11 @@ namespace fimo::cuda {
 void project_factored(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const FactoredSketch& sketch,
                       bool accumulate, const MatrixView& out);
 
+/// out += `then` of what project_factored would store, which is not formed: for sketches that sjlt_takes_products, of that many
+/// tokens (outer_factored.cu).
+void project_factored_sjlt(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta,
+                           const FactoredSketch& sketch, const Sketch& then, const MatrixView& out);
+
 /// Workspace: the factors' tables, 4 (k + n + m) bytes or so, and up to piece_bytes / 2; for k beyond what fits shared memory
 /// twice piece_bytes, or what one token takes (outer_tensor.cu).
 void project_tensor(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const TensorSketch& sketch,
@@ -28,6 +33,11 @@ void project_outer_mask(Context& context, const ConstTensor3View& a, const Const
 bool srht_takes_outer(const Sketch& sketch);
 void project_srht_outer(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
                         std::int64_t offset, const MatrixView& out);
+
+/// An SJLT of sums of outer products of a few tokens, not formed: float32 without gaps (sjlt.cu).
+bool sjlt_takes_products(const Sketch& sketch, std::int64_t tokens);
+void project_sjlt_products(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
+                           const MatrixView& out);
 
 /// x as float32, copied unless it is (outer_factored.cu).
 ConstTensor3View as_float(Context& context, const ConstTensor3View& x);

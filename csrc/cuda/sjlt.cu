@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cuda/sjlt.cuh"
 
+#include "cuda/outer_routes.h"
 #include "cuda/sjlt_routes.h"
 #include "cuda/sjlt_wide.cuh"
 #include "sketch_sizes.h"
@@ -32,23 +33,25 @@ std::int64_t parts_for(std::int64_t units, std::int64_t most) {
   return best;
 }
 
-template <class Element>
-void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset, const MatrixView& out) {
+/// Of rows of `cols` numbers, which kernel(source, ...) brings.
+template <class Element, class Kernel, class Source>
+void run(Context& context, Kernel kernel, const Source& source, std::int64_t cols, const Sketch& sketch, std::int64_t offset,
+         const MatrixView& out) {
   using Tile = SjltTile<Element>;
   const std::int64_t k = sketch.sketch_dim, longest = sjlt_chunk(sketch);
-  const std::int64_t groups = ceil_div(grads.rows, Tile::kRows), ranges = ceil_div(k, Tile::kOwned);
+  const std::int64_t groups = ceil_div(out.rows, Tile::kRows), ranges = ceil_div(k, Tile::kOwned);
   const std::int64_t starts_stride = round_up(k + 1, 8), entries_stride = round_up(longest * sketch.nonzeros, 8);
   // Segments whose table fits; the chunks of a segment are of the same length for all parts.
   const std::int64_t most = larger(piece_bytes / (2 * (starts_stride + entries_stride)), 1);
-  const std::int64_t segments = ceil_div(ceil_div(grads.cols, longest), most);
-  const std::int64_t full = ceil_div(ceil_div(grads.cols, longest), segments), segment = full * longest;
+  const std::int64_t segments = ceil_div(ceil_div(cols, longest), most);
+  const std::int64_t full = ceil_div(ceil_div(cols, longest), segments), segment = full * longest;
   const std::int64_t parts = parts_for(groups * ranges, full);
   const std::int64_t tables = round_up(full, parts);  // chunks are shortened until every part has as many
   SjltTable table{context.take<SjltEntry>(tables * entries_stride), context.take<std::uint16_t>(tables * starts_stride),
                   entries_stride, starts_stride};
-  float* sums = parts > 1 ? context.take<float>(parts * grads.rows * k) : nullptr;
-  for (std::int64_t begin = 0; begin < grads.cols; begin += segment) {
-    const std::int64_t count = smaller(segment, grads.cols - begin);
+  float* sums = parts > 1 ? context.take<float>(parts * out.rows * k) : nullptr;
+  for (std::int64_t begin = 0; begin < cols; begin += segment) {
+    const std::int64_t count = smaller(segment, cols - begin);
     // As many chunks for every part, of equal length.
     const std::int64_t each = ceil_div(ceil_div(count, longest), parts);
     std::int64_t chunk = ceil_div(count, each * parts);
@@ -64,13 +67,18 @@ void run(Context& context, const ConstMatrixView& grads, const Sketch& sketch, s
     context.launch(sjlt_table_kernel, {static_cast<unsigned>(chunks), kSjltTableThreads, sizeof(SjltTableShared)},
                    static_cast<std::uint64_t>(offset + begin), count, cut.chunk, sjlt_blocks(sketch), static_cast<int>(k),
                    sketch.seed, table);
-    context.launch(sjlt_kernel<Element>,
-                   {static_cast<unsigned>(parts * groups * ranges), kSjltThreads, sizeof(typename Tile::Shared)},
-                   static_cast<const Element*>(advance(grads.data, begin, grads.dtype)), grads.rows, grads.row_stride, table,
-                   static_cast<int>(k), static_cast<float>(scale_of(sketch)), cut, sums ? sums : static_cast<float*>(out.data),
-                   sums ? k : out.row_stride, grads.rows * k);
+    context.launch(kernel, {static_cast<unsigned>(parts * groups * ranges), kSjltThreads, sizeof(typename Tile::Shared)},
+                   source.from(begin), table, static_cast<int>(k), static_cast<float>(scale_of(sketch)), cut,
+                   sums ? sums : static_cast<float*>(out.data), sums ? k : out.row_stride, out.rows * k);
     if (sums) add_parts(context, sums, parts, out);
   }
+}
+
+template <class Element>
+void run_rows(Context& context, const ConstMatrixView& grads, const Sketch& sketch, std::int64_t offset,
+              const MatrixView& out) {
+  const SjltRows<Element> rows{static_cast<const Element*>(grads.data), grads.rows, grads.row_stride};
+  run<Element>(context, sjlt_kernel<Element>, rows, grads.cols, sketch, offset, out);
 }
 
 template <class Element>
@@ -119,10 +127,23 @@ void project_sjlt(Context& context, const ConstMatrixView& grads, const Sketch& 
     return add_sjlt_wide(context, SjltWideWorkspace(context), grads, places, sketch, out);
   }
   switch (grads.dtype) {
-    case DType::kFloat32: return run<float>(context, grads, sketch, offset, out);
-    case DType::kBFloat16: return run<__nv_bfloat16>(context, grads, sketch, offset, out);
-    default: return run<__half>(context, grads, sketch, offset, out);
+    case DType::kFloat32: return run_rows<float>(context, grads, sketch, offset, out);
+    case DType::kBFloat16: return run_rows<__nv_bfloat16>(context, grads, sketch, offset, out);
+    default: return run_rows<__half>(context, grads, sketch, offset, out);
   }
+}
+
+bool sjlt_takes_products(const Sketch& sketch, std::int64_t tokens) {
+  constexpr std::int64_t kTokens = 8, kMaxDim = std::int64_t{1} << 31;
+  return sketch.kind == SketchKind::kSjlt && !sjlt_is_wide(sketch) && tokens <= kTokens && sketch.input_dim <= kMaxDim;
+}
+
+void project_sjlt_products(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Sketch& sketch,
+                           const MatrixView& out) {
+  const SjltProducts products{
+      static_cast<const float*>(a.data), static_cast<const float*>(delta.data), a.batch, static_cast<int>(a.tokens),
+      static_cast<int>(a.dim),           static_cast<int>(delta.dim),           0};
+  run<float>(context, sjlt_products_kernel, products, a.dim * delta.dim, sketch, 0, out);
 }
 
 }  // namespace fimo::cuda

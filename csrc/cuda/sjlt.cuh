@@ -105,18 +105,81 @@ FIMO_DEVICE SjltPlace sjlt_place(const SjltCut& cut, unsigned block, std::int64_
           min(buckets - first_bucket, Tile::kOwned)};
 }
 
-/// Adds to out[part_stride * part + row * row_stride + bucket] where there is one part; else stores there.
+/// Rows in memory.
 template <class Element>
-__global__ void __launch_bounds__(kSjltThreads, 2)
-    sjlt_kernel(const Element* grads, std::int64_t rows, std::int64_t row_stride, SjltTable table, int buckets, float scale,
-                SjltCut cut, float* out, std::int64_t out_stride, std::int64_t part_stride) {
+struct SjltRows {
+  const Element* data;
+  std::int64_t rows, stride;
+
+  SjltRows from(std::int64_t begin) const { return {data + begin, rows, stride}; }
+
+  /// x[p] = the numbers at begin + p of own rows, for p < places.
+  FIMO_DEVICE void bring(uint4* x, const SjltPlace& own, std::int64_t begin, int places) const {
+    using Tile = SjltTile<Element>;
+    using Bits = std::conditional_t<sizeof(Element) == 4, float, std::uint16_t>;
+    const int some = own.rows;
+    const Bits* row = reinterpret_cast<const Bits*>(data) + own.first_row * stride;
+    // Unrolling this loop further would not fit into the 64 registers of a thread.
+#pragma unroll 1
+    for (int p = static_cast<int>(threadIdx.x); p < places; p += Tile::kUnroll * kSjltThreads) {
+      Bits value[Tile::kUnroll][Tile::kRows];
+      std::int64_t at = begin + p;
+#pragma unroll
+      for (int r = 0; r < Tile::kRows; ++r) {
+#pragma unroll
+        for (int u = 0; u < Tile::kUnroll; ++u) {
+          value[u][r] = r < some && p + u * kSjltThreads < places ? row[at + u * kSjltThreads] : Bits(0);
+        }
+        at = opaque(at + stride);  // one row's address at a time: registers are full of sums
+      }
+#pragma unroll
+      for (int u = 0; u < Tile::kUnroll; ++u) {
+        if (p + u * kSjltThreads < places) x[p + u * kSjltThreads] = packed(value[u]);
+      }
+    }
+  }
+};
+
+/// Rows of sums of outer products that are nowhere in memory: the number at i * a_dim + c of row b is sum_t delta[b, t, i]
+/// a[b, t, c]. Reading both factors (from the caches) costs less than writing the product and reading it, for a few tokens.
+struct SjltProducts {
+  const float *a, *delta;  // [rows, tokens, a_dim], [rows, tokens, delta_dim]
+  std::int64_t rows;
+  int tokens, a_dim, delta_dim;
+  std::int64_t first;
+
+  SjltProducts from(std::int64_t begin) const { return {a, delta, rows, tokens, a_dim, delta_dim, first + begin}; }
+
+  FIMO_DEVICE void bring(uint4* x, const SjltPlace& own, std::int64_t begin, int places) const {
+#pragma unroll 1
+    for (int p = static_cast<int>(threadIdx.x); p < places; p += kSjltThreads) {
+      const std::uint32_t at = static_cast<std::uint32_t>(first + begin + p), i = at / static_cast<std::uint32_t>(a_dim);
+      const float* a_row = a + own.first_row * tokens * a_dim + (at - i * static_cast<std::uint32_t>(a_dim));
+      const float* delta_row = delta + own.first_row * tokens * delta_dim + i;
+      float value[4];
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        value[r] = 0.0f;
+#pragma unroll 1
+        for (int t = 0; r < own.rows && t < tokens; ++t, a_row += a_dim, delta_row += delta_dim) {
+          value[r] = fmaf(*delta_row, *a_row, value[r]);
+        }
+      }
+      x[p] = packed(value);
+    }
+  }
+};
+
+/// Adds to out[part_stride * part + row * row_stride + bucket] where there is one part; else stores there.
+template <class Element, class Source>
+FIMO_DEVICE void sjlt_block(const Source& source, const SjltTable& table, int buckets, float scale, const SjltCut& cut,
+                            float* out, std::int64_t out_stride, std::int64_t part_stride) {
   using Tile = SjltTile<Element>;
-  using Bits = std::conditional_t<sizeof(Element) == 4, float, std::uint16_t>;
   auto& s = shared<typename Tile::Shared>();
   const int thread = static_cast<int>(threadIdx.x);
   // Read anew in every chunk: registers are full of sums.
   const SjltPlace& own = s.own;
-  if (thread == 0) s.own = sjlt_place<Tile>(cut, blockIdx.x, rows, buckets);
+  if (thread == 0) s.own = sjlt_place<Tile>(cut, blockIdx.x, source.rows, buckets);
   __syncthreads();
 
   float sums[Tile::kSlots][Tile::kRows];
@@ -129,31 +192,12 @@ __global__ void __launch_bounds__(kSjltThreads, 2)
   for (int turn = 0; turn < cut.each; ++turn) {
     const int c = own.part * cut.each + turn;
     if (c >= cut.chunks) break;
-    const Bits* x = reinterpret_cast<const Bits*>(grads) + own.first_row * row_stride;
     const std::int64_t begin = static_cast<std::int64_t>(c) * cut.chunk;
     const int places = static_cast<int>(min(cut.count - begin, static_cast<std::int64_t>(cut.chunk)));
-    const int some = own.rows;
     const std::uint16_t* starts = table.starts + c * table.starts_stride + own.first_bucket;
     const int low = starts[0] & ~7, high = starts[own.buckets];
     const SjltEntry* entries = table.entries + c * table.entries_stride + low;
-    // Unrolling these loops further would not fit into the 64 registers of a thread.
-#pragma unroll 1
-    for (int p = thread; p < places; p += Tile::kUnroll * kSjltThreads) {
-      Bits value[Tile::kUnroll][Tile::kRows];
-      std::int64_t at = begin + p;
-#pragma unroll
-      for (int r = 0; r < Tile::kRows; ++r) {
-#pragma unroll
-        for (int u = 0; u < Tile::kUnroll; ++u) {
-          value[u][r] = r < some && p + u * kSjltThreads < places ? x[at + u * kSjltThreads] : Bits(0);
-        }
-        at = opaque(at + row_stride);  // one row's address at a time: registers are full of sums
-      }
-#pragma unroll
-      for (int u = 0; u < Tile::kUnroll; ++u) {
-        if (p + u * kSjltThreads < places) s.x[p + u * kSjltThreads] = packed(value[u]);
-      }
-    }
+    source.bring(s.x, own, begin, places);
 #pragma unroll 1
     for (int i = 8 * thread; i <= own.buckets; i += 8 * kSjltThreads) {
       *reinterpret_cast<uint4*>(s.starts + i) = *reinterpret_cast<const uint4*>(starts + i);
@@ -170,7 +214,7 @@ __global__ void __launch_bounds__(kSjltThreads, 2)
       const int list_end = s.starts[b + 1] - low;
       for (int at = s.starts[b] - low; at < list_end; ++at) {
         const std::uint32_t entry = s.entries[at];
-        add_packed(sums[i], flip(scale, entry << 16), s.x[entry & 0x7FFFu], grads);
+        add_packed(sums[i], flip(scale, entry << 16), s.x[entry & 0x7FFFu], static_cast<const Element*>(nullptr));
       }
     }
     __syncthreads();
@@ -192,6 +236,19 @@ __global__ void __launch_bounds__(kSjltThreads, 2)
       if (r < own.rows) to[r * out_stride] = sums[i][r];
     }
   }
+}
+
+template <class Element>
+__global__ void __launch_bounds__(kSjltThreads, 2)
+    sjlt_kernel(SjltRows<Element> source, SjltTable table, int buckets, float scale, SjltCut cut, float* out,
+                std::int64_t out_stride, std::int64_t part_stride) {
+  sjlt_block<Element>(source, table, buckets, scale, cut, out, out_stride, part_stride);
+}
+
+__global__ void __launch_bounds__(kSjltThreads, 2)
+    sjlt_products_kernel(SjltProducts source, SjltTable table, int buckets, float scale, SjltCut cut, float* out,
+                         std::int64_t out_stride, std::int64_t part_stride) {
+  sjlt_block<float>(source, table, buckets, scale, cut, out, out_stride, part_stride);
 }
 
 }  // namespace fimo::cuda

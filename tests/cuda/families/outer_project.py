@@ -301,7 +301,20 @@ def _chain_cases() -> list[Case]:
                          ("factored", Factored(Mask(5, 2, 1), SJLT(6, 4, 2)))):  # fmt: skip
         _outer(found, f"no_tokens_{kind}", _factors(2, 0, 5, 6), sketch)
     masks = Factored(Mask(40, 9, 1), Mask(50, 12, 2))
-    _outer(found, "chain_factgrass", _factors(3, 5, 40, 50, BF16), Composition(masks, SJLT(108, 20, 3)))
+    skips, forms = ("sjlt_products_kernel",), ("form_",)
+    factgrass = Composition(masks, SJLT(108, 20, 3))
+    _outer(found, "chain_factgrass", _factors(3, 5, 40, 50, BF16), factgrass, *skips, not_kernels=forms)
+    _outer(found, "chain_factgrass_8", _factors(9, 8, 40, 50, HALF), factgrass, *skips)
+    _outer(found, "chain_factgrass_9", _factors(2, 9, 40, 50), factgrass, *forms, not_kernels=skips)
+    # Tokens, tables and parts of an input one after the other; coordinates in several chunks, buckets in ranges.
+    _outer(found, "chain_factgrass_pieces", _factors(6, 3, 40, 50), factgrass, *skips, piece=8 * 21)
+    wide = Factored(Mask(100, 83, 1), Mask(110, 101, 2))
+    for name, sketch in (("chunks", SJLT(83 * 101, 600, 3, nonzeros=2)), ("ranges", SJLT(83 * 101, 4100, 3))):
+        _outer(found, f"chain_factgrass_{name}", _factors(5, 1, 100, 110), Composition(wide, sketch), *skips)
+        _outer(found, f"chain_factgrass_{name}_pieces", _factors(2, 2, 100, 110), Composition(wide, sketch), *skips,
+               piece=8000)  # fmt: skip
+    _outer(found, "chain_factgrass_wide", _factors(2, 1, 100, 110), Composition(wide, SJLT(83 * 101, 16385, 3)),
+           "sjlt_wide_kernel<", not_kernels=skips)  # fmt: skip
     _outer(
         found,
         "chain_three",
