@@ -151,21 +151,20 @@ struct SjltProducts {
   SjltProducts from(std::int64_t begin) const { return {a, delta, rows, tokens, a_dim, delta_dim, first + begin}; }
 
   FIMO_DEVICE void bring(uint4* x, const SjltPlace& own, std::int64_t begin, int places) const {
+    const std::int64_t a_step = std::int64_t{tokens} * a_dim, delta_step = std::int64_t{tokens} * delta_dim;
 #pragma unroll 1
-    for (int p = static_cast<int>(threadIdx.x); p < places; p += kSjltThreads) {
+    for (int task = static_cast<int>(threadIdx.x); task < 2 * places; task += kSjltThreads) {  // two rows of a place
+      const int p = task >> 1, row = 2 * (task & 1);
       const std::uint32_t at = static_cast<std::uint32_t>(first + begin + p), i = at / static_cast<std::uint32_t>(a_dim);
-      const float* a_row = a + own.first_row * tokens * a_dim + (at - i * static_cast<std::uint32_t>(a_dim));
-      const float* delta_row = delta + own.first_row * tokens * delta_dim + i;
-      float value[4];
-#pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        value[r] = 0.0f;
+      const float* in_a = a + (own.first_row + row) * a_step + (at - i * static_cast<std::uint32_t>(a_dim));
+      const float* in_delta = delta + (own.first_row + row) * delta_step + i;
+      float value = 0.0f, value2 = 0.0f;
 #pragma unroll 1
-        for (int t = 0; r < own.rows && t < tokens; ++t, a_row += a_dim, delta_row += delta_dim) {
-          value[r] = fmaf(*delta_row, *a_row, value[r]);
-        }
+      for (int t = 0; t < tokens; ++t, in_a += a_dim, in_delta += delta_dim) {
+        if (row < own.rows) value = fmaf(in_delta[0], in_a[0], value);
+        if (row + 1 < own.rows) value2 = fmaf(in_delta[delta_step], in_a[a_step], value2);
       }
-      x[p] = packed(value);
+      reinterpret_cast<uint2*>(x)[task] = make_uint2(__float_as_uint(value), __float_as_uint(value2));
     }
   }
 };

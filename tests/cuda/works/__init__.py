@@ -22,6 +22,7 @@ WORKS: Mapping[str, Callable[[Launch, Case, Before], Work]] = {
     "srht_kernel": sketches.srht,
     "sjlt_table_kernel": sketches.sjlt_table,
     "sjlt_kernel": sketches.sjlt,
+    "sjlt_products_kernel": sketches.sjlt,
     "add_parts_kernel": sketches.add_parts,
     "add_parts_sliced_kernel": sketches.add_parts_sliced,
     "srht_short_kernel": sketches.srht_short,

@@ -127,7 +127,8 @@ def sjlt_table(launch: Launch, case: Case, before: Before) -> Work:
 
 def sjlt(launch: Launch, case: Case, before: Before) -> Work:
     rows, dim, k, nonzeros = _sjlt_sizes(case)
-    size = 4 if "<float" in launch.kernel else 2
+    products = "products" in launch.kernel
+    size = 4 if products or "<float" in launch.kernel else 2
     of_block = 16 // size  # rows
     groups, ranges = up(rows, of_block), up(k, 512 * 32 // of_block)
     if launch.blocks < groups * ranges:  # some rows at a time
@@ -143,10 +144,16 @@ def sjlt(launch: Launch, case: Case, before: Before) -> Work:
     # an entry; random places meet in banks: 2.6 passes for 8 lanes.
     conflicts = 2.6 * mean / longest
     add = (r"^FFMA", 16, [chunks * max(longest - 3, 0.0) / 4 * slots / (32 // of_block), chunks])
+    if products:  # of sketched factors, which were just written
+        tasks = 2 * chunks * chunk / 512
+        bring: tuple[str, int, list[float]] = (r"^LDG\.E$", 4, [case.sizes["tokens"] * tasks, tasks, chunks])
+        read = 0.0
+    else:
+        bring, read = (r"^LDG\.E(\.U16)?$", unroll * of_block, [chunks * chunk / 512 / unroll]), rows * dim * size
     return Work(
-        [add, (r"^LDG\.E(\.U16)?$", unroll * of_block, [chunks * chunk / 512 / unroll])],
+        [add, bring],
         "$^",
-        rows * dim * size,
+        read,
         max(parts, 2) * rows * k * 4 + groups * (dim * nonzeros * 2 + dim / chunk * k * 2),
         conflicts,
         parts=parts,
