@@ -308,12 +308,12 @@ def _chain_cases() -> list[Case]:
     _outer(found, "chain_factgrass_9", _factors(2, 9, 40, 50), factgrass, *forms, not_kernels=skips)
     # Tokens, tables and parts of an input one after the other; coordinates in several chunks, buckets in ranges.
     _outer(found, "chain_factgrass_pieces", _factors(6, 3, 40, 50), factgrass, *skips, piece=8 * 21)
-    wide = Factored(Mask(100, 83, 1), Mask(110, 101, 2))
-    for name, sketch in (("chunks", SJLT(83 * 101, 600, 3, nonzeros=2)), ("ranges", SJLT(83 * 101, 4100, 3))):
-        _outer(found, f"chain_factgrass_{name}", _factors(5, 1, 100, 110), Composition(wide, sketch), *skips)
-        _outer(found, f"chain_factgrass_{name}_pieces", _factors(2, 2, 100, 110), Composition(wide, sketch), *skips,
-               piece=8000)  # fmt: skip
-    _outer(found, "chain_factgrass_wide", _factors(2, 1, 100, 110), Composition(wide, SJLT(83 * 101, 16385, 3)),
+    more = Factored(Mask(40, 21, 1), Mask(50, 25, 2))
+    chunks, ranges = Composition(more, SJLT(525, 20, 3, nonzeros=2)), Composition(masks, SJLT(108, 4100, 3))
+    _outer(found, "chain_factgrass_chunks", _factors(5, 1, 40, 50), chunks, *skips)
+    _outer(found, "chain_factgrass_chunks_pieces", _factors(2, 2, 40, 50), chunks, *skips, piece=2000)
+    _outer(found, "chain_factgrass_ranges", _factors(5, 1, 40, 50), ranges, *skips)
+    _outer(found, "chain_factgrass_wide", _factors(2, 1, 40, 50), Composition(masks, SJLT(108, 16385, 3)),
            "sjlt_wide_kernel<", not_kernels=skips)  # fmt: skip
     _outer(
         found,
