@@ -129,6 +129,19 @@ def _code(text: str) -> list[tuple[int, str]]:
     return lines
 
 
+def _smaller_or_larger(code: str, match: re.Match[str]) -> bool:
+    """Whether a comparison chooses between its sides (a < b ? a : b): where they are equal, either will do."""
+    found = re.match(r"([^?]+?) \? (.+?) : ([\w.:>\[\] +*/-]+)", code[match.end() :])
+    if not found:
+        return False
+    left, (right, yes, no) = code[: match.start()], found.groups()
+
+    def compared(side: str) -> bool:
+        return bool(re.search(rf"(?<![\w.>]){re.escape(side.strip())}$", left))
+
+    return (compared(yes) and no.strip() == right) or (yes == right and compared(no))
+
+
 def mutants_of(file: Path) -> Iterator[Mutant]:
     """All mutants of a file. Those that do not compile are found out later."""
     text = file.read_text()
@@ -143,7 +156,7 @@ def mutants_of(file: Path) -> Iterator[Mutant]:
             for match in re.finditer(pattern, code):
                 new = match.expand(replacement) if isinstance(replacement, str) else replacement(match)
                 begin, end = at + match.start(), at + match.end()
-                if match[0] == new:
+                if match[0] == new or (operator == "bound off by one" and _smaller_or_larger(code, match)):
                     continue
                 line = text[at : at + len(code)]
                 changed = line[: match.start()] + new + line[match.end() :]

@@ -58,6 +58,16 @@ def test_operator(tmp_path, operator, before, after):
     assert all(m.line == 3 for m in found)
 
 
+@pytest.mark.parametrize(("line", "bounds"), [
+    ("  x = y < z ? y : z;", 0), ("  x = f(a - b > kMost ? kMost : a - b);", 0), ("  x = y < z ? z : w;", 1),
+    ("  x = y < z ? y : z, v = u < w ? w : y;", 1), ("  x = xy < z ? y : z;", 1), ("  x = y < z ? y : zz;", 1),
+])  # fmt: skip
+def test_the_smaller_of_two_has_no_bound(tmp_path, line, bounds):
+    file = tmp_path / "x.cuh"
+    file.write_text(f"{line}\n")
+    assert sum(m.operator == "bound off by one" for m in mutants_of(file)) == bounds
+
+
 def test_all_operators_have_an_example():
     assert {operator for operator, *_ in OPERATORS} == {operator for operator, *_ in EXAMPLES}
 
