@@ -21,11 +21,20 @@ from mutant_ledger import Entry, Ledger, code_of, hash_of
 from mutants import EXCLUDED, Mutant
 from runners import EMULATED, Run, cases_of, run
 
-# Passes over the mutants that are left, and the ways of EMULATED to run in each. The first is for time's sake only: it
-# compiles without optimization, one object and for a few small cases, and still kills most.
-PASSES = {"quick": ("fifo",), "plain": ("fifo",), "orders": ("lifo", "random1"), "asan": ("asan",), "tsan": ("tsan",)}
-_QUICK_SECONDS = 0.25  # of CPU time, optimized: of the smallest cases
-_SLOWER = {"quick": 5, "plain": 1, "orders": 1, "asan": 10, "tsan": 60}
+# Passes over the mutants that are left, and the ways of EMULATED to run in each. The first three are for time's sake
+# only and kill most: one object, without optimization for a few small cases, then with it for cases of different
+# kernels, then those under AddressSanitizer.
+PASSES = {
+    "quick": ("fifo",),
+    "broad": ("fifo",),
+    "broad asan": ("asan",),
+    "plain": ("fifo",),
+    "orders": ("lifo", "random1"),
+    "asan": ("asan",),
+    "tsan": ("tsan",),
+}
+_SECONDS = {"quick": 0.25, "broad": 1.0, "broad asan": 0.3}  # of CPU time, optimized, without sanitizers
+_SLOWER = {"quick": 5, "broad": 1, "broad asan": 10, "plain": 1, "orders": 1, "asan": 10, "tsan": 60}
 # What decides about a result besides the files that have mutants.
 _ALSO_CODE = {"instructions.cuh"}
 
@@ -40,7 +49,7 @@ class Outcome:
     """Where a mutant ended: "killed", "survived", "does not compile", "equivalent", or "unfinished".
 
     Attributes:
-        passed: what an unfinished one has survived; "quick" alone says little.
+        passed: what an unfinished one has survived; those of _SECONDS alone say little.
     """
 
     mutant: Mutant
@@ -58,6 +67,7 @@ class Known:
     family: str
     hash: str
     kernels: set[str]
+    variants: frozenset[str]  # kernels with their template arguments
     bits: str
     seconds: float  # of CPU time, plain
 
@@ -89,7 +99,8 @@ class Mutation:
             result = done.results[case.name]
             kernels = {kernel.split("<")[0] for kernel in result["kernels"]}
             case_hash = hash_of([case_files.dump(case)])
-            self.known.append(Known(case, family, case_hash, kernels, result["bits"], result["seconds"]))
+            variants = frozenset(result["kernels"])
+            self.known.append(Known(case, family, case_hash, kernels, variants, result["bits"], result["seconds"]))
 
     def builds(self, pass_: str) -> Builds:
         """A pass's builds, made when they are first needed; those of passes that differ in the order only are one."""
@@ -148,9 +159,16 @@ class Mutation:
     def cases_in(self, pass_: str, file: str) -> list[Known]:
         """The cases that run in a pass."""
         near, far = self.cases_for(file)
-        if pass_ == "quick":
+        if pass_ in _SECONDS:
+            if pass_ != "quick":
+                seen: collections.Counter[frozenset[str]] = collections.Counter()
+                ranks = []
+                for known in near:
+                    ranks.append(seen[known.variants])
+                    seen[known.variants] += 1
+                near = [known for _, known in sorted(zip(ranks, near, strict=True), key=lambda pair: pair[0])]
             times = itertools.accumulate(known.seconds for known in near)
-            return [known for known, time_ in zip(near, times, strict=True) if time_ < _QUICK_SECONDS]
+            return [known for known, time_ in zip(near, times, strict=True) if time_ < _SECONDS[pass_]]
         if pass_ == "plain":
             return near + far
         if pass_ == "tsan":  # takes minutes
@@ -160,8 +178,8 @@ class Mutation:
         return near
 
     def hash_of_cases(self, pass_: str, file: str) -> str:
-        """One hash of all cases of a pass. The quick one decides nothing, and is not repeated for other cases."""
-        if pass_ == "quick":
+        """One hash of all cases of a pass. Those of _SECONDS decide nothing, and are not repeated for other cases."""
+        if pass_ in _SECONDS:
             return "once"
         cases = lambda: sorted(known.hash for known in self.cases_in(pass_, file))  # noqa: E731
         return self._once(f"{pass_} {file}", lambda: hash_of(name.encode() for name in cases()))
@@ -202,16 +220,14 @@ class _Trial:
             self.bits = {known.case.name: known.bits for known in mutation.known}
 
     def run(self, passes: Iterable[str]) -> None:
-        built = None
+        built: tuple[Builds, list[str]] | None = None
         for name in passes:
             builds = self.mutation.builds(name)
-            objects = builds.objects_with(self.mutant.file)
-            if builds is not built and not builds.runner_of(
-                self.mutant, objects[:1] if name == "quick" else objects, self.folder
-            ):
+            objects = builds.objects_with(self.mutant.file)[: 1 if name in _SECONDS else None]
+            if built != (builds, objects) and not builds.runner_of(self.mutant, objects, self.folder):
                 self.entry.verdict = "does not compile"
                 return
-            built = builds
+            built = builds, objects
             if any(self._fails(name, step) for step in PASSES[name]):
                 self.entry.verdict = "killed"
                 return

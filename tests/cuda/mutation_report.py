@@ -32,11 +32,11 @@ def report(outcomes: list[Outcome], family_of: Callable[[str], str]) -> str:
     counted = killed + survived + alive
     lines = [_TITLE]
     ran = len(counted) + len(by_verdict["does not compile"])
-    quick = sum(o.passed == ("quick",) for o in alive)
+    few = sum(not set(o.passed) - {"quick", "broad", "broad asan"} for o in alive)
     if alive or not_run:
         lines.append(
             f"**This run was not finished: {ran} of the {ran + len(not_run)} seeded bugs that count were run.** "
-            f"{len(alive)} have survived some ways to run ({quick} of them only a few small cases) and were not run in "
+            f"{len(alive)} have survived some ways to run ({few} of them only some of the cases) and were not run in "
             "the others; they count as not killed. "
             f"{len(not_run)} were not run and are not counted.\n"
         )
