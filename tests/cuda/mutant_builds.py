@@ -51,9 +51,11 @@ class Builds:
         subprocess.run(words, cwd=self.folder, check=True)
         return header
 
-    def objects_with(self, file: str) -> list[str]:
-        """The objects that a file of csrc/cuda is in."""
-        return sorted(name for name, files in self.read_by.items() if file in files)
+    def objects_with(self, file: str, family: str = "") -> list[str]:
+        """The objects that a file of csrc/cuda is in: first that of its own name, or else of its family."""
+        found = (name for name, files in self.read_by.items() if file in files)
+        stem = {name: Path(name).name.split(".")[0] for name in self.read_by}
+        return sorted(found, key=lambda name: (stem[name] != file.split(".")[0], stem[name] != family, name))
 
     def runner_of(self, mutant: Mutant, objects: list[str], folder: Path) -> bool:
         """Compiles the mutant's ``objects`` and links folder/runner with them. False: it does not compile."""

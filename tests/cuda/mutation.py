@@ -223,7 +223,8 @@ class _Trial:
         built: tuple[Builds, list[str]] | None = None
         for name in passes:
             builds = self.mutation.builds(name)
-            objects = builds.objects_with(self.mutant.file)[: 1 if name in _SECONDS else None]
+            objects = builds.objects_with(self.mutant.file, self.mutation.family_of(self.mutant.file))
+            objects = objects[: 1 if name in _SECONDS else None]
             if built != (builds, objects) and not builds.runner_of(self.mutant, objects, self.folder):
                 self.entry.verdict = "does not compile"
                 return
