@@ -184,7 +184,7 @@ def _int8_thresholds() -> list[Case]:
     q = torch.randint(-127, 128, (3, 4), generator=generator).to(torch.int8)
     near = 1.0 + torch.randint(0, 5, (2500,), generator=generator) * 2.0**-23
     line = torch.full((2500, 4), 100, dtype=torch.int8)
-    tiny = _scales(2500, 31) * 1e-22
+    tiny, low = _scales(2500, 31) * 1e-22, _scales(2500, 38) * 1e-7
     up = torch.full((2500,), 1e-3)
     up[::7] = 0.0
     signs = torch.ones(2500)
@@ -196,6 +196,9 @@ def _int8_thresholds() -> list[Case]:
         topk("topk/int8/nearer", torch.full((3, 4), 99, dtype=torch.int8), line, 40, (_scales(3, 33), near)),
         topk("topk/int8/denormal", q, f, 40, (_scales(3, 34) * 1e-21, tiny)),
         topk("topk/int8/zero_scales", q, f, 1000, (_scales(3, 35), up)),
+        # Thresholds far below the scales of queries, in tiles of both shapes.
+        topk("topk/int8/large_scales", q, f, 40, (1e3 * _scales(3, 37), low)),
+        topk("topk/int8/large_scales/wide", torch.cat([q] * 6), f, 40, (1e3 * _scales(18, 37), low)),
         topk("topk/int8/infinity", q, f, 12, (torch.tensor([1e30, 1e20, 1.0]), torch.full((2500,), 1e15))),
     ]  # fmt: skip
 
