@@ -20,6 +20,7 @@ Kind = Literal["torch", "gemm", "peer"]
 
 # Operations for each byte above which SGEMM, not reading, is the floor (two Zen 3 cores: about 4).
 BALANCE = 4
+LINE = 64  # bytes; a number that a mask keeps brings its cache line with it
 
 
 class WrongResult(AssertionError):

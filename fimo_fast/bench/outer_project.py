@@ -13,7 +13,7 @@ from .. import reference
 from ..ops import outer_project
 from ..sketch import SJLT, SRHT, Composition, Factored, Mask, Rademacher, Sketch, TensorSketch, VectorSketch
 from . import project, torch_outer
-from .case import BALANCE, Bound, Case, Inputs, Rival
+from .case import BALANCE, LINE, Bound, Case, Inputs, Rival
 
 Make = Callable[[int, int, int], Sketch]
 
@@ -48,7 +48,6 @@ SINGLE = [(4096, 1, 1024, 1024, 1024), (1024, 1, 4096, 4096, 4096)]
 SINGLE_FULL = [(4096, 1, 1024, 1024, 4096)]
 
 _DENSE = ("LoGra Rademacher", "LoGra SRHT")  # mix all numbers of a token, which is what long examples are used with
-_LINE = 64  # bytes; a number that a mask keeps brings its cache line with it
 _CHECKED = 8  # examples, spread over the batch
 
 
@@ -144,7 +143,7 @@ def _bytes_read(sketch: Sketch, n: int, m: int, dtype: torch.dtype) -> int:
 
 def _lines(kept: Tensor, dim: int, dtype: torch.dtype) -> int:
     """Bytes of the cache lines of a row of ``dim`` numbers, starting one, in which a number is kept."""
-    return min(dim * dtype.itemsize, _LINE * len(torch.unique(kept * dtype.itemsize // _LINE)))
+    return min(dim * dtype.itemsize, LINE * len(torch.unique(kept * dtype.itemsize // LINE)))
 
 
 def _check(inputs: Inputs, result: Tensor, sketch: Sketch) -> None:

@@ -16,7 +16,7 @@ from ..ops import project
 from ..sketch import SJLT, SRHT, Composition, Gaussian, Mask, Rademacher, VectorSketch
 from ..testing import sum_tolerance
 from . import peers, torch_sketches
-from .case import Bound, Case, Inputs, Rival, size_in_words
+from .case import LINE, Bound, Case, Inputs, Rival, size_in_words
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,8 @@ def _grass(dim: int, k: int) -> Composition:
     return Composition(Mask(dim, kept), SJLT(kept, k, nonzeros=1))
 
 
-_LINE = 64  # bytes; a number that a mask keeps brings its cache line with it
-
-
 def _lines(dim: int, kept: int, itemsize: int) -> int:
-    return min(dim, _LINE // itemsize * kept)
+    return min(dim, LINE // itemsize * kept)
 
 
 # A new kind is one line here.

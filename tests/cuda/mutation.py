@@ -33,7 +33,7 @@ PASSES = {
     "asan": ("asan",),
     "tsan": ("tsan",),
 }
-_SECONDS = {"quick": 0.25, "broad": 1.0, "broad asan": 0.3}  # of CPU time, optimized, without sanitizers
+SECONDS = {"quick": 0.25, "broad": 1.0, "broad asan": 0.3}  # of CPU time, optimized, without sanitizers
 _SLOWER = {"quick": 5, "broad": 1, "broad asan": 10, "plain": 1, "orders": 1, "asan": 10, "tsan": 60}
 # What decides about a result besides the files that have mutants.
 _ALSO_CODE = {"instructions.cuh"}
@@ -49,7 +49,7 @@ class Outcome:
     """Where a mutant ended: "killed", "survived", "does not compile", "equivalent", or "unfinished".
 
     Attributes:
-        passed: what an unfinished one has survived; those of _SECONDS alone say little.
+        passed: what an unfinished one has survived; those of SECONDS alone say little.
     """
 
     mutant: Mutant
@@ -159,7 +159,7 @@ class Mutation:
     def cases_in(self, pass_: str, file: str) -> list[Known]:
         """The cases that run in a pass."""
         near, far = self.cases_for(file)
-        if pass_ in _SECONDS:
+        if pass_ in SECONDS:
             if pass_ != "quick":
                 seen: collections.Counter[frozenset[str]] = collections.Counter()
                 ranks = []
@@ -168,7 +168,7 @@ class Mutation:
                     seen[known.variants] += 1
                 near = [known for _, known in sorted(zip(ranks, near, strict=True), key=lambda pair: pair[0])]
             times = itertools.accumulate(known.seconds for known in near)
-            return [known for known, time_ in zip(near, times, strict=True) if time_ < _SECONDS[pass_]]
+            return [known for known, time_ in zip(near, times, strict=True) if time_ < SECONDS[pass_]]
         if pass_ == "plain":
             return near + far
         if pass_ == "tsan":  # takes minutes
@@ -178,8 +178,8 @@ class Mutation:
         return near
 
     def hash_of_cases(self, pass_: str, file: str) -> str:
-        """One hash of all cases of a pass. Those of _SECONDS decide nothing, and are not repeated for other cases."""
-        if pass_ in _SECONDS:
+        """One hash of all cases of a pass. Those of SECONDS decide nothing, and are not repeated for other cases."""
+        if pass_ in SECONDS:
             return "once"
         cases = lambda: sorted(known.hash for known in self.cases_in(pass_, file))  # noqa: E731
         return self._once(f"{pass_} {file}", lambda: hash_of(name.encode() for name in cases()))
@@ -224,7 +224,7 @@ class _Trial:
         for name in passes:
             builds = self.mutation.builds(name)
             objects = builds.objects_with(self.mutant.file, self.mutation.family_of(self.mutant.file))
-            objects = objects[: 1 if name in _SECONDS else None]
+            objects = objects[: 1 if name in SECONDS else None]
             if built != (builds, objects) and not builds.runner_of(self.mutant, objects, self.folder):
                 self.entry.verdict = "does not compile"
                 return
@@ -240,7 +240,7 @@ class _Trial:
         limit = 2 + 5 * most * _SLOWER[pass_]
         file = self.mutation._file_of([k.case for k in known])
         # An hour of the clock: what sleeps would never use up its CPU time.
-        options = {"FIMO_RUNNER_STOP": "1", "FIMO_RUNNER_SECONDS": str(limit)}
+        options = {"FIMO_RUNNER_STOP": "1", "FIMO_RUNNERSECONDS": str(limit)}
         done = run(self.folder, file, EMULATED[step], timeout=3600, **options)
         failed, reason = self._first_failure(known, done, limit)
         if not failed and pass_ == "plain":

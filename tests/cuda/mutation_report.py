@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Callable
 
-from mutation import PASSES, Outcome
+from mutation import PASSES, SECONDS, Outcome
 
 _TITLE = """# Mutation score of the CUDA kernels
 
@@ -32,7 +32,7 @@ def report(outcomes: list[Outcome], family_of: Callable[[str], str]) -> str:
     counted = killed + survived + alive
     lines = [_TITLE]
     ran = len(counted) + len(by_verdict["does not compile"])
-    few = sum(not set(o.passed) - {"quick", "broad", "broad asan"} for o in alive)
+    few = sum(not set(o.passed) - SECONDS.keys() for o in alive)
     if alive or not_run:
         lines.append(
             f"**This run was not finished: {ran} of the {ran + len(not_run)} seeded bugs that count were run.** "

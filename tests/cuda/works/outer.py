@@ -19,13 +19,11 @@ def zeros(launch: Launch, case: Case, before: Before) -> Work:
 
 def form_few(launch: Launch, case: Case, before: Before) -> Work:
     s = case.sizes
-    side = math.isqrt(s["sketch_dim"] * (4 if "GraSS" in case.name else 1))
+    side = math.isqrt(s["sketch_dim"])
     lanes = 1
     while lanes < 256 and lanes * 4 < side:
         lanes *= 2
     rows = side * side * s["batch"] / launch.blocks / min(side, lanes * 4)
-    if "GraSS" in case.name:
-        rows = 16 if launch.blocks == 2048 else rows
     trips = rows * lanes / 256
     out = launch.blocks * rows * min(side, lanes * 4) * 4
     return Work(
