@@ -36,6 +36,27 @@ struct TopkLists {
   std::int64_t k;
 };
 
+/// Ends a selection by `threads` threads, of which this is number `thread`: `best(i)` is the query's i-th best key. With
+/// `values` the results are written, else they become the list.
+template <class Best>
+FIMO_DEVICE void write_best(const TopkLists& lists, std::int64_t query, int thread, int threads, float* values,
+                            std::int64_t values_stride, std::int64_t* indices, Best best) {
+  const int k = static_cast<int>(lists.k);
+  for (int i = thread; i < k; i += threads) {
+    const TopkKey key = best(i);
+    if (values) {
+      values[query * values_stride + i] = topk_value(key);
+      indices[query * k + i] = topk_feature(key);
+    } else {
+      lists.keys[query * lists.capacity + i] = key;
+    }
+  }
+  if (!values && thread == 0) {
+    lists.counts[query] = k;
+    lists.thresholds[query] = topk_value(best(k - 1));
+  }
+}
+
 /// What becomes of the scores of a round. The first one keeps all: the lists are empty, and the place of a key is its feature.
 /// Later ones keep what may be among the k best: nearly always one comparison a score.
 struct TopkRound {

@@ -118,19 +118,7 @@ __global__ void __launch_bounds__(kSelectThreads)
   }
   sort_keys(s.keys, kept);
 
-  for (int i = thread; i < k; i += kSelectThreads) {
-    const TopkKey key = s.keys[i];
-    if (values) {
-      values[query * values_stride + i] = topk_value(key);
-      indices[query * k + i] = topk_feature(key);
-    } else {
-      list[i] = key;
-    }
-  }
-  if (!values && thread == 0) {
-    lists.counts[query] = k;
-    lists.thresholds[query] = topk_value(s.keys[k - 1]);
-  }
+  write_best(lists, query, thread, kSelectThreads, values, values_stride, indices, [&](int i) { return s.keys[i]; });
 }
 
 }  // namespace fimo::cuda

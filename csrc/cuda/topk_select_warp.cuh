@@ -133,19 +133,7 @@ __global__ void __launch_bounds__(kWarpSelectThreads)
   }
   sort_buffer(buffer, kept, k);
 
-  for (int i = lane; i < k; i += kWarp) {
-    const TopkKey key = buffer[warp_place(i)];
-    if (values) {
-      values[query * values_stride + i] = topk_value(key);
-      indices[query * k + i] = topk_feature(key);
-    } else {
-      list[i] = key;
-    }
-  }
-  if (!values && lane == 0) {
-    lists.counts[query] = k;
-    lists.thresholds[query] = topk_value(buffer[warp_place(k - 1)]);
-  }
+  write_best(lists, query, lane, kWarp, values, values_stride, indices, [&](int i) { return buffer[warp_place(i)]; });
 }
 
 }  // namespace fimo::cuda

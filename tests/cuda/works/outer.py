@@ -56,8 +56,17 @@ def form_tile(launch: Launch, case: Case, before: Before) -> Work:
 
 
 def outer_mask(launch: Launch, case: Case, before: Before) -> Work:
+    s = case.sizes
+    examples = s["batch"] * up(s["sketch_dim"], 256) / launch.blocks
+    together = int(re.findall(r", (\d)>", launch.kernel)[0])
+    turns = examples / together
+    loops = (
+        [(r"^LDG", 8, [turns, turns]), (r"^LDG", 4, [turns])]
+        if together > 1
+        else [(r"^LDG", 16, [0.0]), (r"^LDG", 2, [1.0])]
+    )
     return Work(
-        [(r"^LDG", 16, [0.0]), (r"^LDG", 2, [1.0])],
+        loops,
         bytes=case.moved + case.sizes["batch"] * case.sizes["sketch_dim"] * 4,
     )
 
