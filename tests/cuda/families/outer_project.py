@@ -162,7 +162,7 @@ def _mask_cases() -> list[Case]:
         _outer(found, f"mask_offset_{offset}", _factors(2, 2, 30, 20, seed=1), sketch, offset=offset)
     _outer(found, "mask_pieces", _factors(2, 2, 18, 16), Mask(288, 100, 9), piece=12 * 37)
     _outer(found, "mask_slice", _factors(2, 2, 30, 20, seed=1), Mask(5000, 4000, 4), offset=2000)
-    # Many examples: a thread takes several of them, four at a time; of the last group there are fewer. Two blocks of outputs.
+    # Many examples: a thread takes several of them, four at a time; of the last group there are fewer.
     one, four = "outer_mask_kernel<float, 1>", "outer_mask_kernel<float, 4>"
     _outer(found, "mask_groups_none", _factors(4223, 1, 5, 4), Mask(20, 3, 2), one)
     _outer(found, "mask_groups_4", _factors(4226, 2, 5, 4, seed=1), Mask(20, 3, 2), four)
