@@ -52,6 +52,8 @@ def _selection() -> list[Case]:
     low[[3, 2299]] = torch.tensor([-16000.0, 2.0])
     many_nan = torch.full((2300,), nan)
     many_nan[4], many_nan[2298] = 1.0, inf
+    nans = mixed[:2300].clone()  # the last of the 12 best is a NaN of a later round
+    nans[100:111], nans[2250] = nan, nan
     zeros = torch.zeros(2300)
     zeros[1::2] = -0.0
     zeros[::97] = -1.0
@@ -64,10 +66,12 @@ def _selection() -> list[Case]:
     # Rounds grow more slowly for many queries, of which two have something to do.
     ends = torch.zeros(17, 1)
     ends[0], ends[16] = 1.0, -1.0
-    between[100], between[2200] = 5000, between[:2048].sort().values[-99] - 1
+    between[100], few = 5000, between.clone()
+    between[2200], few[2200] = between[:2048].sort().values[-99] - 1, between[:2048].sort().values[-49] - 1
     return [
         *found,
         _order("between", between, 100),
+        topk("topk/between/warps", torch.ones(17, 1), few[:, None], 50, kernels=("topk_select_warp_kernel",)),
         _order("descending/later/k1", later, 1),
         _order("descending/later", later, 100),
         _order("ascending/two_rounds", up, 100),
@@ -81,6 +85,7 @@ def _selection() -> list[Case]:
         _digits("special", special, 12),
         _digits("special/all", special[:600].contiguous(), 600),
         _digits("nan", many_nan, 12),
+        _digits("nan/last", nans, 12),
         _digits("minus_infinity", low, 12),
         _order("zeros", zeros, 1000),
     ]  # fmt: skip
@@ -141,6 +146,7 @@ def _shapes() -> list[Case]:
         (17, 17, 33),
         (17, 16, 9),
         (16, 16, 5),
+        (16, 2300, 8),
         (127, 255, 32),
         (128, 256, 31),
         (129, 257, 33),
@@ -151,7 +157,12 @@ def _shapes() -> list[Case]:
     )
     for m, n, d in sizes:
         q, f = _integers(m, d, torch.bfloat16, 20), _integers(n, d, torch.bfloat16, 21)
-        found.append(topk(f"topk/sizes/{m}x{n}x{d}", q, f, min(n, 33)))
+        flat = min(m, n) <= 16
+        found.append(
+            topk(f"topk/sizes/{m}x{n}x{d}", q, f, min(n, 33), kernels=_product("flat" if flat else "wide", "BFloat16"))
+        )
+    nothing = torch.zeros(0, 5), _integers(19, 5, torch.float32, 9)
+    found.append(topk("topk/sizes/0x19x5", *nothing, 4, not_kernels=("",)))
     q, f = _integers(1027, 3, torch.float32, 8), _integers(19, 3, torch.float32, 9)
     found.append(topk("topk/groups", q, f, 4))
     # Short rounds after the first; one query or two at a time, where only exactness cuts the depth.
@@ -174,6 +185,35 @@ def _shapes() -> list[Case]:
     found.append(topk("topk/waves/one_round", q, f, 33, multiprocessors=12, kernels=("topk_select_warp_kernel",)))
     found.append(_distinct("topk/normal/flat", 3, 200, 40, 10))
     found.append(_distinct("topk/normal/wide", 18, 400, 200, 5, 30))
+    return found
+
+
+def _alone() -> list[Case]:
+    """Later rounds with a score above the threshold here and there: alone in its fragment, in each of the four places that
+    a lane has, with scores and thresholds of another size in the rows around it, and other scales."""
+    found = []
+    for name, dtype in _TYPES.items():
+        for tile, m in (("flat", 16), ("wide", 70)):
+            rows, n, small = torch.arange(m), 2048 + 16 * m, dtype == torch.int8
+            size = 1.0 + rows * 5 % 8
+            f = torch.zeros(n, m)
+            f[:2048] = (torch.arange(2048) % 64)[:, None] / (1 if small else 32)
+            # 16 columns apart: of even rows in an even column, of odd rows in an odd one.
+            at = 2048 + 16 * rows + rows % 2 + 2 * (rows // 16 % 4)
+            f[at, rows] = 127.0 if small else 4.0
+            scales = None
+            if small:
+                columns = torch.full((n,), 1e-3)
+                columns[2048:] = 1e-9
+                columns[at] = 1e-3
+                scales = 100 * 0.25 ** (rows // 8 % 8), columns
+            else:
+                size *= 0.25 ** (rows // 8 % 8)
+            q = torch.diag(size)
+            kernels = _product(tile, name)
+            found.append(
+                topk(f"topk/alone/{tile}/{name.lower()}", q.to(dtype), f.to(dtype), 20, scales, kernels=kernels)
+            )
     return found
 
 
@@ -215,4 +255,4 @@ def _nan_rows() -> list[Case]:
 
 
 def cases() -> list[Case]:
-    return [*_selection(), *_shapes(), *_int8_thresholds(), *_nan_rows()]
+    return [*_selection(), *_shapes(), *_alone(), *_int8_thresholds(), *_nan_rows()]
