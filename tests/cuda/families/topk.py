@@ -189,8 +189,8 @@ def _shapes() -> list[Case]:
 
 
 def _alone() -> list[Case]:
-    """Later rounds with a score above the threshold here and there: alone in its fragment, in each of the four places that
-    a lane has, with scores and thresholds of another size in the rows around it, and other scales."""
+    """Later rounds with a score above the threshold here and there: alone in its fragment, in each of the four places
+    that a lane has, with scores and thresholds of another size in the rows around it, and other scales."""
     found = []
     for name, dtype in _TYPES.items():
         for tile, m in (("flat", 16), ("wide", 70)):
