@@ -123,6 +123,7 @@ def _form_cases() -> list[Case]:
     for tokens in (128, 131, 200, 321):
         add(f"parts_{tokens}", parts, 2, tokens, 9, 5)
     add("parts_range", parts, 2, 150, 20, 10, 13, 150, out_padding=2)
+    add("parts_end", parts, 2, 150, 20, 10, 4, 29, out_padding=3)  # parts that cannot be vectors beside rows that can
     # Vectors or not; a row of threads less, as much, more than a block; rows without gaps, which are one; many parts.
     vectors, no_vectors = "add_parts_kernel<true>", "add_parts_kernel<false>"
     add("parts_padded", vectors, 3, 130, 12, 5, out_padding=4)
@@ -285,7 +286,7 @@ def _srht_cases() -> list[Case]:
         add(f"{n}x{m}", 11, 1, 1, n, m, 33)
     for tokens in (1, 2, 8):
         add(f"tokens_{tokens}", 11, 2, tokens, 36, 60, 64)
-    for offset in (2, 40, 1000, 2047, 2048, 4092, 2**34 + 4, 2**46 + 4):
+    for offset in (2, 5, 40, 1000, 2047, 2048, 4092, 2**34 + 4, 2**46 + 4):
         add(f"offset_{offset}", 11, 2, 2, 72, 90, 32, offset=offset)
     add("lead", 11, 2, 2, 36, 120, 32, lead=1)
     add("row_padding", 11, 2, 2, 36, 120, 32, row_padding=2)

@@ -203,6 +203,18 @@ def _srht_cases() -> list[Case]:
     _add(found, "long_border", "srht", 32768, _tokens(1, 1, 2, 1, zero=0), 1, 2**15 - 1, heavy=True, **long)
     tokens = _tokens(1, 4, 60, 3, zero=0)
     _add(found, "long_pieces", "srht", 16391, tokens, 3, 2**15 - 100, piece=4 * 2**15 * 3, heavy=True, **long)
+    # A row over two blocks, one at a time.
+    _add(
+        found,
+        "long_block_by_block",
+        "srht",
+        16391,
+        _tokens(1, 1, 60, 1, zero=0),
+        1,
+        2**15 - 30,
+        piece=4 * 2**15,
+        **long,
+    )
     found.append(_rows_longer_than_blocks(**long))
     found.append(_out_of_range("srht", 16385, heavy=True, **long))
     return found

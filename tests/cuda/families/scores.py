@@ -52,6 +52,9 @@ def cases() -> list[Case]:
         found += [
             _case(f"turned-{m}x{n}", m, n, 5 * step, dtype, tile="flat") for m, n in ((17, 1), (257, 16), (40, 15))
         ]
+        found += [
+            _case(f"flat-{m}x2", m, 2, 5 * step, dtype, tile="flat") for m in (2, 18)
+        ]  # nothing far behind the columns
         sizes = ((17, 17), (64, 64), (65, 63), (127, 33), (128, 131), (31, 129), (259, 40))
         found += [_case(f"small-{m}x{n}", m, n, 2 * step + 3, dtype) for m, n in sizes[:: 1 if dtype == BF16 else 3]]
         # Large tiles, as if there was one multiprocessor: sizes around them for which they are faster than small ones.
