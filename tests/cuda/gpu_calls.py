@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from fimo_fast.sketch import (
     Rademacher,
     TensorSketch,
 )
+from fimo_fast.testing import assert_same_bits
 
 DIM = 70_001
 RELATIVE = 4e-6  # of the product of norms: what docs/numerics.md promises of CUDA
@@ -174,3 +176,29 @@ def assert_right(name: str, found: Any, tensors: tuple[Tensor, ...]) -> None:
         every = wide(tensors[0]) @ wide(tensors[1]).T
         assert (every.gather(1, indices[0]) - values.double()).abs().max() <= tolerance, f"{name}: wrong indices"
         assert all(len(row.unique()) == row.numel() for row in indices[0]), f"{name}: an index comes twice"
+
+
+# --- For tests that need a device -----------------------------------------------------------------
+
+ON_A_GPU = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.usefixtures("kernels_are_built"),
+]
+every_call = pytest.mark.parametrize("name", CALLS)
+
+
+def on_gpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """The same on the current device."""
+    return tuple(x.cuda() for x in tensors)
+
+
+def inputs(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensor, ...]:
+    """Those of a call, on the current device."""
+    return on_gpu(CALLS[name].tensors(dtype, seed))
+
+
+def same_bits(found: Any, expected: Any) -> None:
+    """Fails unless all results are the same to the bit."""
+    for ours, theirs in zip(results(found), results(expected), strict=True):
+        assert_same_bits(ours, theirs)

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TESTS = (
     "tests/cuda/test_kernels.py",
     "tests/cuda/test_gpu.py",
+    "tests/cuda/test_gpu_streams.py",
     "tests/cuda/test_gpu_models.py",
     "tests/test_devices.py",
     "tests/bench",

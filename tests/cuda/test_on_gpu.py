@@ -164,7 +164,8 @@ def test_without_a_compiler_it_says_so(pretended, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("file", "some", "least"),
     [
-        ("test_gpu.py", "not bfloat16 and not float16", 200),
+        ("test_gpu.py", "not bfloat16 and not float16", 120),
+        ("test_gpu_streams.py", "", 80),
         ("test_gpu_models.py", "(computations and float32) or decoder or kernels or dataset or evaluated", 16),
     ],
 )
