@@ -43,6 +43,7 @@ class Case:
         heavy: takes too long under ThreadSanitizer, and other cases have the same paths.
         piece: bytes of workspace for a piece of what is cut into pieces; so many that small cases have one by default.
         multiprocessors: for which products are planned: few, so that small cases have large tiles.
+        workspace: of how many bytes it may be at most.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Case:
     heavy: bool = False
     piece: int | None = None
     multiprocessors: int | None = None
+    workspace: int | None = None
 
 
 def padded(x: Tensor, row_padding: int = 0, lead: int = 0) -> Tensor:
@@ -219,7 +221,8 @@ def dump(case: Case) -> bytes:
         parts.append(f"kinds {case.kinds}\n".encode())
     for key, numbers in case.numbers.items():
         parts.append(f"numbers {key} {' '.join(map(str, numbers))}\n".encode())
-    for key, number in (("piece", case.piece), ("multiprocessors", case.multiprocessors)):
+    limits = {"piece": case.piece, "multiprocessors": case.multiprocessors, "workspace": case.workspace}
+    for key, number in limits.items():
         if number is not None:
             parts.append(f"numbers {key} {number}\n".encode())
     for key, x in case.tensors.items():

@@ -171,7 +171,12 @@ Outcome run(Case& c) {
       call.run({0, nullptr, kNowhere, call.workspace()});
       return outcome;
     }
-    DeviceMemory workspace(static_cast<std::size_t>(call.workspace()));
+    const std::int64_t size = call.workspace();
+    if (c.has("workspace") && size > c.number("workspace")) {
+      throw std::runtime_error("workspace: expected at most " + std::to_string(c.number("workspace")) + " bytes, got " +
+                               std::to_string(size));
+    }
+    DeviceMemory workspace(static_cast<std::size_t>(size));
     workspace.poison();
     call.run({0, nullptr, workspace.get(), static_cast<std::int64_t>(workspace.bytes())});
     for (const auto& [name, tensor] : c.tensors) compare(name, tensor, outcome);
