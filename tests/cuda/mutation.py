@@ -240,8 +240,7 @@ class _Trial:
         limit = 2 + 5 * most * _SLOWER[pass_]
         file = self.mutation._file_of([k.case for k in known])
         # An hour of the clock: what sleeps would never use up its CPU time.
-        options = {"FIMO_RUNNER_STOP": "1", "FIMO_RUNNERSECONDS": str(limit)}
-        done = run(self.folder, file, EMULATED[step], timeout=3600, **options)
+        done = run(self.folder, file, EMULATED[step], timeout=3600, seconds=limit, stop=True)
         failed, reason = self._first_failure(known, done, limit)
         if not failed and pass_ == "plain":
             self.entry.same = all(k.bits == done.results[k.case.name]["bits"] for k in known)

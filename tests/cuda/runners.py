@@ -158,9 +158,17 @@ def run_program(
         return subprocess.CompletedProcess(command, 124, out, f"no end after {timeout} s")
 
 
-def run(folder: Path, file: Path, way: Way, name: str = "", timeout: float | None = None, **environment: str) -> Run:
-    """Runs the cases of a file whose name contains ``name``."""
-    done = run_program([folder / "runner", file, *([name] if name else [])], way, timeout, **environment)
+def run(folder: Path, file: Path, way: Way, name: str = "", timeout: float | None = None, *,
+        seconds: float | None = None, stop: bool = False) -> Run:  # fmt: skip
+    """Runs the cases of a file whose name contains ``name``.
+
+    Args:
+        seconds: of CPU time that a case may take.
+        stop: after the first case that fails.
+    """
+    options = {} if seconds is None else {"FIMO_RUNNER_SECONDS": str(seconds)}
+    options |= {"FIMO_RUNNER_STOP": "1"} if stop else {}
+    done = run_program([folder / "runner", file, *([name] if name else [])], way, timeout, **options)
     return Run(_results(done.stdout), done.returncode, done.stdout[-500:] + "\n" + done.stderr[-6000:])
 
 
