@@ -63,6 +63,11 @@ def _selection() -> list[Case]:
     # The later round has one score above the 100th best, below the 99th. The best is feature 100, whose place it takes.
     between = 2 * torch.randperm(2048, generator=torch.Generator().manual_seed(2)).float()
     between = torch.cat([between, -torch.arange(300.0)])
+    # The same within a list: its last keys, of which a selection reads 512 first, have 99 of the best.
+    batches = -torch.arange(2048.0)
+    batches[1949:] += 5000
+    batches[0] = 10
+    batches[1600:1700] = 5 - torch.arange(100.0)
     # Rounds grow more slowly for many queries, of which two have something to do.
     ends = torch.zeros(17, 1)
     ends[0], ends[16] = 1.0, -1.0
@@ -71,6 +76,7 @@ def _selection() -> list[Case]:
     return [
         *found,
         _order("between", between, 100),
+        _order("between/batches", batches, 100),
         topk("topk/between/warps", torch.ones(17, 1), few[:, None], 50, kernels=("topk_select_warp_kernel",)),
         _order("descending/later/k1", later, 1),
         _order("descending/later", later, 100),
