@@ -21,10 +21,12 @@ def product(launch: Launch, case: Case, before: Before) -> Work:
     s = case.sizes
     size = {"Float32": 4, "Int8": 1}.get(re.findall(r"<(\w+),", launch.kernel)[0], 2)
     height, width = tile_of(launch.kernel)
+    formed = False
     if case.operation == "scores":
         m, n, depth = s["queries"], s["features"], s["dim"]
     elif "finish" in launch.kernel or s["tokens"] * s["batch"] > 512 * 4:
         m, n, depth = s["batch"], s["batch"], min(s["n"] * s["m"], 16777216 // s["batch"])
+        formed = True
     else:
         m = n = s["batch"] * s["tokens"]
         depth = (s["n"] + s["m"]) // 2
@@ -32,12 +34,11 @@ def product(launch: Launch, case: Case, before: Before) -> Work:
     tiles = up(m, height) * up(n, width)
     parts = max(1.0, launch.blocks / tiles)
     each = slices / parts
-    loaded = launch.blocks * each * (min(m, height) + width) * SLICE
-    features = width * (tiles / up(m, height)) * depth * size
-    once = features + min(m, up(m, height) * height) * depth * size
-    out = (parts if parts > 1 else 1) * m * n * 4
+    loaded = launch.blocks * each * (min(m, height) + min(n, width)) * SLICE
+    once, out = (m + n) * depth * size, (parts if parts > 1 else 1) * m * n * 4
+    from_memory = 0.0 if formed and once + out < 30e6 else once + out
     # The few rows of a flat tile are copied by its first warps.
-    return Work([(r"^(HMMA|IMMA)", 1, [each]), (r"^DMUL", 2, [0.0])], skip_of(case), once + out, loaded, parts=parts)
+    return Work([(r"^(HMMA|IMMA)", 1, [each]), (r"^DMUL", 2, [0.0])], skip_of(case), from_memory, loaded, parts=parts)
 
 
 def skip_of(case: Case) -> str:
