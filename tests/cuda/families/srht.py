@@ -95,6 +95,7 @@ def cases() -> list[Case]:
             found.append(_case(f"short-{k}-{cols}-{t}", some(rows, cols, k), k, seed=k + 5, offset=offset))
         found.append(_case(f"short-padded-{t}", padded(some(3, 600, 14), 8, 4), 40, out=padded(normal(3, 40), 5, 3)))
         found.append(_case(f"short-end-{t}", padded(some(3, 25, 16), 7), 64))  # an end within the four of a lane
+        found.append(_case(f"short-begin-{t}", padded(some(3, 27, 18), 5, 5), 64, offset=5))  # and a begin
         found.append(_case(f"short-stride-8-{t}", padded(some(3, 512, 15), 2 if dtype == F32 else 4), 64))
         # Slices: offsets that begin inside a tile or not, aligned to 16 bytes or not, far out.
         found += [
