@@ -212,6 +212,7 @@ def _tensor_cases() -> list[Case]:
     _outer(found, "tensor_not_together_2048", _factors(1056, 1, 5, 7), sketch, alone, heavy=True)
     _outer(found, "tensor_chunks", _factors(1, 2, 9000, 2), TensorSketch(9000, 2, 64, 1), "tensor_kernel<float, 1>")
     _outer(found, "tensor_crowded", _factors(1, 2, 900, 700), TensorSketch(900, 700, 4, 1))
+    _outer(found, "tensor_wide_crowded", _factors(1, 2, 400, 3), TensorSketch(400, 3, 16384, 1), "tensor_rows_kernel<")
     return found
 
 

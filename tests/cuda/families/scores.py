@@ -99,6 +99,8 @@ def cases() -> list[Case]:
     ones = (torch.ones(2), torch.ones(2))
     found.append(build.scores("scores/deep", deep, deep.clone(), ones, relative=1e-7,
                               kernels=(_kernel(INT8, "flat"), "finish_product_kernel<int")))  # fmt: skip
+    for m, n in ((0, 5), (5, 0)):
+        found.append(build.scores(f"scores/nothing-{m}x{n}", normal(m, 7), normal(n, 7), not_kernels=("",)))
     # What is not a number stays where it is.
     queries, features = normal(18, 70), normal(20, 70, seed=1)
     queries[3, 69], features[17, 0] = float("nan"), float("nan")
