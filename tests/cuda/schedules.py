@@ -75,7 +75,7 @@ def report(outcomes: list[Outcome], seeds: int) -> str:
 def main() -> int:
     """The command line; 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--family", action="append", default=[])
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "schedules")
     parser.add_argument("--markdown", type=Path)
