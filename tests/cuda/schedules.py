@@ -1,4 +1,4 @@
-"""All cases in many random schedules and every mode, with those that are too heavy for every day.
+"""All cases in random schedules and every mode, with those that are too heavy for every day.
 
 usage: python tests/cuda/schedules.py [--seeds N] [--family F]... [--folder DIR] [--markdown FILE]
 """

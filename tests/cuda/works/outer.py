@@ -61,7 +61,7 @@ def outer_mask(launch: Launch, case: Case, before: Before) -> Work:
     together = int(re.findall(r", (\d)>", launch.kernel)[0])
     turns = examples / together
     loops = (
-        [(r"^LDG", 8, [turns, turns]), (r"^LDG", 4, [turns])]
+        [(r"^LDG", 8, [turns * s["tokens"], turns]), (r"^LDG", 4, [turns])]
         if together > 1
         else [(r"^LDG", 16, [0.0]), (r"^LDG", 2, [1.0])]
     )

@@ -24,7 +24,7 @@ def product(launch: Launch, case: Case, before: Before) -> Work:
     formed = False
     if case.operation == "scores":
         m, n, depth = s["queries"], s["features"], s["dim"]
-    elif "finish" in launch.kernel or s["tokens"] * s["batch"] > 512 * 4:
+    elif s["tokens"] * s["batch"] > 512 * 4:
         m, n, depth = s["batch"], s["batch"], min(s["n"] * s["m"], 16777216 // s["batch"])
         formed = True
     else:
