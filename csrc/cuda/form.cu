@@ -59,7 +59,7 @@ template <class Element, int kTokens>
 void form_few(Context& context, std::int64_t batch, FormTask<Element> task) {
   const Touched some = touched(task.n, {task.begin, task.end});
   const std::int64_t columns = some.columns.end - some.columns.begin, rows = some.rows.end - some.rows.begin;
-  std::int64_t lanes = 1, tile = kFewMaxRows;
+  std::int64_t lanes = 1, tile = smaller(kFewMaxRows, rows);  // rows that do not exist would take turns
   while (lanes < kFewThreads && lanes * kFewColumns < columns) lanes *= 2;
   task.first_row = some.rows.begin, task.first_column = some.columns.begin;
   task.column_tiles = ceil_div(columns, lanes * kFewColumns);

@@ -179,10 +179,10 @@ def _shapes() -> list[Case]:
     few = (_scales(3, 54), _scales(40, 55))
     found.append(topk("topk/short_groups", q, f, 7, few, piece=4 * 80, kernels=("topk_filter_kernel<int>",)))
     q, f = _integers(1030, 1100, torch.bfloat16, 56), _integers(20, 1100, torch.bfloat16, 57)
-    found.append(topk("topk/groups/parts", q, f, 7, kernels=("topk_filter_kernel<float>",)))
+    found.append(topk("topk/groups/parts", q, f, 7, kernels=("topk_filter_kernel<float>",), heavy=True))
     # However many features there are, a round has so many that its candidates fit.
     q, f = torch.ones(40, 1), torch.arange(12000.0)[:, None]
-    found.append(topk("topk/bounded", q, f, 30, piece=200_000, workspace=900_000))
+    found.append(topk("topk/bounded", q, f, 30, piece=200_000, workspace=900_000, heavy=True))
     # More features than the machine computes in the time of one tile, which are the first round; few enough to be all.
     # A warp a query sorts more than once, and lists in an order in which every key is kept.
     up, mixed = torch.arange(3500.0), torch.randperm(3500, generator=torch.Generator().manual_seed(60)).float()
