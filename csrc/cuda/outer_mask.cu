@@ -12,13 +12,6 @@ constexpr std::int64_t kWantedBlocks = 8 * kMultiprocessors;
 constexpr std::int64_t kMinPartTokens = 32;
 constexpr int kAtOnce = 4, kMaxGroup = 8;  // examples
 
-template <class Element, int AtOnce>
-void gather_groups(Context& context, OuterMaskTask<Element> task, std::int64_t parts) {
-  const std::int64_t blocks = ceil_div(task.count, kOuterMaskThreads) * ceil_div(task.examples, task.group);
-  context.launch(outer_mask_kernel<Element, AtOnce>,
-                 {dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(parts)), kOuterMaskThreads}, task);
-}
-
 template <class Element>
 void gather(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const MaskPositions& positions,
             const MatrixView& out) {
@@ -29,7 +22,7 @@ void gather(Context& context, const ConstTensor3View& a, const ConstTensor3View&
   const std::int64_t part = ceil_div(a.tokens, larger(1, wanted)), parts = ceil_div(a.tokens, part);
   const Context::Scope scope(context);
   float* others = parts > 1 ? context.take<float>((parts - 1) * a.batch * out.cols) : nullptr;
-  const auto group = static_cast<int>(smaller(kMaxGroup, blocks * a.batch / kWantedBlocks) / kAtOnce * kAtOnce);
+  const std::int64_t group = smaller(kMaxGroup, blocks * a.batch / kWantedBlocks) / kAtOnce * kAtOnce;
   const OuterMaskTask<Element> task{static_cast<const Element*>(a.data),
                                     static_cast<const Element*>(delta.data),
                                     a.batch_stride,
@@ -41,15 +34,13 @@ void gather(Context& context, const ConstTensor3View& a, const ConstTensor3View&
                                     positions,
                                     out.cols,
                                     a.batch,
-                                    group == 0 ? 1 : group,
+                                    static_cast<int>(larger(1, group)),
                                     static_cast<float*>(out.data),
                                     out.row_stride,
                                     others};
-  if (group == 0) {
-    gather_groups<Element, 1>(context, task, parts);
-  } else {
-    gather_groups<Element, kAtOnce>(context, task, parts);
-  }
+  const auto kernel = task.group > 1 ? outer_mask_kernel<Element, kAtOnce> : outer_mask_kernel<Element, 1>;
+  const auto grid = static_cast<unsigned>(blocks * ceil_div(a.batch, task.group));
+  context.launch(kernel, {dim3(grid, static_cast<unsigned>(parts)), kOuterMaskThreads}, task);
   if (parts > 1) add_parts(context, others, parts - 1, out);
 }
 

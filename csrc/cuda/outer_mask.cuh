@@ -8,7 +8,7 @@
 /// neighbouring rows of G, so that a warp's gathers of delta touch few cache lines.
 #pragma once
 
-#include "cuda/gpu.cuh"
+#include "cuda/entries.cuh"
 #include "mask.h"
 
 namespace fimo::cuda {
@@ -31,10 +31,6 @@ __global__ void __launch_bounds__(kOuterMaskThreads)
   positions.column[i] = static_cast<std::uint32_t>((entry.coordinate - offset) % n);
   positions.scale[i] = static_cast<float>(sqrt(static_cast<double>(entry.length)));
 }
-
-FIMO_DEVICE float outer_mask_float(float x) { return x; }
-FIMO_DEVICE float outer_mask_float(__nv_bfloat16 x) { return __bfloat162float(x); }
-FIMO_DEVICE float outer_mask_float(__half x) { return __half2float(x); }
 
 template <class Element>
 struct OuterMaskTask {
@@ -77,7 +73,7 @@ __global__ void __launch_bounds__(kOuterMaskThreads) outer_mask_kernel(OuterMask
       for (int i = 0; i < kAtOnce; ++i) {
         if (e + i >= examples) continue;
         const Element x = a[i * task.a_batch + t * task.a_token], y = delta[i * task.delta_batch + t * task.delta_token];
-        sums[i] += outer_mask_float(x) * outer_mask_float(y);
+        sums[i] += to_float(x) * to_float(y);
       }
     }
 #pragma unroll

@@ -6,5 +6,5 @@ set -eu
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" OMP_NUM_THREADS=1
-"$python" tests/cuda/schedules.py --seeds "${SEEDS:-2}" --markdown docs/cuda_schedules.md
+"$python" tests/cuda/schedules.py ${SEEDS:+--seeds "$SEEDS"} --markdown docs/cuda_schedules.md
 "$python" tests/cuda/mutate.py --all --jobs "${JOBS:-$(nproc)}" --markdown docs/mutation_score.md

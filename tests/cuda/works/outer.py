@@ -65,10 +65,7 @@ def outer_mask(launch: Launch, case: Case, before: Before) -> Work:
         if together > 1
         else [(r"^LDG", 16, [0.0]), (r"^LDG", 2, [1.0])]
     )
-    return Work(
-        loops,
-        bytes=case.moved + case.sizes["batch"] * case.sizes["sketch_dim"] * 4,
-    )
+    return Work(loops, bytes=case.moved + s["batch"] * s["sketch_dim"] * 4)
 
 
 def tensor_table(launch: Launch, case: Case, before: Before) -> Work:
