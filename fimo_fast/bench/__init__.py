@@ -4,6 +4,8 @@ Modules, each importing only those before it: ``case`` (what a benchmark is), ``
 ``peers``, ``torch_sketches`` and ``torch_outer`` (rivals), ``project``, ``outer_project``, ``rows_project``, ``outer``,
 ``scores`` and ``overhead`` (the cases), ``clock``, ``measured`` and ``timing`` (in turns), ``predictions`` (of CUDA),
 ``results`` (JSON), ``table`` and ``roofline`` (what is shown), ``command`` (the command line).
+
+May import: ops, sketch, testing, report, utils.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Case:
         memory: bytes held at once by the inputs, the results and the check.
         inputs: makes the inputs on a device.
         kernel: what is measured, called with the inputs.
-        check: compares with `fimo_fast.reference` in float64; given the inputs and the result of ``kernel``. Raises
+        check: compares with `fimo_fast.ops.reference` in float64; given the inputs and the result of ``kernel``. Raises
             AssertionError.
         rivals: {name: rival}.
         only: the one type of device that it runs on; None: any.

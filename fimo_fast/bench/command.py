@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 
 from .. import build_info
-from ..files import replacing
-from ..progress import Plan
 from ..testing import available_isas, force_isa
+from ..utils.files import replacing
+from ..utils.progress import Plan
 from . import OPERATIONS, cases
 from .case import Case, WrongResult, dtype_name
 from .clock import time_call

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .. import reference
-from ..ops import outer_dot, outer_norm2
+from ..ops import outer_dot, outer_norm2, reference
 from .case import BALANCE, Bound, Call, Case, Inputs, Rival
 from .roofs import product_type
 

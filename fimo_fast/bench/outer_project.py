@@ -9,8 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .. import reference
-from ..ops import outer_project
+from ..ops import outer_project, reference
 from ..sketch import SJLT, SRHT, Composition, Factored, Mask, Rademacher, Sketch, TensorSketch, VectorSketch
 from . import project, torch_outer
 from .case import BALANCE, LINE, Bound, Case, Inputs, Rival

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import reference
-from ..ops import outer_dot, outer_norm2, outer_project, project, scores, topk
+from ..ops import outer_dot, outer_norm2, outer_project, project, reference, scores, topk
 from ..sketch import SRHT, Factored
 from .case import Call, Case, Inputs, Rival
 

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import reference
-from ..ops import project
+from ..ops import project, reference
 from ..sketch import SJLT, SRHT, Composition, Gaussian, Mask, Rademacher, VectorSketch
 from ..testing import sum_tolerance
 from . import peers, torch_sketches

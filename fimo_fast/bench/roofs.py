@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ..reference import accumulator
+from ..ops.dtypes import accumulator
 from .case import Call, Inputs, Unavailable, dtype_name
 
 # A product of square matrices of this size: large enough for the full rate, small enough for every round.

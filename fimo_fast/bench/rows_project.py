@@ -8,7 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .. import ops, reference
+from .. import ops
+from ..ops import reference
 from ..sketch import VectorSketch
 from ..testing import sum_tolerance
 from . import project

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import reference
-from ..ops import quantize, scores, topk
+from ..ops import quantize, reference, scores, topk
 from . import peers
 from .case import Bound, Call, Case, Inputs, Rival, size_in_words
 from .roofs import integer_product, product_type

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .. import reference
+from ..ops import reference
 from ..sketch import SJLT, Composition, Factored, Mask, Sketch, TensorSketch, VectorSketch
 from .case import Call, Inputs
 from .roofs import product_type

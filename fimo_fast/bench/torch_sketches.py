@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..reference import accumulator
+from ..ops.dtypes import accumulator
 from ..sketch import SJLT, SRHT, Mask, VectorSketch
 from .case import Call, Inputs, Rival
 from .roofs import product_type

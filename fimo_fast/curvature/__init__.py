@@ -1,4 +1,7 @@
-"""Curvature of the training loss as an operator that functions can be applied to."""
+"""Curvature of the training loss as an operator that functions can be applied to.
+
+May import: gradients, problem, utils.
+"""
 
 from .gauss_newton import Filter, GaussNewton, SpectralScores
 

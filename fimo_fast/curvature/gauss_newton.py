@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 from torch.func import hessian, vmap
 
-from .._trees import Tree, alone, index
-from ..data import Examples
 from ..gradients import GradientStream, check_finite
-from ..problem import Problem
+from ..problem import Examples, Problem
+from ..problem.trees import Tree, alone, index
 
 _LARGEST = 16384  # eigendecomposition of this size: 2 GiB and about a quarter of an hour on two cores
 _MEMORY = 8 * 2**30

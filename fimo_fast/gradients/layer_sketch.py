@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import nn
 
-from .._integers import integer
 from ..problem import Problem
 from ..sketch import SJLT, SRHT, Factored, TensorSketch
-from .owners import owners
+from ..utils.integers import integer
+from .parameters import owners
 
 MatrixSketch = Factored | TensorSketch
 

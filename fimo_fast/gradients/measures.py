@@ -8,20 +8,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .._integers import integer
-from .._trees import Tree
-from ..data import Data, Examples, Stream, stream
-from ..problem import Problem
-from ..progress import Plan, track
-from ..reference import accumulator
+from ..ops.dtypes import accumulator
+from ..problem import Data, Examples, Problem, Stream, stream
+from ..problem.trees import Tree, check_finite
 from ..sketch import Composition, VectorSketch
-from .functional import check_finite
+from ..utils.integers import integer
+from ..utils.progress import Plan, track
+from .gradient_set import Products, Queries
+from .inner_products import norm2 as norm2_of
 from .layer_sketch import LayerSketch
-from .pieces import Piece
-from .products import norm2 as norm2_of
-from .queries import Products, Queries
-from .sketched import Sketches
+from .sketching import Sketches
 from .stream import GradientStream
+from .terms import Piece
 
 
 def sketch(

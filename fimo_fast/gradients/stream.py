@@ -9,14 +9,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..data import Examples
-from ..problem import Problem
-from ..reference import accumulator
-from .capture import Receive, Site, UnlikeTrial, capture
-from .functional import one_by_one, vectorised
-from .pieces import Dense, Outer, Piece, Rows
-from .plan import make_plan
-from .products import formed_together
+from ..ops.dtypes import accumulator
+from ..problem import Examples, Problem
+from .capture.hooks import Receive, Site, UnlikeTrial, capture
+from .capture.plan import make_plan
+from .capture.whole_model import one_by_one, vectorised
+from .inner_products import formed_together
+from .terms import Dense, Outer, Piece, Rows
 
 # Bytes of a batch's activations.
 _WORKSPACE = 512 * 2**20

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.func import grad, jacrev, jvp, vjp, vmap
 
-from ..data import Examples
-from ..progress import Advance
+from ..problem import Examples
+from ..utils.progress import Advance
 from .optimizers import State, UpdateRule
 from .replicas import Replicas
 from .sampling import Batch, steps_per_epoch

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .._integers import integer
-from ..data import Data, Examples, load
-from ..problem import Problem
-from ..progress import Advance, Plan, track
+from ..problem import Data, Examples, Problem, load
+from ..utils.integers import integer
+from ..utils.progress import Advance, Plan, track
 from .optimizers import OptimizerChoice, StepNumber, UpdateRule, update_rule
 from .replicas import Replicas
 from .result import FurtherTrainingResult

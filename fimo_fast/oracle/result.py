@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..files import replacing
+from ..utils.files import replacing
 
 _FORMAT = "fimo_fast.FurtherTrainingResult/1"
 _TENSORS = ("per_seed", "full", "distance")

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from .._integers import integer
-from ..data import Data
 from ..gradients import untransformable
-from ..problem import Problem
-from ..progress import Plan, track
+from ..problem import Data, Problem
+from ..utils.integers import integer
+from ..utils.progress import Plan, track
 from .differentiate import Change, Differentiation
 from .further_training import FurtherTraining, check_indices
 from .sampling import steps_per_epoch

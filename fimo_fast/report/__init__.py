@@ -7,6 +7,8 @@ Modules, each importing only those before it: ``results`` (the checked input), `
 colours, numbers), ``labels`` (labels that do not overlap), ``tables`` and ``words`` (what the
 numbers say), ``agreement`` and ``gallery`` (figures), ``svg`` and ``page`` (output),
 ``terminal``.
+
+May import: utils.
 """
 
 from fimo_fast.report.gallery import Gallery, GalleryImage, GalleryRow

@@ -9,7 +9,6 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from fimo_fast.files import replacing
 from fimo_fast.report import style, words
 from fimo_fast.report.agreement import Layout, agreement_figure
 from fimo_fast.report.canvas import to_png
@@ -18,6 +17,7 @@ from fimo_fast.report.results import Experiment, Results, parse
 from fimo_fast.report.style import Style
 from fimo_fast.report.svg import css_variables, inline_svg
 from fimo_fast.report.tables import chosen_epochs, rows
+from fimo_fast.utils.files import replacing
 
 WIDE = Layout(width=860, titles=False, height=330, points=9.0)
 NARROW = Layout(width=370, titles=False, short=True, height=290, points=9.4)

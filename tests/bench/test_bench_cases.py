@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from fimo_fast import bench, ops, reference
+from fimo_fast import bench, ops
 from fimo_fast.bench import outer, outer_project, overhead, peers, project, rows_project, scores
 from fimo_fast.bench.case import Unavailable, WrongResult, size_in_words
+from fimo_fast.ops import reference
 
 CPU = torch.device("cpu")
 F32, F64, BF16, INT8 = torch.float32, torch.float64, torch.bfloat16, torch.int8

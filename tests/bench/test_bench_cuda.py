@@ -14,18 +14,7 @@ from test_bench_command import run, tiny  # noqa: F401  (a fixture)
 from test_bench_timing import make
 
 from fimo_fast import bench, ops
-from fimo_fast.bench import (
-    clock,
-    command,
-    outer,
-    peers,
-    predictions,
-    project,
-    roofs,
-    scores,
-    table,
-    torch_sketches,
-)
+from fimo_fast.bench import clock, command, outer, peers, predictions, project, roofs, scores, table, torch_sketches
 from fimo_fast.bench.case import Unavailable
 from fimo_fast.bench.measured import Entry, Result
 from fimo_fast.bench.results import available_memory, document, reason_to_skip

@@ -9,8 +9,8 @@ import torch
 from launches import Launch, Shapes, recorded
 
 from fimo_fast import bench
-from fimo_fast._sketch_args import to_args
 from fimo_fast.bench import Case, project
+from fimo_fast.ops.sketch_args import to_args
 from fimo_fast.sketch import Composition
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int8)

@@ -11,8 +11,8 @@ from gradients.models import MODELS
 from torch.utils.data import DataLoader, TensorDataset
 
 import fimo_fast as ff
-from fimo_fast._trees import tree_map
 from fimo_fast.methods import TRAK, FiniteHorizon, GradCos, GradDot, InfluenceFunction
+from fimo_fast.problem.trees import tree_map
 
 pytestmark = [
     pytest.mark.cuda,

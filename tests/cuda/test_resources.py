@@ -11,7 +11,7 @@ from resources import BUDGET, Resources, Usage, budget_of, problems
 from runners import build, missing
 from sass import cuobjdump
 
-from fimo_fast._native import _C
+from fimo_fast.ops.native import _C
 
 
 def _usage(**changes):

@@ -6,8 +6,8 @@ from torch import nn
 
 import fimo_fast as ff
 from fimo_fast.curvature import GaussNewton
-from fimo_fast.data import Examples
 from fimo_fast.gradients import per_example_gradients
+from fimo_fast.problem import Examples
 
 
 def squared_error(output, target):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fimo_fast.losses import cross_entropy, squared_error
+from fimo_fast.problem.losses import cross_entropy, squared_error
 
 N, T, VOCABULARY, CLASSES = 5, 6, 24, 3
 

@@ -12,7 +12,7 @@ from models import MODELS, N
 from torch import nn
 
 import fimo_fast as ff
-from fimo_fast.gradients import plan
+from fimo_fast.gradients.capture import plan
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ One short file a layer, which registers itself::
 A rule holds for modules whose ``forward`` is that of the type it names, so a subclass that computes something else does
 not match, and whose parameters are their own (no reparametrisation). Modules of packages that are not imported here are
 named by a pattern of their class. Every use of a rule is compared with plain differentiation on a few examples before
-it is trusted (`fimo_fast.gradients.plan`), so a class that only has the name of another does no harm.
+it is trusted (`fimo_fast.gradients.capture.plan`), so a class that only has the name of another does no harm.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..layout import CallLayout
-from ..pieces import Piece
+from ..batch_axis import CallLayout
+from ..terms import Piece
 
 Pieces = Iterator[tuple[str, Piece]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..pieces import Dense
+from ..terms import Dense
 from . import Call, Pieces
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..pieces import Dense, Outer
+from ..terms import Dense, Outer
 from . import Call, Pieces, rule
 
 _COVERED = {

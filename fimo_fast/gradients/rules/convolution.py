@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..pieces import Convolved, Dense, Piece
+from ..terms import Convolved, Dense, Piece
 from . import Call, Pieces, rule
 
 

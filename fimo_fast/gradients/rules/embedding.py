@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..pieces import Rows
+from ..terms import Rows
 from . import Call, Pieces, rule
 
 

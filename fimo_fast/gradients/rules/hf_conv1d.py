@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..pieces import Dense, Outer
+from ..terms import Dense, Outer
 from . import Call, Pieces, rule
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import nn
 
-from ..pieces import Dense
+from ..terms import Dense
 from . import Call, Pieces, rule
 
 

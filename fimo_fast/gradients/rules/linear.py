@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..pieces import Dense, Outer
+from ..terms import Dense, Outer
 from . import Call, Pieces, rule
 
 

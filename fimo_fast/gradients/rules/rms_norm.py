@@ -7,7 +7,7 @@ import inspect
 import torch
 from torch import Tensor, nn
 
-from ..pieces import Dense
+from ..terms import Dense
 from . import Call, Pieces, rule
 
 

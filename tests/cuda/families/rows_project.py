@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from cases import Case, normal, padded, rows_project
 
-from fimo_fast import reference
+from fimo_fast.ops import reference
 from fimo_fast.sketch import SJLT, SRHT, Gaussian, Mask, Rademacher, VectorSketch
 
 FLOAT, BF16, HALF = torch.float32, torch.bfloat16, torch.float16

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from cases import Case, normal, nothing, padded, project
 
-from fimo_fast import SJLT, reference
+from fimo_fast import SJLT
+from fimo_fast.ops import reference
 
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 _NAMES = {torch.float32: "float", torch.bfloat16: "__nv_bfloat16", torch.float16: "__half"}

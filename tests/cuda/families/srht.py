@@ -6,8 +6,8 @@ import torch
 from cases import Case, normal, nothing, padded
 from torch import Tensor
 
-from fimo_fast import reference
-from fimo_fast._sketch_args import to_args
+from fimo_fast.ops import reference
+from fimo_fast.ops.sketch_args import to_args
 from fimo_fast.sketch import SRHT
 
 F32, BF16, F16 = torch.float32, torch.bfloat16, torch.float16

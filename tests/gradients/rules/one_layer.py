@@ -2,9 +2,9 @@
 
 import torch
 
-from fimo_fast.gradients.layout import CallLayout
-from fimo_fast.gradients.pieces import Convolved, Outer
+from fimo_fast.gradients.batch_axis import CallLayout
 from fimo_fast.gradients.rules import Call, find
+from fimo_fast.gradients.terms import Convolved, Outer
 
 
 def one_call(module, *args, axis=0, apart=None, wanted=None, **kwargs):
