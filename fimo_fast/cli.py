@@ -17,7 +17,7 @@ from rich.console import Console
 from . import __version__, build_info, experiments, report
 from .bench.command import bench
 from .experiments import run
-from .utils.files import replacing
+from .utils.files import atomic_write
 from .utils.progress import Plan
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_show_locals=False)
@@ -96,7 +96,7 @@ def _run(chosen: list[experiments.Task], out: Path, began: float) -> None:
             "seconds": time.perf_counter() - began,
         },
     }
-    with replacing(out / "results.json") as temporary:
+    with atomic_write(out / "results.json") as temporary:
         temporary.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     galleries = {outcome.entry["name"]: outcome.gallery for outcome in outcomes if outcome.gallery is not None}
     report.write(results, out, galleries)

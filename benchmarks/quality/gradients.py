@@ -115,7 +115,7 @@ def layers(trained: Trained, pattern: str) -> Gradients:
     linear = {name for name, module in trained.problem.model.named_modules() if isinstance(module, nn.Linear)}
     chosen = [name for name in sorted(linear) if name.startswith(pattern)]
     names = [name for name in trained.problem.shapes if name.rpartition(".")[0] in chosen]
-    problem = trained.problem.restricted(names)
+    problem = trained.problem.with_parameters(names)
 
     def captured(examples: Examples) -> Layers:
         data = Data(*examples)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from .. import build_info
 from ..testing import available_isas, force_isa
-from ..utils.files import replacing
+from ..utils.files import atomic_write
 from ..utils.progress import Plan
 from . import OPERATIONS, cases
 from .case import Case, WrongResult, dtype_name
@@ -147,6 +147,6 @@ def _run(
 
 
 def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     _console.print(f"written: {path}")

@@ -150,7 +150,7 @@ class GaussNewton:
         # A row is the gradient of the output along a row of √A_i, so each example comes once for each of these.
         which = torch.arange(len(batch), device=root.device).repeat_interleave(count)
         directions = Examples(index(batch.inputs, which), root.flatten(0, 1))
-        along = problem.attributing(_along)
+        along = problem.with_output_fn(_along)
         return _vectors(GradientStream(along, Examples(batch.inputs, root[:, 0]), "output"), directions)
 
 

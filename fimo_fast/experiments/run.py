@@ -19,7 +19,7 @@ from ..oracle import FurtherTrainingResult, UnrolledDerivative, UnrolledResponse
 from ..oracle.sampling import steps_per_epoch
 from ..oracle.unrolled import unrolled_scores
 from ..report import Gallery, GalleryImage, GalleryRow
-from ..utils.files import replacing
+from ..utils.files import atomic_write
 from ..utils.progress import Plan
 from . import Task
 
@@ -49,7 +49,7 @@ class Outcome:
     def save(self, folder: Path) -> None:
         """Writes the oracle's effects and all scores beside the report."""
         self.result.save(folder / f"{self.entry['name']}.oracle.safetensors")
-        with replacing(folder / f"{self.entry['name']}.scores.safetensors") as temporary:
+        with atomic_write(folder / f"{self.entry['name']}.scores.safetensors") as temporary:
             save_file({name: scores.contiguous() for name, scores in self.scores.items()}, temporary)
 
 

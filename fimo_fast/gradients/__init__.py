@@ -11,7 +11,7 @@ from .measures import dots, dots_and_norms, formed, norm2, paths, per_example_gr
 from .rules import Call, rule
 from .sketching import Sketches
 from .stream import GradientStream
-from .terms import Dense, Outer, Piece, Rows
+from .terms import Dense, Outer, Rows, Term
 
 __all__ = [
     "Call",
@@ -20,7 +20,7 @@ __all__ = [
     "GradientStream",
     "LayerSketch",
     "Outer",
-    "Piece",
+    "Term",
     "Rows",
     "Sketches",
     "check",

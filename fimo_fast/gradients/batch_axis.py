@@ -14,7 +14,7 @@ SIZES = (2, 3)  # no axis of a fixed length differs between the two
 
 
 @dataclass(frozen=True)
-class Layout:
+class BatchAxis:
     """The axis of a tensor that holds the examples.
 
     Attributes:
@@ -45,11 +45,11 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class CallLayout:
-    """Layouts of one call: of every leaf of (args, kwargs) and of the output; None for what is no tensor."""
+class CallAxes:
+    """Axes of one call: of every leaf of (args, kwargs) and of the output; None for what is no tensor."""
 
-    inputs: tuple[Layout | None, ...]
-    outputs: tuple[Layout | None, ...]
+    inputs: tuple[BatchAxis | None, ...]
+    outputs: tuple[BatchAxis | None, ...]
 
     @property
     def replayable(self) -> bool:
@@ -74,26 +74,26 @@ class CallLayout:
         """
         sides = ((self.inputs, inputs), (self.outputs, outputs))
         return all(
-            len(layouts) == len(leaves)
-            and all(_fits(*pair, batch, expanded) for pair in zip(layouts, leaves, strict=True))
-            for layouts, leaves in sides
+            len(places) == len(leaves)
+            and all(_fits(*pair, batch, expanded) for pair in zip(places, leaves, strict=True))
+            for places, leaves in sides
         )
 
 
-def by_example(places: Iterable[Layout | None]) -> bool:
+def by_example(places: Iterable[BatchAxis | None]) -> bool:
     """Whether all these tensors tell the examples apart, or stand for every one of them."""
     return all(place is not None and (place.axis is not None or place.single) for place in places)
 
 
-def _fits(layout: Layout | None, leaf: Any, batch: int, expanded: bool) -> bool:
+def _fits(place: BatchAxis | None, leaf: Any, batch: int, expanded: bool) -> bool:
     if not isinstance(leaf, Tensor):
         return True  # a mask where none is needed
-    if layout is None or leaf.dim() != layout.dim:
+    if place is None or leaf.dim() != place.dim:
         return False
-    if layout.axis is None:
-        return not layout.single or leaf.shape[0] == 1 or (expanded and leaf.shape[0] == batch)
-    size = leaf.shape[layout.axis]
-    return size % batch == 0 if layout.folded else size == batch
+    if place.axis is None:
+        return not place.single or leaf.shape[0] == 1 or (expanded and leaf.shape[0] == batch)
+    size = leaf.shape[place.axis]
+    return size % batch == 0 if place.folded else size == batch
 
 
 def leaves_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
@@ -132,8 +132,8 @@ class Observer:
         return see
 
 
-def layouts(small: Mapping[str, list[Shapes]], large: Mapping[str, list[Shapes]]) -> dict[str, list[CallLayout]]:
-    """Layouts of the calls of each module that treats the examples alike, from calls with 2 and with 3 examples."""
+def call_axes(small: Mapping[str, list[Shapes]], large: Mapping[str, list[Shapes]]) -> dict[str, list[CallAxes]]:
+    """Axes of the calls of each module that treats the examples alike, from calls with 2 and with 3 examples."""
     found = {}
     for name in small.keys() & large.keys():
         calls = [_of_call(*pair) for pair in zip(small[name], large[name], strict=False)]
@@ -142,29 +142,29 @@ def layouts(small: Mapping[str, list[Shapes]], large: Mapping[str, list[Shapes]]
     return found
 
 
-def _of_call(small: Shapes, large: Shapes) -> CallLayout | None:
+def _of_call(small: Shapes, large: Shapes) -> CallAxes | None:
     parts = []
     for few, more in zip(small, large, strict=True):
         if len(few) != len(more):
             return None
         of_leaves = [_of_tensor(*pair) for pair in zip(few, more, strict=True)]
-        if any(layout is False for layout in of_leaves):
+        if any(place is False for place in of_leaves):
             return None
         parts.append(tuple(of_leaves))
-    return CallLayout(*parts)  # type: ignore[arg-type]
+    return CallAxes(*parts)  # type: ignore[arg-type]
 
 
-def _of_tensor(small: torch.Size | None, large: torch.Size | None) -> Layout | None | bool:
-    """The layout; None for what is no tensor; False where the examples are not on one axis."""
+def _of_tensor(small: torch.Size | None, large: torch.Size | None) -> BatchAxis | None | bool:
+    """The axis; None for what is no tensor; False where the examples are not on one axis."""
     if small is None or large is None:
         return None if small is large else False
     if len(small) != len(large):
         return False
     differing = [axis for axis, (few, more) in enumerate(zip(small, large, strict=True)) if few != more]
     if not differing:
-        return Layout(None, False, len(small) > 0 and small[0] == 1, len(small))
+        return BatchAxis(None, False, len(small) > 0 and small[0] == 1, len(small))
     axis = differing[0]
     each, rest = divmod(small[axis], SIZES[0])
     if len(differing) > 1 or rest or large[axis] != each * SIZES[1]:
         return False
-    return Layout(axis, each != 1, False, len(small))
+    return BatchAxis(axis, each != 1, False, len(small))

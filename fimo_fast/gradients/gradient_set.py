@@ -1,4 +1,4 @@
-"""Gradients of queries, held as pieces, and inner products of training gradients with them as these go by."""
+"""Gradients of queries, held as terms, and inner products of training gradients with them as these go by."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..problem.trees import check_finite
 from .inner_products import dot
 from .inner_products import norm2 as norm2_of
 from .stream import GradientStream, by_token
-from .terms import Convolved, Dense, Outer, Piece, Rows
+from .terms import Convolved, Dense, Outer, Rows, Term
 
 Held = Outer | Rows | Dense
 
 
 class Queries:
-    """The pieces of the queries' gradients, in as few groups as their shapes allow.
+    """The terms of the queries' gradients, in as few groups as their shapes allow.
 
     Args:
         gradients: Of the queries.
@@ -33,11 +33,11 @@ class Queries:
         self.groups: list[tuple[int, dict[str, list[Held]]]] = []
         squares: list[Tensor] = []
         for batch in batches:
-            pieces = gradients.collect(batch)
+            terms = gradients.collect(batch)
             if norms:
-                parts = [norm2_of(each) for each in pieces.values() if each]
+                parts = [norm2_of(each) for each in terms.values() if each]
                 squares.append(torch.stack(parts).sum(0) if parts else gradients.zeros(len(batch)))
-            held = {name: [_with_ones(piece) for piece in each] for name, each in pieces.items()}
+            held = {name: [_with_ones(term) for term in each] for name, each in terms.items()}
             for name, each in held.items():
                 for tensor in itertools.chain.from_iterable(map(_tensors, each)):
                     check_finite(tensor, f"queries gradients of {name}", len(self))
@@ -47,18 +47,18 @@ class Queries:
     def __len__(self) -> int:
         return sum(count for count, _ in self.groups)
 
-    def _hold(self, count: int, pieces: dict[str, list[Held]]) -> None:
+    def _hold(self, count: int, terms: dict[str, list[Held]]) -> None:
         if self.groups:
             before, last = self.groups[-1]
-            if all(_alike(*pair) for name in pieces for pair in _pairs(last[name], pieces[name])):
-                joined = {name: [_joined(*pair) for pair in _pairs(last[name], pieces[name])] for name in pieces}
+            if all(_alike(*pair) for name in terms for pair in _pairs(last[name], terms[name])):
+                joined = {name: [_joined(*pair) for pair in _pairs(last[name], terms[name])] for name in terms}
                 self.groups[-1] = (before + count, joined)
                 return
-        self.groups.append((count, pieces))
+        self.groups.append((count, terms))
 
 
 class Products:
-    """Inner products of one training batch with all queries, piece by piece.
+    """Inner products of one training batch with all queries, term by term.
 
     Args:
         queries: The queries.
@@ -78,52 +78,52 @@ class Products:
         """[batch, queries] or [batch, tokens, queries]."""
         return self._sum.reshape(self._shape)
 
-    def add(self, name: str, piece: Piece) -> None:
-        """Takes one piece."""
-        if self._tokens is not None and len(piece) != len(self._sum):
+    def add(self, name: str, term: Term) -> None:
+        """Takes one term."""
+        if self._tokens is not None and len(term) != len(self._sum):
             try:
-                piece = by_token(piece, self._tokens)
+                term = by_token(term, self._tokens)
             except ValueError as error:
                 raise ValueError(
                     f"tokens: the gradient of {name} is not known as a sum over positions ({error}); select other "
                     "parameters"
                 ) from error
-        whole = _with_ones(piece)
+        whole = _with_ones(term)
         at = 0
-        for count, pieces in self._queries.groups:
-            for other in pieces[name]:
-                if (product := _product(piece, whole, other)) is not None:
+        for count, terms in self._queries.groups:
+            for other in terms[name]:
+                if (product := _product(term, whole, other)) is not None:
                     self._sum[:, at : at + count] += product
             at += count
 
 
-def _product(piece: Piece, whole: Held, other: Held) -> Tensor | None:
-    """Of a piece, ``whole`` with its bias where it has one, and a held piece, which is so already.
+def _product(term: Term, whole: Held, other: Held) -> Tensor | None:
+    """Of a term, ``whole`` with its bias where it has one, and a held term, which is so already.
 
     A weight's inner product includes its bias's where both sides know it: ⟨δ, δ'⟩ (⟨a, a'⟩ + 1).
     """
-    if isinstance(other, Dense) and isinstance(piece, Dense) and piece.partner and piece.partner == other.partner:
+    if isinstance(other, Dense) and isinstance(term, Dense) and term.partner and term.partner == other.partner:
         return None
     if isinstance(other, Outer) and other.partner:
-        if isinstance(piece, Outer) and piece.partner == other.partner:
+        if isinstance(term, Outer) and term.partner == other.partner:
             return dot(whole, other)
-        return dot(piece, replace(other, a=other.a[..., :-1]))
-    return dot(piece, other)
+        return dot(term, replace(other, a=other.a[..., :-1]))
+    return dot(term, other)
 
 
-def _with_ones(piece: Piece) -> Held:
+def _with_ones(term: Term) -> Held:
     """Factors, as far as there are; a weight's with a last column of ones, for the bias beside it."""
-    if isinstance(piece, Convolved):
-        return piece.factored()
-    if isinstance(piece, Outer) and piece.partner:
-        return replace(piece, a=F.pad(piece.a, (0, 1), value=1.0))
-    return piece
+    if isinstance(term, Convolved):
+        return term.factored()
+    if isinstance(term, Outer) and term.partner:
+        return replace(term, a=F.pad(term.a, (0, 1), value=1.0))
+    return term
 
 
-def _tensors(piece: Held) -> tuple[Tensor, ...]:
-    if isinstance(piece, Outer):
-        return piece.a, piece.delta
-    return (piece.index, piece.delta) if isinstance(piece, Rows) else (piece.value,)
+def _tensors(term: Held) -> tuple[Tensor, ...]:
+    if isinstance(term, Outer):
+        return term.a, term.delta
+    return (term.index, term.delta) if isinstance(term, Rows) else (term.value,)
 
 
 def _pairs(first: list[Held], second: list[Held]) -> list[tuple[Held | None, Held | None]]:

@@ -1,4 +1,4 @@
-"""Inner products and norms of per-example gradients from their pieces, formed only where nothing cheaper is exact."""
+"""Inner products and norms of per-example gradients from their terms, formed only where nothing cheaper is exact."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 from .. import ops
 from ..ops.dtypes import accumulator
-from .terms import Convolved, Dense, Outer, Piece, Rows
+from .terms import Convolved, Dense, Outer, Rows, Term
 
 # Bytes of what is formed at a time.
 _WORKSPACE = 64 * 2**20
 
 
-def dot(p: Piece, q: Piece) -> Tensor | None:
+def dot(p: Term, q: Term) -> Tensor | None:
     """Inner products of every example of p with every one of q, [batch, batch of q]; None if they share no entry."""
     if _disjoint(p, q):
         return None
@@ -33,9 +33,9 @@ def dot(p: Piece, q: Piece) -> Tensor | None:
     return _dot_formed(p, q)
 
 
-def norm2(pieces: Sequence[Piece]) -> Tensor:
-    """Squared norms of the sum of the pieces, example by example, [batch]."""
-    parts = _joined(pieces)
+def norm2(terms: Sequence[Term]) -> Tensor:
+    """Squared norms of the sum of the terms, example by example, [batch]."""
+    parts = _joined(terms)
     apart = all(_disjoint(p, q) for i, p in enumerate(parts) for q in parts[:i])
     if apart:
         return torch.stack([_norm2(part) for part in parts]).sum(0)
@@ -48,31 +48,31 @@ def norm2(pieces: Sequence[Piece]) -> Tensor:
     return torch.cat([formed.square().sum(1) for _, formed in formed_together(parts)])
 
 
-def formed_together(pieces: Sequence[Piece]) -> Iterator[tuple[slice, Tensor]]:
-    """The sum of the pieces for some examples at a time: (examples, [some, entries up to the last piece's])."""
-    width = max(piece.start + piece.width for piece in pieces)
-    for some in chunks(len(pieces[0]), width):
+def formed_together(terms: Sequence[Term]) -> Iterator[tuple[slice, Tensor]]:
+    """The sum of the terms for some examples at a time: (examples, [some, entries up to the last term's])."""
+    width = max(term.start + term.width for term in terms)
+    for some in chunks(len(terms[0]), width):
         total: Tensor | None = None
-        for piece in pieces:
-            values = piece[some].formed()
+        for term in terms:
+            values = term[some].formed()
             if total is None:
                 total = values.new_zeros(len(values), width)
-            total[:, piece.start : piece.start + piece.width] += values
+            total[:, term.start : term.start + term.width] += values
         assert total is not None
         yield some, total
 
 
-def _factored(piece: Piece) -> Outer | Rows | Dense:
-    return piece.factored() if isinstance(piece, Convolved) else piece
+def _factored(term: Term) -> Outer | Rows | Dense:
+    return term.factored() if isinstance(term, Convolved) else term
 
 
-def _norm2(piece: Outer | Rows | Dense) -> Tensor:
-    if isinstance(piece, Outer):
-        return ops.outer_norm2(*_of_one_type(piece.a, piece.delta))
-    if isinstance(piece, Dense):
-        return _wide(piece.value).square().sum(1)
-    delta = _wide(piece.delta)
-    same = piece.index[:, :, None] == piece.index[:, None, :]
+def _norm2(term: Outer | Rows | Dense) -> Tensor:
+    if isinstance(term, Outer):
+        return ops.outer_norm2(*_of_one_type(term.a, term.delta))
+    if isinstance(term, Dense):
+        return _wide(term.value).square().sum(1)
+    delta = _wide(term.delta)
+    same = term.index[:, :, None] == term.index[:, None, :]
     return (delta @ delta.mT).masked_fill_(~same, 0).sum((1, 2))
 
 
@@ -94,7 +94,7 @@ def _dot_rows(p: Outer | Rows, q: Rows) -> Tensor:
     return torch.cat(result)
 
 
-def _dot_formed(p: Piece, q: Piece) -> Tensor:
+def _dot_formed(p: Term, q: Term) -> Tensor:
     low, high = max(p.start, q.start), min(p.start + p.width, q.start + q.width)
     rows = []
     for some in chunks(len(p), p.width):
@@ -107,33 +107,33 @@ def _dot_formed(p: Piece, q: Piece) -> Tensor:
     return torch.cat(rows)
 
 
-def _joined(pieces: Sequence[Piece]) -> list[Outer | Rows | Dense]:
-    """The pieces with those that can be written as one joined: factors and rows side by side, numbers added."""
+def _joined(terms: Sequence[Term]) -> list[Outer | Rows | Dense]:
+    """The terms with those that can be written as one joined: factors and rows side by side, numbers added."""
     groups: dict[tuple[object, ...], list[Outer | Rows | Dense]] = {}
-    for piece in map(_factored, pieces):
-        inner = piece.a.shape[-1] if isinstance(piece, Outer) else 0
-        groups.setdefault((type(piece), piece.start, piece.width, inner), []).append(piece)
+    for term in map(_factored, terms):
+        inner = term.a.shape[-1] if isinstance(term, Outer) else 0
+        groups.setdefault((type(term), term.start, term.width, inner), []).append(term)
     return [group[0] if len(group) == 1 else _join(group) for group in groups.values()]
 
 
 def _join(group: Sequence[Outer | Rows | Dense]) -> Outer | Rows | Dense:
     first = group[0]
     if isinstance(first, Outer):
-        a, delta = (torch.cat([getattr(piece, factor) for piece in group], dim=1) for factor in ("a", "delta"))
+        a, delta = (torch.cat([getattr(term, factor) for term in group], dim=1) for factor in ("a", "delta"))
         return Outer(a, delta, first.start)
     if isinstance(first, Rows):
-        index, delta = (torch.cat([getattr(piece, part) for piece in group], dim=1) for part in ("index", "delta"))
+        index, delta = (torch.cat([getattr(term, part) for term in group], dim=1) for part in ("index", "delta"))
         return Rows(index, delta, first.rows, first.start)
-    return Dense(torch.stack([piece.value for piece in group if isinstance(piece, Dense)]).sum(0), first.start)
+    return Dense(torch.stack([term.value for term in group if isinstance(term, Dense)]).sum(0), first.start)
 
 
-def _tabular(p: Piece, q: Rows) -> bool:
+def _tabular(p: Term, q: Rows) -> bool:
     """Whether p has a row of d numbers for each row of q's table."""
     d = q.delta.shape[-1]
     return (isinstance(p, Outer) and p.a.shape[-1] == d) or (isinstance(p, Rows) and p.delta.shape[-1] == d)
 
 
-def _disjoint(p: Piece, q: Piece) -> bool:
+def _disjoint(p: Term, q: Term) -> bool:
     return p.start >= q.start + q.width or q.start >= p.start + p.width
 
 

@@ -19,7 +19,7 @@ from .inner_products import norm2 as norm2_of
 from .layer_sketch import LayerSketch
 from .sketching import Sketches
 from .stream import GradientStream
-from .terms import Piece
+from .terms import Term
 
 
 def sketch(
@@ -64,7 +64,7 @@ def sketch(
     rows: list[Tensor] = []
     for start, batch in _shown(batches, "sketches", progress):
         part = sketches.empty(len(batch)) if out is None else out[start : start + len(batch)].zero_()
-        gradients(batch, lambda name, piece, part=part: sketches.add(name, piece, part))  # type: ignore[misc]
+        gradients(batch, lambda name, term, part=part: sketches.add(name, term, part))  # type: ignore[misc]
         rows.append(check_finite(part, f"{name} gradients", start))
     return torch.cat(rows) if out is None else out
 
@@ -134,10 +134,10 @@ def dots_and_norms(
         products = Products(held, gradients, len(batch), length)
         own = Norms(gradients.repeated) if norms else None
 
-        def receive(name: str, piece: Piece, products: Products = products, own: Norms | None = own) -> None:
-            products.add(name, piece)
+        def receive(name: str, term: Term, products: Products = products, own: Norms | None = own) -> None:
+            products.add(name, term)
             if own:
-                own.add(name, piece)
+                own.add(name, term)
 
         gradients(batch, receive, length)
         rows.append(check_finite(products.total, "train gradients", start))
@@ -147,7 +147,7 @@ def dots_and_norms(
 
 
 def formed(problem: Problem, data: Data, of: str = "loss", batch_size: int | None = None) -> dict[str, Tensor]:
-    """The gradients themselves, {parameter: [examples, *shape]}, put together from the layers' pieces.
+    """The gradients themselves, {parameter: [examples, *shape]}, put together from the layers' terms.
 
     Arguments, errors and types as in `sketch`.
     """
@@ -197,25 +197,25 @@ def prepare(problem: Problem, data: Data, name: str, of: str, batch_size: int | 
 
 
 class Norms:
-    """Squared norms of a batch's gradients, piece by piece; what has several pieces is held until all are there."""
+    """Squared norms of a batch's gradients, term by term; what has several terms is held until all are there."""
 
     def __init__(self, repeated: frozenset[str]) -> None:
         self._repeated = repeated
         self._sums: dict[str, Tensor] = {}
-        self._held: dict[str, list[Piece]] = {}
+        self._held: dict[str, list[Term]] = {}
 
-    def add(self, name: str, piece: Piece) -> None:
-        """Takes one piece."""
+    def add(self, name: str, term: Term) -> None:
+        """Takes one term."""
         if name in self._repeated:
-            self._held.setdefault(name, []).append(piece)
+            self._held.setdefault(name, []).append(term)
         elif name in self._sums:
             raise RuntimeError(f"gradients: {name} was used more often than on the first examples")
         else:
-            self._sums[name] = norm2_of([piece])
+            self._sums[name] = norm2_of([term])
 
     def total(self, start: Tensor) -> Tensor:
         """Their sum, added to start [batch]."""
-        return sum([*self._sums.values(), *(norm2_of(pieces) for pieces in self._held.values())], start=start)
+        return sum([*self._sums.values(), *(norm2_of(terms) for terms in self._held.values())], start=start)
 
 
 def _length(batch: Examples, before: Sequence[Tensor]) -> int:

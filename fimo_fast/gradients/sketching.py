@@ -1,4 +1,4 @@
-"""Sketches of per-example gradients of a whole model, piece by piece, the gradient never put together."""
+"""Sketches of per-example gradients of a whole model, term by term, the gradient never put together."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..problem import Problem
 from ..sketch import Composition, Factored, VectorSketch
 from .inner_products import chunks
 from .layer_sketch import LayerSketch, MatrixSketch
-from .terms import Convolved, Dense, Outer, Piece, Rows
+from .terms import Convolved, Dense, Outer, Rows, Term
 
 
 class Sketches:
-    """Adds sketches of pieces up, for one batch after another.
+    """Adds sketches of terms up, for one batch after another.
 
     Args:
         problem: Whose parameters.
@@ -57,28 +57,28 @@ class Sketches:
         """Zeros [batch, sketch_dim] to add to."""
         return torch.zeros(batch, self.sketch.sketch_dim, dtype=self._dtype, device=self._device)
 
-    def add(self, name: str, piece: Piece, out: Tensor) -> None:
-        """Adds the sketch of a piece of a parameter's gradient to out [batch, sketch_dim]."""
-        piece = _in_type_of(out, piece)
+    def add(self, name: str, term: Term, out: Tensor) -> None:
+        """Adds the sketch of a term of a parameter's gradient to out [batch, sketch_dim]."""
+        term = _in_type_of(out, term)
         if not isinstance(self.sketch, LayerSketch):
-            return _add_vector(piece, self.sketch, self._offsets[name] + piece.start, out)
+            return _add_vector(term, self.sketch, self._offsets[name] + term.start, out)
         if name in self.sketch.biases:
-            return self._add_bias(self.sketch, name, piece, out)
+            return self._add_bias(self.sketch, name, term, out)
         own, out = self.sketch.sketches[name], out[:, self.sketch.part(name)]
         if isinstance(own, VectorSketch):
-            return _add_vector(piece, own, piece.start, out)
-        return _add_matrix(piece, own, self._biases.get(name), out)
+            return _add_vector(term, own, term.start, out)
+        return _add_matrix(term, own, self._biases.get(name), out)
 
-    def _add_bias(self, sketch: LayerSketch, name: str, piece: Piece, out: Tensor) -> None:
-        """The last column of the weight with it, unless the weight's piece had it already."""
-        assert isinstance(piece, Dense)
-        if piece.partner == sketch.biases[name]:
+    def _add_bias(self, sketch: LayerSketch, name: str, term: Term, out: Tensor) -> None:
+        """The last column of the weight with it, unless the weight's term had it already."""
+        assert isinstance(term, Dense)
+        if term.partner == sketch.biases[name]:
             return
         weight = sketch.biases[name]
         own, out = sketch.sketches[weight], out[:, sketch.part(weight)]
         assert isinstance(own, MatrixSketch)
         m, n = _sides(own)
-        value = F.pad(piece.value, (piece.start, m - piece.start - piece.width))
+        value = F.pad(term.value, (term.start, m - term.start - term.width))
         last = torch.zeros(n, dtype=value.dtype, device=value.device)
         last[-1] = 1
         ops.outer_project(last.expand(len(value), 1, n), value[:, None], own, out=out)
@@ -89,34 +89,34 @@ def _first_stage(sketch: Any) -> Any:
     return _first_stage(sketch.first) if isinstance(sketch, Composition) else sketch
 
 
-def _add_vector(piece: Piece, sketch: Any, offset: int, out: Tensor) -> None:
+def _add_vector(term: Term, sketch: Any, offset: int, out: Tensor) -> None:
     if isinstance(sketch, Composition):
         between = out.new_zeros(len(out), sketch.first.sketch_dim)
-        _add_vector(piece, sketch.first, offset, between)
+        _add_vector(term, sketch.first, offset, between)
         ops.project(between, sketch.second, out=out)
-    elif isinstance(piece, Outer):
-        ops.outer_project(piece.a, piece.delta, sketch, offset=offset, out=out)
-    elif isinstance(piece, Rows):
-        ops.rows_project(piece.index, piece.delta, sketch, offset=offset + piece.start, out=out)
-    elif isinstance(piece, Convolved):
-        for some in chunks(len(piece), 16 * piece.width):  # so few that they are still in the cache
-            ops.project(piece[some].formed(), sketch, offset=offset, out=out[some])
+    elif isinstance(term, Outer):
+        ops.outer_project(term.a, term.delta, sketch, offset=offset, out=out)
+    elif isinstance(term, Rows):
+        ops.rows_project(term.index, term.delta, sketch, offset=offset + term.start, out=out)
+    elif isinstance(term, Convolved):
+        for some in chunks(len(term), 16 * term.width):  # so few that they are still in the cache
+            ops.project(term[some].formed(), sketch, offset=offset, out=out[some])
     else:
-        ops.project(piece.value, sketch, offset=offset, out=out)
+        ops.project(term.value, sketch, offset=offset, out=out)
 
 
-def _add_matrix(piece: Piece, sketch: MatrixSketch, bias: str | None, out: Tensor) -> None:
+def _add_matrix(term: Term, sketch: MatrixSketch, bias: str | None, out: Tensor) -> None:
     """A matrix by its factors; what is no such product is written as one, Σ_j (column j) e_jᵀ."""
     m, n = _sides(sketch)
     columns = n - (bias is not None)
-    if isinstance(piece, Outer) and piece.a.shape[-1] == columns and piece.delta.shape[-1] == m:
-        a, delta = piece.a, piece.delta
+    if isinstance(term, Outer) and term.a.shape[-1] == columns and term.delta.shape[-1] == m:
+        a, delta = term.a, term.delta
     else:
-        whole = F.pad(piece.formed(), (piece.start, m * columns - piece.start - piece.width))
+        whole = F.pad(term.formed(), (term.start, m * columns - term.start - term.width))
         a = torch.eye(columns, dtype=whole.dtype, device=whole.device).expand(len(whole), columns, columns)
         delta = whole.unflatten(1, (m, columns)).mT.contiguous()
     if bias is not None:
-        included = isinstance(piece, Outer) and piece.partner == bias
+        included = isinstance(term, Outer) and term.partner == bias
         a = F.pad(a, (0, 1), value=1.0 if included else 0.0)
     ops.outer_project(a, delta, sketch, out=out)
 
@@ -128,15 +128,15 @@ def _sides(sketch: MatrixSketch) -> tuple[int, int]:
     return sketch.delta_dim, sketch.a_dim
 
 
-def _in_type_of(out: Tensor, piece: Piece) -> Piece:
-    """A piece whose sketches are of out's type: modules may compute in another than the model's."""
-    part = piece.value if isinstance(piece, Dense) else piece.delta
+def _in_type_of(out: Tensor, term: Term) -> Term:
+    """A term whose sketches are of out's type: modules may compute in another than the model's."""
+    part = term.value if isinstance(term, Dense) else term.delta
     if accumulator(part.dtype) == out.dtype:
-        return piece
-    if isinstance(piece, Outer):
-        return Outer(piece.a.to(out.dtype), piece.delta.to(out.dtype), piece.start, piece.partner)
-    if isinstance(piece, Rows):
-        return Rows(piece.index, piece.delta.to(out.dtype), piece.rows, piece.start)
-    if isinstance(piece, Convolved):
-        return replace(piece, x=piece.x.to(out.dtype), delta=piece.delta.to(out.dtype))
-    return Dense(piece.value.to(out.dtype), piece.start, piece.partner)
+        return term
+    if isinstance(term, Outer):
+        return Outer(term.a.to(out.dtype), term.delta.to(out.dtype), term.start, term.partner)
+    if isinstance(term, Rows):
+        return Rows(term.index, term.delta.to(out.dtype), term.rows, term.start)
+    if isinstance(term, Convolved):
+        return replace(term, x=term.x.to(out.dtype), delta=term.delta.to(out.dtype))
+    return Dense(term.value.to(out.dtype), term.start, term.partner)

@@ -1,6 +1,6 @@
 """What a layer knows of its parameters' per-example gradients: factors, rows or numbers, never more than it must form.
 
-A parameter's gradient is the sum of its pieces: one for each call of each layer that uses it. Entries are counted in
+A parameter's gradient is the sum of its terms: one for each call of each layer that uses it. Entries are counted in
 the flattened parameter, as in ``parameter.flatten()``.
 """
 
@@ -26,7 +26,7 @@ class Outer:
         a: [batch, T, n].
         delta: [batch, T, m], of the same type.
         start: First entry.
-        partner: The bias whose gradient is Σ_t δ_t of this very call; its own piece comes next.
+        partner: The bias whose gradient is Σ_t δ_t of this very call; its own term comes next.
     """
 
     a: Tensor
@@ -216,4 +216,4 @@ class Convolved:
 _SMALL = 2**20
 _WEIGHTS: dict[int, Callable[..., Tensor]] = {1: conv1d_weight, 2: conv2d_weight, 3: conv3d_weight}
 
-Piece = Outer | Rows | Dense | Convolved
+Term = Outer | Rows | Dense | Convolved

@@ -159,7 +159,7 @@ class TRAK:
     def attribute(self, problem: Problem, train: Data, queries: Data) -> Tensor:
         """Scores [n_train, n_queries]."""
         signs = Rademacher(problem.numel, self.sketch_dim, self.seed)
-        of_output = problem.attributing(self.model_output or trak_output(problem.loss_fn))
+        of_output = problem.with_output_fn(self.model_output or trak_output(problem.loss_fn))
 
         features = sketch(of_output, train, signs, "output", name="train").double()
         count = len(features)

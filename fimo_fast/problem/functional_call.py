@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
-def call_with(module: nn.Module, values: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def functional_call(
+    module: nn.Module, values: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
     """The output with these values in place of the parameters and buffers of these names, wherever they are tied.
 
     torch's ``functional_call`` ties by name. Where a module is held under two names, it swaps the same attribute twice
@@ -32,7 +33,7 @@ def call_with(module: nn.Module, values: Mapping[str, Tensor], args: tuple[Any, 
         for leaf, tensor in chain(owner._parameters.items(), owner._buffers.items()):
             if id(tensor) in by_tensor:
                 places[f"{path}.{leaf}" if path else leaf] = by_tensor[id(tensor)]
-    return functional_call(module, places, args, kwargs, tie_weights=False)
+    return torch.func.functional_call(module, places, args, kwargs, tie_weights=False)
 
 
 @contextmanager

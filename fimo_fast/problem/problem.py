@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from . import hugging_face
-from .functional_call import call_with, transformable
+from .functional_call import functional_call, transformable
 from .losses import PerExample, output_function
 from .model_checks import unsuited
 from .trees import Tree, rows, shapes
@@ -141,7 +141,7 @@ class Problem:
         buffers = {name: tensor.clone() for name, tensor in self.model.named_buffers()}
         args, kwargs = self._arguments(inputs)
         with transformable():
-            output = call_with(self.model, {**frozen, **buffers, **parameters}, args, kwargs)
+            output = functional_call(self.model, {**frozen, **buffers, **parameters}, args, kwargs)
         return hugging_face.output_tensor(output)
 
     def _arguments(self, inputs: Tree) -> tuple[tuple[Tree, ...], dict[str, Tree]]:
@@ -187,11 +187,11 @@ class Problem:
             cast(nn.Module, model), cast(PerExample, loss_fn), cast("PerExample | None", output_fn), _named(self.shapes)
         )
 
-    def attributing(self, output_fn: PerExample | str) -> Problem:
+    def with_output_fn(self, output_fn: PerExample | str) -> Problem:
         """The same problem with another attributed quantity, or one by name."""
         return Problem(self.model, self.loss_fn, output_fn, _named(self.shapes))
 
-    def restricted(self, names: Iterable[str]) -> Problem:
+    def with_parameters(self, names: Iterable[str]) -> Problem:
         """The same problem with only these of its parameters of interest."""
         return Problem(self.model, self.loss_fn, self.output_fn, _named(names))
 

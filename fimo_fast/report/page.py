@@ -17,7 +17,7 @@ from fimo_fast.report.results import Experiment, Results, parse
 from fimo_fast.report.style import Style
 from fimo_fast.report.svg import css_variables, inline_svg
 from fimo_fast.report.tables import chosen_epochs, rows
-from fimo_fast.utils.files import replacing
+from fimo_fast.utils.files import atomic_write
 
 WIDE = Layout(width=860, titles=False, height=330, points=9.0)
 NARROW = Layout(width=370, titles=False, short=True, height=290, points=9.4)
@@ -59,7 +59,7 @@ def write(results: Mapping[str, Any], out: Path, galleries: Mapping[str, Gallery
         if e.name in shown:
             files[f"gallery_{e.slug}.png"] = to_png(gallery_figure(shown[e.name]))
     for name, data in files.items():
-        with replacing(out / name) as temporary:
+        with atomic_write(out / name) as temporary:
             temporary.write_bytes(data)
     return [out / name for name in files]
 

@@ -109,7 +109,7 @@ def test_layers_have_the_inner_products_of_their_rows(module, tmp_path):
     trained = problems.sst2(tmp_path / "train.tsv", tmp_path / "validation.tsv", 7, 3, 1, lambda share: None)
     factors = gradients.layers(trained, "layers.")
     names = [name for name in trained.problem.shapes if name.startswith("layers.") and "norms" not in name]
-    trained = dataclasses.replace(trained, problem=trained.problem.restricted(names))
+    trained = dataclasses.replace(trained, problem=trained.problem.with_parameters(names))
     rows = gradients.rows(trained, lambda share: None)
     torch.testing.assert_close(
         factors.queries.inner(factors.train), rows.queries.inner(rows.train), rtol=1e-4, atol=1e-6

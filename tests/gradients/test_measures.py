@@ -64,7 +64,7 @@ def test_a_layer_sketch_of_a_long_bias_and_of_a_weight_that_is_computed():
 
 def test_queries_are_differentiated_through_the_output():
     problem, data = problem_and_data("mlp")
-    problem = problem.attributing(lambda output, target: output.flatten(1).sum(1).exp())
+    problem = problem.with_output_fn(lambda output, target: output.flatten(1).sum(1).exp())
     expected = exact(problem, data, "output")
     close(ff.gradients.norm2(problem, data, "output"), expected.square().sum(1))
     close(ff.gradients.dots(problem, data, data), exact(problem, data) @ expected.T)
@@ -106,10 +106,10 @@ def test_tokens_apart_add_up():
     close(apart.sum(1), whole)
     # A position's part is that of the factors at the position alone.
     gradients = ff.gradients.GradientStream(problem, ff.data.load(problem, data, "train"))
-    pieces = gradients.collect(ff.data.load(problem, data, "train"))["hidden.weight"]
+    terms = gradients.collect(ff.data.load(problem, data, "train"))["hidden.weight"]
     only = ff.Problem(problem.model, problem.loss_fn, parameters="hidden.weight")
     found = ff.gradients.dots(only, data, data, tokens=True)
-    a, delta = (torch.einsum("bti,qsi->btqs", factor, factor) for factor in (pieces[0].a, pieces[0].delta))
+    a, delta = (torch.einsum("bti,qsi->btqs", factor, factor) for factor in (terms[0].a, terms[0].delta))
     close(found, (a * delta).sum(-1))
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import fimo_fast as ff
-from fimo_fast.problem.functional_call import call_with
+from fimo_fast.problem.functional_call import functional_call
 
 
 def test_a_module_held_under_two_names_keeps_its_parameters():
@@ -14,7 +14,7 @@ def test_a_module_held_under_two_names_keeps_its_parameters():
     before = [*model.parameters(), *model.buffers()]
     x = torch.randn(2, 3)
     values = {name: torch.full_like(p, 0.5) for name, p in model.named_parameters()}
-    got = call_with(model, values, (x,), {})
+    got = functional_call(model, values, (x,), {})
     assert all(old is new for old, new in zip(before, [*model.parameters(), *model.buffers()], strict=True))
     once = x.sum(1, keepdim=True) * 0.5 + 0.5
     assert torch.allclose(got, (once.tanh() * 1.5 + 0.5).expand(2, 3))
@@ -25,7 +25,7 @@ def test_tied_parameters_all_get_the_value():
     model[1].weight = model[0].weight
     x = torch.randn(2, 3)
     for name in ("0.weight", "1.weight"):
-        assert torch.equal(call_with(model, {name: torch.eye(3) * 2}, (x,), {}), 4 * x)
+        assert torch.equal(functional_call(model, {name: torch.eye(3) * 2}, (x,), {}), 4 * x)
 
 
 def test_a_problem_leaves_a_shared_module_as_it_is():

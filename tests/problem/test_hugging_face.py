@@ -172,7 +172,7 @@ def test_functions_of_the_curvature_of_a_padded_transformer(method, of):
     train = load(problem, TEXT | {"labels": CLASSES}, "train")
     jacobians = []
     for k in range(3):
-        one_class = problem.attributing(lambda output, _, k=k: output[:, k])
+        one_class = problem.with_output_fn(lambda output, _, k=k: output[:, k])
         jacobians.append(problem.ravel(one_by_one(one_class, train, "output")))
     jacobian = torch.stack(jacobians, dim=1)
     with torch.no_grad():

@@ -106,7 +106,7 @@ def test_outputs_by_name_in_a_problem(name):
     x = torch.randn(4, 3, dtype=torch.float64)
     expected = {"loss": losses.cross_entropy, "margin": losses.margin, "logit": losses.logit}[name]
     torch.testing.assert_close(problem.outputs(problem.parameters(), x, CLASSES), expected(model(x), CLASSES).detach())
-    assert ff.Problem(model, losses.cross_entropy).attributing(name).output_fn == problem.output_fn
+    assert ff.Problem(model, losses.cross_entropy).with_output_fn(name).output_fn == problem.output_fn
 
 
 def test_what_is_given_survives_pickling():

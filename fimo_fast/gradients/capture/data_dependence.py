@@ -29,7 +29,7 @@ _INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_ind
 Seen = tuple[str, tuple[int, ...]]
 
 
-class Selections(TorchDispatchMode):
+class IndexingRecorder(TorchDispatchMode):
     """The operations of a run on numbers with a gradient, with the lengths of the axes they index.
 
     Attributes:
@@ -75,7 +75,7 @@ def _lengths(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple
     return ()
 
 
-def selects(small: Sequence[Seen], large: Sequence[Seen]) -> bool:
+def picks_rows(small: Sequence[Seen], large: Sequence[Seen]) -> bool:
     """Whether rows may be picked by the data, seen from runs on two and on three examples.
 
     So it is if an axis that is indexed differs in length, and if the operations do: then the examples, or tokens, are

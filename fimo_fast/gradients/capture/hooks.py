@@ -1,7 +1,7 @@
-"""One forward and one backward pass that hand each layer's pieces of per-example gradients over, and keep none.
+"""One forward and one backward pass that hand each layer's terms of per-example gradients over, and keep none.
 
 The gradient of a layer's parameters needs its inputs and the gradient δ by its outputs. Hooks keep the inputs until the
-backward pass brings δ; then the layer's rule makes pieces of both, the caller takes them, and both are freed. No weight
+backward pass brings δ; then the layer's rule makes terms of both, the caller takes them, and both are freed. No weight
 gradient is computed on the way, so the pass itself costs less than a step of training.
 
 Inside a captured call the parameters are replaced by detached ones: whatever gradient still reaches the parameters
@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ...problem import Examples, Problem
-from ..batch_axis import CallLayout, leaves_of
-from ..rules import Call, Pieces
-from ..terms import Dense, Outer, Piece
+from ..batch_axis import CallAxes, leaves_of
+from ..rules import Call, Terms
+from ..terms import Dense, Outer, Term
 from .model_state import as_captured
-from .row_check import Placement
+from .row_check import RowCheck
 from .tap import Tap
 
-Receive = Callable[[str, Piece], None]
+Receive = Callable[[str, Term], None]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Site:
         module: The module.
         parameters: {name in the module: name of the parameter in the problem}.
         give: The rule.
-        calls: Layouts of its calls on the first examples.
+        calls: Axes of its calls on the first examples.
         path: What ``paths`` says of its parameters.
         single: Whether it is a layer that makes one new tensor; else it may hold other sites, or give its inputs back.
     """
@@ -47,12 +47,12 @@ class Site:
     name: str
     module: nn.Module
     parameters: dict[str, str]
-    give: Callable[[Call], Pieces]
-    calls: list[CallLayout]
+    give: Callable[[Call], Terms]
+    calls: list[CallAxes]
     path: str
     single: bool
 
-    def layout(self, number: int) -> CallLayout:
+    def axes(self, number: int) -> CallAxes:
         """Of the call with this number."""
         if all(call == self.calls[0] for call in self.calls[1:]):
             return self.calls[0]
@@ -79,7 +79,7 @@ def capture(
     tokens: int | None = None,
     verify: bool = False,
 ) -> set[str]:
-    """Gives ``receive(parameter name, piece)`` every piece of the sites' parameters' gradients.
+    """Gives ``receive(parameter name, term)`` every term of the sites' parameters' gradients.
 
     Args:
         problem: Model, loss and parameters.
@@ -92,7 +92,7 @@ def capture(
             backward pass, of a loss with another weight for each example. ``receive`` is then called after both.
 
     Returns:
-        Parameters of the sites that were also used outside them; empty if the pieces are all there is.
+        Parameters of the sites that were also used outside them; empty if the terms are all there is.
 
     Raises:
         UnlikeTrial: A call unlike those of the trial; nothing was handed over yet.
@@ -100,8 +100,8 @@ def capture(
     """
     read = problem.quantity(of)
     verify = verify and len(batch) > 1
-    held: list[tuple[str, Piece]] = []
-    take: Receive = (lambda name, piece: held.append((name, piece))) if verify else receive
+    held: list[tuple[str, Term]] = []
+    take: Receive = (lambda name, term: held.append((name, term))) if verify else receive
     captured = {full for site in sites for full in site.parameters.values()}
     with ExitStack() as stack:
         stack.enter_context(as_captured(problem, captured))
@@ -115,10 +115,10 @@ def capture(
             return set()
         try:
             if verify:
-                recorder.placement = placement = Placement(len(batch), values)
-                weighted = (values * placement.weights).sum()
+                recorder.row_check = row_check = RowCheck(len(batch), values)
+                weighted = (values * row_check.weights).sum()
                 torch.autograd.grad(weighted, recorder.anchor, retain_graph=True, allow_unused=True)
-                placement.weighing = False
+                row_check.weighing = False
             _, *grads = torch.autograd.grad(total, [recorder.anchor, *own.values()], allow_unused=True)
         except RuntimeError as error:
             if "use_reentrant" in str(error):
@@ -129,8 +129,8 @@ def capture(
             raise
     if recorder.misplaced:
         raise UnlikeTrial(recorder.misplaced, "with the examples in other places than those")
-    for name, piece in held:
-        receive(name, piece)
+    for name, term in held:
+        receive(name, term)
     return {name for name, grad in zip(own, grads, strict=True) if grad is not None}
 
 
@@ -152,7 +152,7 @@ class _Recorder:
         self._marks: list[int] = []
         self._sites = sites
         self._handles: list[Any] = []
-        self.placement: Placement | None = None
+        self.row_check: RowCheck | None = None
         self.misplaced: list[Site] = []
 
     def __enter__(self) -> _Recorder:
@@ -204,10 +204,10 @@ class _Recorder:
 
     def _tapped(self, site: Site, number: int, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         """The output of a call with its tensors behind a `Tap`."""
-        layout = site.layout(number)
+        axes = site.axes(number)
         leaves, spec = tree_flatten(output)
         inputs = leaves_of(args, kwargs)
-        if not layout.fits(inputs, leaves, self.batch, site.single):
+        if not axes.fits(inputs, leaves, self.batch, site.single):
             raise UnlikeTrial([site], "with tensors of other forms than those")
         floating = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
         if not floating:
@@ -217,10 +217,10 @@ class _Recorder:
         autocast = (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
 
         def receive(deltas: Sequence[Tensor | None]) -> bool:
-            if self.placement and self.placement.weighing:
-                self.placement.weighed((site.name, number), places, deltas)
+            if self.row_check and self.row_check.weighing:
+                self.row_check.weighed((site.name, number), places, deltas)
                 return False
-            if self.placement and not self.placement.holds((site.name, number), places, deltas):
+            if self.row_check and not self.row_check.holds((site.name, number), places, deltas):
                 self.misplaced.append(site)
             if all(delta is None for delta in deltas):
                 return True
@@ -231,12 +231,12 @@ class _Recorder:
             by_leaf: list[Tensor | None] = [None] * len(leaves)
             for i, delta in zip(floating, deltas, strict=True):
                 by_leaf[i] = delta
-            x, delta = self._by_example(site, layout, inputs, by_leaf)
+            x, delta = self._by_example(site, axes, inputs, by_leaf)
             wanted = frozenset(site.parameters)
-            self._give(site, Call(site.module, x, delta, wanted, args, kwargs, by_leaf, self.batch, layout, autocast))
+            self._give(site, Call(site.module, x, delta, wanted, args, kwargs, by_leaf, self.batch, axes, autocast))
             return True
 
-        places = [layout.outputs[i] for i in floating]
+        places = [axes.outputs[i] for i in floating]
         expand = [
             bool(place and place.single and len(leaves[i]) == 1) for i, place in zip(floating, places, strict=True)
         ]
@@ -248,13 +248,13 @@ class _Recorder:
         return tree_unflatten(leaves, spec)
 
     def _by_example(
-        self, site: Site, layout: CallLayout, inputs: Sequence[Any], deltas: Sequence[Tensor | None]
+        self, site: Site, axes: CallAxes, inputs: Sequence[Any], deltas: Sequence[Tensor | None]
     ) -> tuple[Any, Any]:
         """The first input and the first output's gradient with the examples (or tokens) first; None for other sites."""
         if not site.single or deltas[0] is None:
             return None, None
         first = next(i for i, leaf in enumerate(inputs) if isinstance(leaf, Tensor))
-        of_input, of_output = layout.inputs[first], layout.outputs[0]
+        of_input, of_output = axes.inputs[first], axes.outputs[0]
         assert of_input and of_output
         x = of_input.batch_first(inputs[first].detach(), self.batch)
         delta = of_output.batch_first(deltas[0], self.batch)
@@ -265,10 +265,10 @@ class _Recorder:
         self.replaying = True
         try:
             with torch.no_grad(), torch.autocast(self.anchor.device.type, enabled=False):
-                for leaf, piece in site.give(call):
-                    if isinstance(piece, (Outer, Dense)) and piece.partner:
-                        piece = replace(piece, partner=site.parameters[piece.partner])
-                    self.receive(site.parameters[leaf], piece)
+                for leaf, term in site.give(call):
+                    if isinstance(term, (Outer, Dense)) and term.partner:
+                        term = replace(term, partner=site.parameters[term.partner])
+                    self.receive(site.parameters[leaf], term)
         finally:
             self.replaying = False
 

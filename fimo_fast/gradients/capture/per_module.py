@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.func import vjp, vmap
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from ...problem.functional_call import call_with
+from ...problem.functional_call import functional_call
 from ...problem.problem import transformable
-from ..batch_axis import CallLayout, Layout
-from ..rules import Call, Pieces
+from ..batch_axis import BatchAxis, CallAxes
+from ..rules import Call, Terms
 from ..terms import Dense
 from .whole_model import dense
 
@@ -25,17 +25,17 @@ from .whole_model import dense
 _WORKSPACE = 256 * 2**20
 
 
-def together(call: Call) -> Pieces:
+def together(call: Call) -> Terms:
     """All examples at once, by ``torch.func.vmap``."""
     return _give(call, _together)
 
 
-def one_by_one(call: Call) -> Pieces:
+def one_by_one(call: Call) -> Terms:
     """Each example alone, by plain differentiation."""
     return _give(call, _one_by_one)
 
 
-def _give(call: Call, differentiate: Any) -> Pieces:
+def _give(call: Call, differentiate: Any) -> Terms:
     device, dtype, enabled = call.autocast
     with torch.autocast(device, dtype, enabled), transformable():
         gradients = differentiate(_Replay(call))
@@ -47,7 +47,7 @@ class _Replay:
     """A call as a function of parameters and of one example's part of its tensors."""
 
     def __init__(self, call: Call) -> None:
-        layout = call.layout
+        axes = call.axes
         own = dict(call.module.named_parameters(remove_duplicate=False))
         self.call = call
         self.values: dict[str, Tensor] = {name: own[name].detach() for name in sorted(call.wanted)}
@@ -55,14 +55,14 @@ class _Replay:
         self._leaves = [leaf.detach() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         self._inputs = {
             i: at
-            for i, at in enumerate(layout.inputs)
+            for i, at in enumerate(axes.inputs)
             if at is not None and at.axis is not None and isinstance(leaves[i], Tensor)
         }
         self._used = [i for i, delta in enumerate(call.deltas) if delta is not None]
         batch = call.batch
         self.inputs = [at.apart(self._leaves[i], batch) for i, at in self._inputs.items()]
         self.input_axes = [at.axis or 0 for at in self._inputs.values()]
-        outputs = [(delta, _place(layout, i)) for i, delta in enumerate(call.deltas) if delta is not None]
+        outputs = [(delta, _place(axes, i)) for i, delta in enumerate(call.deltas) if delta is not None]
         self.deltas = [d.unsqueeze(1) if at.single else at.apart(d, batch) for d, at in outputs]
         self.delta_axes = [at.axis or 0 for _, at in outputs]
 
@@ -72,12 +72,12 @@ class _Replay:
         for i, tensor in zip(self._inputs, inputs, strict=True):
             leaves[i] = tensor
         args, kwargs = tree_unflatten(leaves, self._spec)
-        outputs, _ = tree_flatten(call_with(self.call.module, values, args, kwargs))
+        outputs, _ = tree_flatten(functional_call(self.call.module, values, args, kwargs))
         return [outputs[i] for i in self._used]
 
 
-def _place(layout: CallLayout, i: int) -> Layout:
-    place = layout.outputs[i]
+def _place(axes: CallAxes, i: int) -> BatchAxis:
+    place = axes.outputs[i]
     if place is None or (place.axis is None and not place.single):
         raise RuntimeError("gradients: an output that is the same for all examples has a gradient")
     return place

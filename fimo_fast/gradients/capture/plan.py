@@ -21,12 +21,12 @@ from torch import nn
 from ...problem import Examples, Problem
 from ...problem.trees import named_leaves
 from .. import rules
-from ..batch_axis import SIZES, CallLayout, Observer, by_example, layouts
+from ..batch_axis import SIZES, CallAxes, Observer, by_example, call_axes
 from ..parameters import owners
-from ..rules import Call, Pieces
-from ..terms import Dense, Piece
+from ..rules import Call, Terms
+from ..terms import Dense, Term
 from . import per_module
-from .data_dependence import Selections, selects
+from .data_dependence import IndexingRecorder, picks_rows
 from .hooks import Site, UnlikeTrial, as_captured, capture
 from .probe import combination, distinct, equal
 from .whole_model import each_alone, vectorised
@@ -46,7 +46,7 @@ class Plan:
         vectorised: Whether torch.func does that for the whole batch at once; else one example after the other.
         paths: {parameter: the rules' names, "torch.func" or "one by one"}.
         verify: Whether rows may be of other examples in the next batch, so that each is checked.
-        repeated: Parameters with several pieces.
+        repeated: Parameters with several terms.
         activations: Numbers that one example's forward pass makes, about.
     """
 
@@ -85,7 +85,7 @@ def make_plan(problem: Problem, examples: Examples) -> Plan:
         with torch.autocast(problem.device.type, enabled=False):
             exact = _in_float64(problem, few)
             probe, few = exact or (problem, few)
-            found = _Trial(probe.attributing(combination), few, keep=problem.numel <= _KEPT).plan()
+            found = _Trial(probe.with_output_fn(combination), few, keep=problem.numel <= _KEPT).plan()
         nowhere = nn.Module()
         plans[key] = replace(found, sites=[replace(site, module=nowhere) for site in found.sites])
         _say(found.paths)
@@ -134,14 +134,14 @@ class _Trial:
     def plan(self) -> Plan:
         """The cheapest way of each parameter that reproduces its gradient."""
         found: dict[str, list[Site]] = {}
-        pieces: Counter[str] = Counter()
+        terms: Counter[str] = Counter()
         pending = list(self.problem.shapes)
         at_home = (self._at_home(per_module.together, FUNCTIONAL), self._at_home(per_module.one_by_one, SINGLE))
         for propose in (self._by_rules, *at_home):
             proposed = {name: sites for name in pending if (sites := propose(name))}
             verified, counts = self._verify(_merged(proposed))
             found |= {name: sites for name, sites in proposed.items() if name in verified}
-            pieces.update({name: count for name, count in counts.items() if name in verified})
+            terms.update({name: count for name, count in counts.items() if name in verified})
             pending = [name for name in pending if name not in verified]
         if len({sites[0].give for sites in found.values()}) > 1:  # apart they work; together?
             verified, _ = self._verify(_merged(found))
@@ -154,29 +154,29 @@ class _Trial:
             sites=_merged(found),
             rest=pending,
             vectorised=vectorised,
-            verify=self.selects
+            verify=self.picks_rows
             or not distinct(self.few)
             or (self.branches and any(call.folded for site in _merged(found) for call in site.calls)),
             paths={name: paths[name] for name in self.problem.shapes},
-            repeated=frozenset(name for name, count in pieces.items() if count > 1),
+            repeated=frozenset(name for name, count in terms.items() if count > 1),
             activations=self.activations,
         )
 
-    def _observe(self) -> dict[str, list[CallLayout]]:
+    def _observe(self) -> dict[str, list[CallAxes]]:
         observed, operations = [], []
         for size in SIZES:
             with ExitStack() as stack:
                 stack.enter_context(as_captured(self.problem, self.problem.shapes.keys()))
                 stack.enter_context(torch.enable_grad())
                 observer = stack.enter_context(Observer(self.problem.model))
-                selections = stack.enter_context(Selections())
+                recorder = stack.enter_context(IndexingRecorder())
                 self.problem.call(self.few[slice(0, size)].inputs)
             observed.append(observer.calls)
-            operations.append(selections.seen)
-        self.selects, self.branches = selects(*operations), selections.branches
+            operations.append(recorder.seen)
+        self.picks_rows, self.branches = picks_rows(*operations), recorder.branches
         outputs = (shape for calls in observed[0].values() for call in calls for shape in call[1] if shape is not None)
         self.activations = sum(shape.numel() for shape in outputs) // SIZES[0]
-        return layouts(*observed)
+        return call_axes(*observed)
 
     def _by_rules(self, name: str) -> list[Site]:
         """Sites at all layers with a rule that own the parameter; uses elsewhere show in the verification."""
@@ -192,14 +192,14 @@ class _Trial:
             within = f"{at.rpartition('.')[2]}.{within}"
         return None
 
-    def _single_calls(self, name: str) -> list[CallLayout] | None:
-        """Layouts of the calls of a layer whose first input and first output tell the examples apart."""
+    def _single_calls(self, name: str) -> list[CallAxes] | None:
+        """Axes of the calls of a layer whose first input and first output tell the examples apart."""
         calls = self.calls.get(name)
         if calls and all(by_example(call.inputs[:1]) and by_example(call.outputs[:1]) for call in calls):
             return calls
         return None
 
-    def _at_home(self, give: Callable[[Call], Pieces], path: str) -> Callable[[str], list[Site]]:
+    def _at_home(self, give: Callable[[Call], Terms], path: str) -> Callable[[str], list[Site]]:
         def propose(name: str) -> list[Site]:
             if len(self.owners[name]) > 1:  # whose uses are whose is not known
                 return []
@@ -217,14 +217,14 @@ class _Trial:
         return propose
 
     def _verify(self, sites: list[Site]) -> tuple[set[str], Counter[str]]:
-        """The parameters whose pieces add up to their gradients, and how many pieces each had."""
+        """The parameters whose terms add up to their gradients, and how many terms each had."""
         if not sites:
             return set(), Counter()
         failed: set[str] = set()
-        got: dict[str, list[Piece]] = defaultdict(list)
+        got: dict[str, list[Term]] = defaultdict(list)
         guarded = [replace(site, give=_guarded(site, failed)) for site in sites]
         try:
-            failed |= capture(self.problem, guarded, self.few, "output", lambda name, piece: got[name].append(piece))
+            failed |= capture(self.problem, guarded, self.few, "output", lambda name, term: got[name].append(term))
         except (RuntimeError, UnlikeTrial):
             # A tensor that is the same for all examples is made one for each; not every model can go on with that.
             rest = [site for site in sites if not any(call.expands for call in site.calls)]
@@ -232,11 +232,11 @@ class _Trial:
                 raise
             return self._verify(rest)
         names = {name for site in sites for name in site.parameters.values()} - failed
-        counts = Counter({name: len(pieces) for name, pieces in got.items()})
+        counts = Counter({name: len(terms) for name, terms in got.items()})
         return self._right({name: got[name] for name in names}), counts
 
-    def _right(self, got: Mapping[str, list[Piece]]) -> set[str]:
-        """The parameters whose pieces add up to plain differentiation's gradients, for each example."""
+    def _right(self, got: Mapping[str, list[Term]]) -> set[str]:
+        """The parameters whose terms add up to plain differentiation's gradients, for each example."""
         right = set(got)
         for b, exact in enumerate(self.exact or each_alone(self.problem, self.few, "output")):
             scale = max((float(g.abs().max()) for g in exact.values() if g.numel()), default=0.0)
@@ -247,22 +247,22 @@ class _Trial:
         if not rest:
             return True
         try:
-            got = vectorised(self.problem.restricted(rest), self.few, "output")
+            got = vectorised(self.problem.with_parameters(rest), self.few, "output")
         except RuntimeError:
             return False
         return self._right({name: [Dense.of(got[name])] for name in rest}) == set(rest)
 
 
-def _guarded(site: Site, failed: set[str]) -> Callable[[Call], Pieces]:
+def _guarded(site: Site, failed: set[str]) -> Callable[[Call], Terms]:
     """The rule; where it cannot handle the module, its parameters have failed and the trial goes on."""
 
-    def give(call: Call) -> Pieces:
+    def give(call: Call) -> Terms:
         try:
-            pieces = list(site.give(call))
+            terms = list(site.give(call))
         except (RuntimeError, TypeError, ValueError, LookupError, AttributeError):
             failed.update(site.parameters.values())
             return
-        yield from pieces
+        yield from terms
 
     return give
 

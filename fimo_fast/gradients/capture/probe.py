@@ -11,7 +11,7 @@ from torch import Tensor
 from ...problem import Examples
 from ...problem.trees import named_leaves
 from ..batch_axis import SIZES
-from ..terms import Piece
+from ..terms import Term
 
 
 def combination(output: Tensor, _: object) -> Tensor:
@@ -33,15 +33,15 @@ def distinct(few: Examples) -> bool:
     return len(few) == SIZES[-1] and not any(all(torch.equal(leaf[i], leaf[j]) for leaf in leaves) for i, j in pairs)
 
 
-def equal(exact: Tensor, pieces: Iterable[Piece], scale: float) -> bool:
-    """Whether the pieces of one example add up to its gradient, up to rounding.
+def equal(exact: Tensor, terms: Iterable[Term], scale: float) -> bool:
+    """Whether the terms of one example add up to its gradient, up to rounding.
 
     Models round in float32 inside, also in float64; a gradient that is zero but for rounding is compared with the
     largest one of the model.
     """
     error = -exact.flatten()[None]
-    for piece in pieces:
-        error[:, piece.start : piece.start + piece.width] += piece.formed()
+    for term in terms:
+        error[:, term.start : term.start + term.width] += term.formed()
     eps = torch.finfo(exact.dtype).eps
     relative, floor = min(max(1e4 * eps, 1e-6), 0.1), min(max(100 * eps, 1e-8), 0.02)
     return not error.numel() or bool((error.abs().max() <= relative * exact.abs().max() + floor * scale).item())

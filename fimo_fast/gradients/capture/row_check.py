@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from ...ops.dtypes import accumulator
-from ..batch_axis import Layout
+from ..batch_axis import BatchAxis
 
 _TOLERANCE = 1 / 8  # of a step between weights
 _EXPONENTS = 16
 
 
-class Placement:
+class RowCheck:
     """Compares the gradients at each call of each layer in a weighted pass with those of the plain pass after it.
 
     Args:
@@ -38,11 +38,13 @@ class Placement:
         self.weighing = True
         self._weighed: dict[tuple[str, int], list[Tensor | None]] = {}
 
-    def weighed(self, call: tuple[str, int], places: Sequence[Layout | None], deltas: Sequence[Tensor | None]) -> None:
+    def weighed(
+        self, call: tuple[str, int], places: Sequence[BatchAxis | None], deltas: Sequence[Tensor | None]
+    ) -> None:
         """Keeps a number for each row of the gradients by a call's outputs in the weighted pass."""
         self._weighed[call] = [_by_row(*pair, self.batch) for pair in zip(places, deltas, strict=True)]
 
-    def holds(self, call: tuple[str, int], places: Sequence[Layout | None], deltas: Sequence[Tensor | None]) -> bool:
+    def holds(self, call: tuple[str, int], places: Sequence[BatchAxis | None], deltas: Sequence[Tensor | None]) -> bool:
         """Whether the gradients by a call's outputs, in the plain pass, lie where the weights say."""
         for place, delta, weighed in zip(places, deltas, self._weighed.pop(call), strict=True):
             plain = _by_row(place, delta, self.batch)
@@ -55,7 +57,7 @@ class Placement:
         return True
 
 
-def _by_row(place: Layout | None, delta: Tensor | None, batch: int) -> Tensor | None:
+def _by_row(place: BatchAxis | None, delta: Tensor | None, batch: int) -> Tensor | None:
     """One number for each row of a gradient, [batch, rows]; None for what has no rows of examples."""
     if place is None or delta is None or not delta.numel() or (place.axis is None and not place.single):
         return None

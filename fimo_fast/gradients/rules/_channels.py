@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..terms import Dense
-from . import Call, Pieces
+from . import Call, Terms
 
 
-def channel_affine(call: Call, unit: Tensor, delta: Tensor) -> Pieces:
+def channel_affine(call: Call, unit: Tensor, delta: Tensor) -> Terms:
     """∇w = Σ_p δ_p · x̂_p, ∇b = Σ_p δ_p over the positions p of all axes after the channels.
 
     Args:

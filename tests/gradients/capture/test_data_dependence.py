@@ -117,11 +117,11 @@ def test_rows_in_their_places_keep_the_layers_rule():
     stream = ff.gradients.GradientStream(problem, ff.data.Examples((x, FULL), target))
     assert stream.paths["inner.weight"] == "linear" and stream.paths["norm.weight"] == "layer_norm"
     assert plan.make_plan(problem, ff.data.Examples((x, FULL), target)).verify
-    pieces = {
+    terms = {
         name: sum(p.formed() for p in parts)
         for name, parts in stream.collect(ff.data.Examples((x, FULL), target)).items()
     }
-    assert_equal({name: value.view_as(exact[name]) for name, value in pieces.items()}, exact)
+    assert_equal({name: value.view_as(exact[name]) for name, value in terms.items()}, exact)
 
 
 def test_other_models_are_spared_the_second_backward_pass():

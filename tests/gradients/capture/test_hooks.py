@@ -188,8 +188,8 @@ def test_a_layer_that_is_called_otherwise_later_goes_one_by_one():
     with pytest.warns(
         UserWarning, match="layer was called with tensors of other forms than those of the first examples"
     ):
-        pieces = stream.collect(data)
-    got = torch.cat([sum(piece.formed() for piece in pieces[name]) for name in problem.shapes], dim=1)
+        terms = stream.collect(data)
+    got = torch.cat([sum(term.formed() for term in terms[name]) for name in problem.shapes], dim=1)
     torch.testing.assert_close(got, exact(problem, (data.inputs, data.targets)))
 
 
