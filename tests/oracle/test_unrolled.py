@@ -5,7 +5,7 @@ import torch
 from plain_training import OPTIMIZERS, query_losses, regression, smooth_mlp, squared_error
 
 import fimo_fast as ff
-from fimo_fast.oracle import differentiate
+from fimo_fast.utils.memory import workspace
 
 SMOOTH = [name for name in OPTIMIZERS if name != "ascent"]
 EPOCHS, BATCH = 3, 8
@@ -48,13 +48,13 @@ def test_reverse_and_forward_mode_agree_at_every_epoch(name):
     )
 
 
-def test_chunks_do_not_change_the_result(monkeypatch):
+def test_chunks_do_not_change_the_result():
     _, problem, training, train, queries = setup("adam")
     derivative = ff.UnrolledDerivative(training)
     whole = [derivative.by_epoch(problem, train, queries, mode=mode) for mode in ("forward", "reverse")]
-    monkeypatch.setattr(differentiate, "_WORKSPACE", 1)
     for mode, expected in zip(("forward", "reverse"), whole, strict=True):
-        one_by_one = derivative.by_epoch(problem, train, queries, mode=mode)
+        with workspace(1):
+            one_by_one = derivative.by_epoch(problem, train, queries, mode=mode)
         torch.testing.assert_close(one_by_one, expected, rtol=1e-9, atol=1e-13)
 
 
