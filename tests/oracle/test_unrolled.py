@@ -164,14 +164,22 @@ def test_refused():
         ff.UnrolledDerivative(problem)
     with pytest.raises(ValueError, match='expected batches="matched"'):
         ff.UnrolledDerivative(setup("sgd", batches="shifted")[2])
-    with pytest.raises(ValueError, match="problem: expected the further training's own"):
-        derivative.attribute(ff.Problem(smooth_mlp(), squared_error), train, queries)
     with pytest.raises(ValueError, match=r"epochs: expected increasing numbers from 1 to 3, got \[3, 4\]"):
         derivative.by_epoch(problem, train, queries, epochs=[3, 4])
     with pytest.raises(ValueError, match="examples: expected indices from 0 to 22"):
         derivative.by_epoch(problem, train, queries, examples=[23])
     with pytest.raises(ValueError, match="mode: expected one of"):
         derivative.by_epoch(problem, train, queries, mode="backward")
+
+
+@pytest.mark.parametrize("kind", ["another model", "an equal problem"])
+def test_another_problem_is_refused_before_data_are_read(kind):
+    model, problem, training, _, _ = setup("sgd")
+    other = ff.Problem(model if kind == "an equal problem" else torch.nn.Linear(2, 1), squared_error)
+    with pytest.raises(ValueError) as raised:
+        ff.UnrolledDerivative(training).attribute(other, train=None, queries=None)
+    expected = f"problem: expected further_training.problem itself, {problem!r}, got another object, {other!r}"
+    assert str(raised.value) == expected
 
 
 class Attention(torch.nn.Module):
