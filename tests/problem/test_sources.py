@@ -20,6 +20,7 @@ from torch.utils.data import (
 import fimo_fast as ff
 from fimo_fast.problem import Examples, load, stream
 from fimo_fast.problem.losses import TokenCrossEntropy, squared_error
+from fimo_fast.problem.trees import concatenate, equal
 
 X, Z = torch.randn(2, 11, 3, generator=torch.Generator().manual_seed(0))
 Y = torch.linspace(-1, 1, 11)
@@ -107,6 +108,76 @@ def test_all_kinds_are_the_same_examples(problem, name):
         assert len(batches) == 11
 
 
+class Loader(DataLoader):
+    """Might iterate in a way of its own."""
+
+
+STARTS = {
+    **KINDS,
+    "DataLoader of a subclass": Loader(Items(as_dict), batch_size=4),
+    "DataLoader with a worker": DataLoader(Items(as_dict), batch_size=4, num_workers=1),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_stream_from_any_row(problem, name):
+    batches = stream(problem, STARTS[name], "train", batch_size=4)
+    whole = load(problem, STARTS[name], "train")
+    for start in (0, 1, 3, 4, 6, 10):
+        parts = list(batches.batches(start))
+        assert equal(concatenate([part.inputs for part in parts]), whole[slice(start, None)].inputs)
+        assert torch.equal(torch.cat([part.targets for part in parts]), Y[start:])
+        if "DataLoader" in name:  # its own batches, the first one cut
+            size = 3 if "single" in name else 4
+            assert [len(part) for part in parts[1:]] == [
+                min(size, 11 - i) for i in range(start - start % size + size, 11, size)
+            ]
+        else:
+            assert [len(part) for part in parts] == [min(4, 11 - i) for i in range(start, 11, 4)]
+    assert list(batches.batches(11)) == []
+    unknown = "single" in name or "Iterable" in name
+    message = "at most the 11 examples of the data, got 12" if unknown else "0 to 11, got 12"
+    with pytest.raises(ValueError, match=f"train start: expected {message}"):
+        list(batches.batches(12))
+    with pytest.raises(ValueError, match=r"train start: expected (0 to 11|at least 0), got -1"):
+        list(batches.batches(-1))
+    with pytest.raises(TypeError, match=r"train start: expected an integer, got 1.5"):
+        list(batches.batches(1.5))
+
+
+@pytest.mark.parametrize("loader", [False, True])
+def test_rows_before_the_start_are_not_read(problem, loader):
+    read, stacked = [], []
+    items = Items(lambda i: read.append(i) or as_dict(i))
+
+    def stack(rows):
+        stacked.append(len(rows))
+        return torch.utils.data.default_collate(rows)
+
+    data = DataLoader(items, batch_size=4, collate_fn=stack) if loader else items
+    batches = stream(problem, data, "train", 4)
+    for start, first, sizes in ((8, 8, [3]), (6, 4, [4, 3]), (11, 11, [])):
+        read.clear(), stacked.clear()
+        assert sum(len(batch) for batch in batches.batches(start)) == 11 - start
+        # A loader stacks the whole batch in which the start lies.
+        assert read == list(range(first if loader else start, 11))
+        assert stacked == (sizes if loader else [])
+
+
+def test_a_start_within_the_first_rows_compares_them_too():
+    """Those that are others when they are read again are refused, wherever reading starts."""
+    problem, noise = ff.Problem(nn.Linear(3, 1), squared_error), torch.Generator().manual_seed(0)
+    data = Items(lambda i: (torch.randn(3, generator=noise), torch.zeros(1)))
+    batches = stream(problem, data, "train", 4)
+    for start in (0, 2):
+        with pytest.raises(ValueError, match="train: expected the same examples each time they are read"):
+            list(batches.batches(start))
+    bad = Z.index_fill(0, torch.tensor([9]), float("nan"))
+    later = stream(ff.Problem(TwoInputs(), squared_error), ((X, bad), Y), "train", 4)
+    with pytest.raises(ValueError, match="infinity in example 9"):  # counted from the first row of all
+        list(later.batches(5))
+
+
 def test_datasets_of_hugging_face(problem):
     datasets = pytest.importorskip("datasets")
     table = datasets.Dataset.from_dict({"x": X.tolist(), "z": Z.tolist(), "label": Y.tolist(), "name": ["a"] * 11})
@@ -121,6 +192,8 @@ def test_datasets_of_hugging_face(problem):
         examples = load(problem, data, "train")
         torch.testing.assert_close(examples.inputs["z"], Z)
         assert [len(batch) for batch in stream(problem, data, "train", 4)] == [4, 4, 3]
+        rest = list(stream(problem, data, "train", 4).batches(6))
+        torch.testing.assert_close(torch.cat([batch.inputs["z"] for batch in rest]), Z[6:])
     with pytest.raises(TypeError, match="train: expected a torch Dataset with a length"):
         load(problem, table.to_iterable_dataset(), "train")
 
