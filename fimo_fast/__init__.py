@@ -14,6 +14,7 @@ from .ops.native import build_info
 from .oracle import FurtherTraining, FurtherTrainingResult, UnrolledDerivative, UnrolledResponse
 from .problem import Problem, by_token, data, losses
 from .sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch
+from .utils.memory import workspace
 
 try:
     __version__ = version("fimo_fast")
@@ -58,4 +59,5 @@ __all__ = [
     "rows_project",
     "scores",
     "topk",
+    "workspace",
 ]

@@ -16,12 +16,12 @@ from torch.func import hessian, vmap
 from ..gradients import GradientSet, GradientStream, check_finite
 from ..problem import Examples, Problem
 from ..problem.trees import Tree, alone, index
+from ..utils.memory import rows_within
 from .base import Curvature
 from .filters import Filter, on_spectrum
 
 _LARGEST = 16384  # eigendecomposition of this size: 2 GiB and about a quarter of an hour on two cores
 _MEMORY = 8 * 2**30
-_WORKSPACE = 256 * 2**20  # of a batch of Jacobians
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class GaussNewton(Curvature[GradientSet]):
         with torch.no_grad():
             outputs = problem.forward(problem.parameters(), train[slice(0, 1)].inputs)[0].numel()
         rows = len(train) * outputs
-        self._batch = max(1, _WORKSPACE // (8 * outputs * max(outputs, problem.numel)))
+        self._batch = rows_within(8 * outputs * max(outputs, problem.numel), 1 / 2)  # of Jacobians
         self.dual = rows < problem.numel
         size = min(rows, problem.numel)
         # Dual: the rows, their copy when joined, the basis. Primal: the matrix, its eigenvectors, LAPACK's copy. The

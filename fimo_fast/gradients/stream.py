@@ -12,15 +12,14 @@ from torch import Tensor
 from ..ops.dtypes import accumulator
 from ..problem import Data, Examples, Problem, Stream, stream
 from ..utils.integers import integer
+from ..utils.memory import rows_within
 from .capture.hooks import Receive, Site, UnlikeTrial, capture
 from .capture.plan import make_plan
 from .capture.whole_model import one_by_one, vectorised
 from .inner_products import formed_together
 from .terms import Dense, Term
 
-# Bytes of a batch's activations.
-_WORKSPACE = 512 * 2**20
-_MOST = 1024
+_MOST = 1024  # examples of a batch
 
 
 class GradientStream:
@@ -44,7 +43,7 @@ class GradientStream:
         plan = make_plan(problem, examples)
         self.paths = plan.paths
         self.repeated = plan.repeated
-        self.batch_size = max(1, min(_MOST, _WORKSPACE // max(1, plan.activations * problem.dtype.itemsize)))
+        self.batch_size = min(_MOST, rows_within(plan.activations * problem.dtype.itemsize, 1))
         self._sites = plan.sites
         self._verify = plan.verify
         self._rest = problem.with_parameters(plan.rest) if plan.rest else None

@@ -131,3 +131,16 @@ def test_refused():
         with pytest.raises(ValueError, match=message):
             problem.at(wrong)
     assert "6 examples" in repr(found)
+
+
+@pytest.mark.parametrize("name", ["mlp", "sequence", "wrapped"])
+@pytest.mark.filterwarnings("ignore:gradients")
+def test_a_small_workspace_changes_no_number(name):
+    problem, data = problem_and_data(name, n=7)
+    expected = exact(problem, data)
+    with ff.workspace(1):
+        assert ff.gradients.GradientStream(problem, ff.data.load(problem, data, "data")).batch_size == 1
+        found = GradientSet.collect(problem, data)
+        close(found.vectors(), expected)
+        close(found.norm2(), expected.square().sum(1))
+        close(found.dot(GradientSet.from_vectors(problem, expected)), expected @ expected.T)
