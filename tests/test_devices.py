@@ -108,7 +108,7 @@ ON_THE_CPU = {
     ("oracle/optimizers.py", "update_rule"),
     ("oracle/unrolled.py", "unrolled_scores"),
     ("oracle/differentiate.py", "_reverse"),
-    ("gradients/plan.py", "make_plan"),
+    ("gradients/capture/plan.py", "make_plan"),
 }
 
 
