@@ -173,8 +173,12 @@ def test_trak_of_a_classifier_uses_the_log_odds():
 
 
 METHODS = [
-    ff.GradDot(), ff.GradCos(), ff.InfluenceFunction(0.1), ff.FiniteHorizon(0.01, 10), ff.TRAK(16)
-]  # fmt: skip
+    ff.GradDot(),
+    ff.GradCos(),
+    ff.InfluenceFunction(0.1),
+    ff.FiniteHorizon(0.01, 10),
+    ff.TRAK(16),
+]
 
 
 def test_every_method_has_a_row():
