@@ -14,9 +14,11 @@ from test_bench_command import run, tiny  # noqa: F401  (a fixture)
 from test_bench_timing import make
 
 from fimo_fast import bench, ops
-from fimo_fast.bench import clock, command, outer, peers, predictions, project, roofs, scores, table, torch_sketches
+from fimo_fast.bench import clock, command, peak, predictions, table
+from fimo_fast.bench.baselines import peers, torch_sketches
 from fimo_fast.bench.case import Unavailable
 from fimo_fast.bench.measured import Entry, Result
+from fimo_fast.bench.operations import outer, overhead, project, scores
 from fimo_fast.bench.results import available_memory, document, reason_to_skip
 from fimo_fast.bench.timing import measure, names
 
@@ -36,9 +38,9 @@ def pretended(monkeypatch):
 @pytest.fixture
 def small_buffers(monkeypatch):
     """Roofs and caches of a size that the CPU is done with in milliseconds."""
-    monkeypatch.setattr(roofs, "_SIDE_CUDA", 64)
-    monkeypatch.setattr(roofs, "_SIDE_TENSOR_CORES", 32)
-    monkeypatch.setattr(roofs, "_READ", {"cpu": 2**12, "cuda": 2**12})
+    monkeypatch.setattr(peak, "_SIDE_CUDA", 64)
+    monkeypatch.setattr(peak, "_SIDE_TENSOR_CORES", 32)
+    monkeypatch.setattr(peak, "_READ", {"cpu": 2**12, "cuda": 2**12})
     monkeypatch.setattr(clock, "flushed_bytes", lambda device: 4096)
 
 
@@ -56,14 +58,14 @@ def small_buffers(monkeypatch):
     ],
 )
 def test_the_product_has_the_type_of_the_case(dtype, on_cpu, on_cuda, side):
-    assert roofs.product_name(dtype, CPU) == on_cpu and roofs.product_name(dtype, CUDA) == on_cuda
-    assert roofs.gemm_operations(dtype, CUDA) == 2 * side**3
-    assert roofs.gemm_operations(dtype, CPU) == 2 * 1024**3
+    assert peak.product_name(dtype, CPU) == on_cpu and peak.product_name(dtype, CUDA) == on_cuda
+    assert peak.gemm_operations(dtype, CUDA) == 2 * side**3
+    assert peak.gemm_operations(dtype, CPU) == 2 * 1024**3
 
 
 @pytest.mark.parametrize("dtype", [F32, F64, BF16, F16, INT8])
 def test_products_are_made_in_that_type(dtype, pretended, small_buffers):
-    result = roofs.gemm(dtype, CUDA)()
+    result = peak.gemm(dtype, CUDA)()
     assert result.dtype == (torch.int32 if dtype == INT8 else dtype)
     assert result.shape == ((64, 64) if dtype in (F32, F64) else (32, 32))
 
@@ -73,14 +75,14 @@ def test_a_missing_integer_product_leaves_its_floor_out(pretended, small_buffers
         raise RuntimeError("self.size(0) needs to be greater than 16\nat here")
 
     monkeypatch.setattr(torch, "_int_mm", refuse)
-    found = roofs.machine_roofs(CUDA, 1, lambda *_: 1e-3)
+    found = peak.peak_rates(CUDA, 1, lambda *_: 1e-3)
     assert "int8 GEMM" not in found and "bfloat16 GEMM" in found
     result = measure(scores.scores_case(3, 50, 8, INT8), CUDA, 1, known=found, seconds=1e-9)
     assert result.missing["sgemm"] == "torch._int_mm: self.size(0) needs to be greater than 16"
     assert result.bound == "read" and result.product_rate is None and not result.disturbed
 
 
-def test_roofs_of_a_device(pretended, small_buffers):
+def test_peak_rates_of_a_device(pretended, small_buffers):
     times = {"read": 4.0, "copy": 2.0}
     order = ["read", "SGEMM", "copy", "TF32 GEMM", "bfloat16 GEMM", "float16 GEMM", "int8 GEMM"]
     calls = []
@@ -92,7 +94,7 @@ def test_roofs_of_a_device(pretended, small_buffers):
         calls.append(call)
         return times.get(order[(len(calls) - 1) % len(order)], 1.0)
 
-    found = roofs.machine_roofs(CUDA, 1, time_call)
+    found = peak.peak_rates(CUDA, 1, time_call)
     assert list(found) == [name for name in order if name != "copy"] and len(calls) == 15 * len(order)
     # A copy moves its bytes twice: 2 x 2^14 in 2 s against 2^14 in 4 s.
     assert found["read"] == 2**14
@@ -106,7 +108,7 @@ def result_of(case, times, known=KNOWN):
 
 
 def test_the_floor_is_the_longer_of_reading_and_products():
-    operations = roofs.gemm_operations(F32, CUDA)
+    operations = peak.gemm_operations(F32, CUDA)
     # 3e9 bytes at 3e12 a second: 1 ms. The product of as many operations took 2 ms. The CPU's floor does not matter.
     case = make("read", moved=3 * 10**9, operations=operations)
     result = result_of(case, {"kernel": 4e-3, "sgemm": 2e-3})
@@ -152,14 +154,14 @@ def test_the_cost_of_a_call_is_the_hosts(pretended, small_buffers, monkeypatch):
         raise AssertionError("events time the device")
 
     monkeypatch.setattr(clock, "_by_events", fail)
-    result = measure(dataclasses.replace(make("call"), rivals={}), CUDA, 1, known=KNOWN, seconds=1e-9)
+    result = measure(dataclasses.replace(make("call"), baselines={}), CUDA, 1, known=KNOWN, seconds=1e-9)
     assert result.seconds > 0 and [e.name for e in result.entries] == ["kernel"]
 
 
 # --- What runs ------------------------------------------------------------------------------------
 
 
-def test_rivals_run_on_their_device_only():
+def test_baselines_run_on_their_device_only():
     case = project.case("Rademacher", 2, 3000, 512, F32)
     on_cpu, on_cuda = (set(names(case, True, device)) for device in (CPU, CUDA))
     assert on_cuda - on_cpu == {"TRAK CudaProjector", "dattri CudaProjector"} and on_cpu < on_cuda
@@ -168,7 +170,7 @@ def test_rivals_run_on_their_device_only():
     assert "FAISS IndexFlatIP" not in names(scores.topk_case(3, 50, 7, F32), True, CUDA)
     # dattri stores the matrix.
     assert case.needed(True, "cuda") - case.needed(True, "cpu") == 3000 * 512 * 4
-    numpy = bench.overhead.case("project", "NumPy", F32)
+    numpy = overhead.case("project", "NumPy", F32)
     assert reason_to_skip(numpy, False, 2**40, 1e9, 1.0, "cuda") == "runs on cpu only"
     assert reason_to_skip(numpy, False, 2**40, 1e9, 1.0) is None
 
@@ -189,30 +191,30 @@ def test_cuda_projectors_of_other_libraries(library, monkeypatch):
     for name in (module, "fast_jl", "sjlt"):
         for part in (name.split(".")[0], name):
             monkeypatch.setitem(sys.modules, part, stand_in)
-    make_rival = peers.trak_cuda_projector if library == "trak" else peers.dattri_cuda_projector
+    make_baseline = peers.trak_cuda_projector if library == "trak" else peers.dattri_cuda_projector
     kind = "normal" if library == "trak" else "sjlt"
-    rival = make_rival(project.SRHT(30, 16), kind)
-    assert rival.prepare((torch.ones(2, 30),))().shape == (2, 16)
+    baseline = make_baseline(project.SRHT(30, 16), kind)
+    assert baseline.prepare((torch.ones(2, 30),))().shape == (2, 16)
     assert made.pop("device") == CPU
     assert made == {dim: 30, "proj_dim": 16, "seed": 0, "proj_type": f"type {kind}", "max_batch_size": 32}
     monkeypatch.setitem(sys.modules, "fast_jl" if library == "trak" else "sjlt", None)
     with pytest.raises(Unavailable, match="is not installed"):
-        rival.prepare((torch.ones(2, 30),))
+        baseline.prepare((torch.ones(2, 30),))
 
 
-def test_a_rival_that_does_not_fit_is_named_and_the_kernel_must(pretended, small_buffers):
+def test_a_baseline_that_does_not_fit_is_named_and_the_kernel_must(pretended, small_buffers):
     def too_large(inputs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB\nmore")
 
     def fails(inputs):
         return lambda: too_large(inputs)
 
-    rivals = {"prepared": bench.case.Rival("torch", too_large), "called": bench.case.Rival("torch", fails)}
-    result = measure(make(rivals=rivals), CUDA, 1, known=KNOWN, seconds=1e-9)
+    baselines = {"prepared": bench.case.Baseline("torch", too_large), "called": bench.case.Baseline("torch", fails)}
+    result = measure(make(baselines=baselines), CUDA, 1, known=KNOWN, seconds=1e-9)
     words = "CUDA out of memory. Tried to allocate 9 GiB"
     assert result.missing == {"prepared": words, "called": words}
     with pytest.raises(RuntimeError, match="out of memory"):  # on a CPU it is a mistake of ours
-        measure(make(rivals=rivals), CPU, 1, seconds=1e-9)
+        measure(make(baselines=baselines), CPU, 1, seconds=1e-9)
     with pytest.raises(RuntimeError, match="out of memory"):
         measure(make(kernel=too_large), CUDA, 1, known=KNOWN, seconds=1e-9)
 
@@ -227,18 +229,18 @@ def test_memory_is_that_of_the_device(pretended):
 
 
 @pytest.mark.parametrize("case", [c for c in SMALL if c.only is None], ids=str)
-def test_cases_and_rivals_stay_on_the_device(case, monkeypatch):
+def test_cases_and_baselines_stay_on_the_device(case, monkeypatch):
     """On tensors that say they are elsewhere: no input, check or expression of torch mixes devices."""
     inputs = case.inputs(CPU)
     with pretend.device(monkeypatch):
         there = pretend.moved(inputs)
         case.checked(there)
-        for name, rival in case.rivals.items():
-            if rival.kind != "peer" and "_int_mm" not in name:
-                rival.prepare(there)()
+        for name, baseline in case.baselines.items():
+            if baseline.kind != "peer" and "_int_mm" not in name:
+                baseline.prepare(there)()
 
 
-def test_rows_of_the_hadamard_rival_go_together_on_cuda(monkeypatch):
+def test_rows_of_the_hadamard_baseline_go_together_on_cuda(monkeypatch):
     assert torch_sketches._rows_at_once(CPU, 3008) == 1
     assert torch_sketches._rows_at_once(CUDA, 2**26) == 4 and torch_sketches._rows_at_once(CUDA, 2**30) == 1
     grads, sketch, results = torch.randn(5, 3000), project.SRHT(3000, 64), []
@@ -322,7 +324,7 @@ def test_without_predictions_there_is_no_column_and_a_note(pretended):
 
 
 def test_the_whole_command(tiny, pretended, small_buffers, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(command, "machine_roofs", roofs.machine_roofs)
+    monkeypatch.setattr(command, "peak_rates", peak.peak_rates)
     case = next(iter(bench.cases("outer_dot")))
     monkeypatch.setattr(
         command, "read_predictions", lambda: predictions.read(write(tmp_path / "one.json", {str(case): ONE}))
@@ -355,7 +357,7 @@ def test_float32_products_are_without_tf32_during_the_run(tiny, pretended, small
         return measured(*args, **options)
 
     monkeypatch.setattr(command, "measure", measure)
-    with roofs.matmul_precision("high"):
+    with peak.matmul_precision("high"):
         done, _ = run("--device", "cuda", "--op", "outer_norm2")
         assert torch.get_float32_matmul_precision() == "high"
     assert done.exit_code == 0 and seen == {"highest"}

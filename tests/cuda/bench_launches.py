@@ -9,7 +9,8 @@ import torch
 from launches import Launch, Shapes, recorded
 
 from fimo_fast import bench
-from fimo_fast.bench import Case, project
+from fimo_fast.bench import Case
+from fimo_fast.bench.operations import project
 from fimo_fast.ops.sketch_args import to_args
 from fimo_fast.sketch import Composition
 

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..ops import project, reference
-from ..sketch import SJLT, SRHT, Composition, Gaussian, Mask, Rademacher, VectorSketch
-from ..testing import sum_tolerance
-from . import peers, torch_sketches
-from .case import LINE, Bound, Case, Inputs, Rival, size_in_words
+from ...ops import project, reference
+from ...sketch import SJLT, SRHT, Composition, Gaussian, Mask, Rademacher, VectorSketch
+from ...testing import sum_tolerance
+from ..baselines import peers, torch_sketches
+from ..case import LINE, Baseline, Bound, Case, Inputs, size_in_words
 
 
 @dataclass(frozen=True)
@@ -26,32 +26,32 @@ class Kind:
         make: the sketch from input_dim and sketch_dim.
         count: additions and multiplications for one vector, from the same.
         bound: which floor applies.
-        rivals: from the sketch to what a user would write in torch and what other libraries have.
+        baselines: from the sketch to what a user would write in torch and what other libraries have.
         read: numbers of one vector that must be read, from the same and their bytes; all, unless it says otherwise.
     """
 
     make: Callable[[int, int], VectorSketch | Composition]
     count: Callable[[int, int], int]
     bound: Bound
-    rivals: Callable[[Any], Mapping[str, Rival]]
+    baselines: Callable[[Any], Mapping[str, Baseline]]
     read: Callable[[int, int, int], int] = lambda dim, k, size: dim
 
 
-def _sparse_rivals(sketch: SJLT) -> Mapping[str, Rival]:
+def _sparse_baselines(sketch: SJLT) -> Mapping[str, Baseline]:
     stored = sketch.input_dim * sketch.nonzeros * (8 + 4)  # buckets and signs
-    torch_way = Rival("torch", partial(torch_sketches.sjlt, sketch=sketch), memory=stored)
+    torch_way = Baseline("torch", partial(torch_sketches.sjlt, sketch=sketch), memory=stored)
     # dattri has one nonzero a column.
     peer = {"dattri CudaProjector": peers.dattri_cuda_projector(sketch, "sjlt")} if sketch.nonzeros == 1 else {}
     return {"torch scatter_add": torch_way, **peer}
 
 
-def _srht_rivals(sketch: SRHT) -> Mapping[str, Rival]:
-    return {"torch Hadamard products": Rival("torch", partial(torch_sketches.srht, sketch=sketch))}
+def _srht_baselines(sketch: SRHT) -> Mapping[str, Baseline]:
+    return {"torch Hadamard products": Baseline("torch", partial(torch_sketches.srht, sketch=sketch))}
 
 
-def _dense_rivals(
+def _dense_baselines(
     sketch: VectorSketch, name: str, fill: Callable[[Tensor], Tensor], peer_kind: str
-) -> Mapping[str, Rival]:
+) -> Mapping[str, Baseline]:
     return {
         name: torch_sketches.generated(sketch, fill),
         "stored matrix product": torch_sketches.stored(sketch),
@@ -62,17 +62,17 @@ def _dense_rivals(
     }
 
 
-_rademacher_rivals = partial(
-    _dense_rivals, name="torch signs and product", fill=torch_sketches.fill_signs, peer_kind="rademacher"
+_rademacher_baselines = partial(
+    _dense_baselines, name="torch signs and product", fill=torch_sketches.fill_signs, peer_kind="rademacher"
 )
-_gaussian_rivals = partial(
-    _dense_rivals, name="torch normal numbers and product", fill=torch_sketches.fill_normal, peer_kind="normal"
+_gaussian_baselines = partial(
+    _dense_baselines, name="torch normal numbers and product", fill=torch_sketches.fill_normal, peer_kind="normal"
 )
 
 
-def _mask_rivals(sketch: Mask) -> Mapping[str, Rival]:
+def _mask_baselines(sketch: Mask) -> Mapping[str, Baseline]:
     return {
-        "torch index_select": Rival("torch", partial(torch_sketches.mask, sketch=sketch)),
+        "torch index_select": Baseline("torch", partial(torch_sketches.mask, sketch=sketch)),
         "dattri random_mask": peers.dattri_projector(sketch, "random_mask"),
     }
 
@@ -88,12 +88,12 @@ def _lines(dim: int, kept: int, itemsize: int) -> int:
 
 # A new kind is one line here.
 KINDS = {
-    "SRHT": Kind(SRHT, lambda dim, k: dim * (2 + (k - 1).bit_length()), "read", _srht_rivals),
-    "SJLT-1": Kind(partial(SJLT, nonzeros=1), lambda dim, k: 2 * dim, "read", _sparse_rivals),
-    "SJLT-4": Kind(partial(SJLT, nonzeros=4), lambda dim, k: 5 * dim, "read", _sparse_rivals),
-    "Rademacher": Kind(Rademacher, lambda dim, k: 2 * dim * k, "sgemm", _rademacher_rivals),
-    "Gaussian": Kind(Gaussian, lambda dim, k: 2 * dim * k, "sgemm", _gaussian_rivals),
-    "Mask": Kind(Mask, lambda dim, k: k, "read", _mask_rivals, _lines),
+    "SRHT": Kind(SRHT, lambda dim, k: dim * (2 + (k - 1).bit_length()), "read", _srht_baselines),
+    "SJLT-1": Kind(partial(SJLT, nonzeros=1), lambda dim, k: 2 * dim, "read", _sparse_baselines),
+    "SJLT-4": Kind(partial(SJLT, nonzeros=4), lambda dim, k: 5 * dim, "read", _sparse_baselines),
+    "Rademacher": Kind(Rademacher, lambda dim, k: 2 * dim * k, "sgemm", _rademacher_baselines),
+    "Gaussian": Kind(Gaussian, lambda dim, k: 2 * dim * k, "sgemm", _gaussian_baselines),
+    "Mask": Kind(Mask, lambda dim, k: k, "read", _mask_baselines, _lines),
     "GraSS": Kind(
         _grass, lambda dim, k: 12 * k, "read", lambda sketch: {}, lambda dim, k, size: _lines(dim, 4 * k, size)
     ),
@@ -137,7 +137,7 @@ def case(name: str, batch: int, dim: int, sketch_dim: int, dtype: torch.dtype) -
         inputs=lambda device: (torch.randn(batch, dim, dtype=dtype, device=device),),
         kernel=partial(_project, sketch=sketch),
         check=partial(_check, sketch=sketch),
-        rivals=kind.rivals(sketch),
+        baselines=kind.baselines(sketch),
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from ..ops import outer_dot, outer_norm2, reference
-from .case import BALANCE, Bound, Call, Case, Inputs, Rival
-from .roofs import product_type
+from ...ops import outer_dot, outer_norm2, reference
+from ..case import BALANCE, Baseline, Bound, Call, Case, Inputs
+from ..peak import product_type
 
 # batch, tokens, n, m. `outer_dot` takes two such batches; norms are cheap, so their batches are as large as memory is.
 DOT = {"MLP": (512, 1, 512, 256), "short": (64, 8, 768, 768), "long": (16, 256, 256, 256)}
@@ -56,10 +56,10 @@ def dot_case(name: str, batch: int, tokens: int, n: int, m: int, dtype: torch.dt
         ),
         kernel=outer_dot,
         check=_check_dot,
-        rivals={
-            "torch Gram products": Rival("torch", _by_gram_products),
-            **({"torch formed gradients": Rival("torch", _by_gradients)} if _formed_bytes(batch, n, m, dtype) else {}),
-            "products alone": Rival("gemm", _gram_products if factored <= formed else _gradient_products),
+        baselines={
+            "torch Gram products": Baseline("torch", _by_gram_products),
+            **_formed_baseline(_by_gradients, batch, n, m, dtype),
+            "products alone": Baseline("gemm", _gram_products if factored <= formed else _gradient_products),
         },
     )
 
@@ -83,13 +83,9 @@ def norm_case(name: str, batch: int, tokens: int, n: int, m: int, dtype: torch.d
         inputs=lambda device: _factors(batch, tokens, n, m, dtype, device),
         kernel=outer_norm2,
         check=_check_norm,
-        rivals={
-            "torch Gram products": Rival("torch", _norms_by_gram_products),
-            **(
-                {"torch formed gradients": Rival("torch", _norms_by_gradients)}
-                if _formed_bytes(batch, n, m, dtype)
-                else {}
-            ),
+        baselines={
+            "torch Gram products": Baseline("torch", _norms_by_gram_products),
+            **_formed_baseline(_norms_by_gradients, batch, n, m, dtype),
         },
     )
 
@@ -105,6 +101,13 @@ def _formed_bytes(batch: int, n: int, m: int, dtype: torch.dtype) -> int:
     """Of a batch of gradients; 0 if they are too many to be formed."""
     size = batch * n * m * reference.accumulator(dtype).itemsize
     return size if size <= _FORMED_BYTES else 0
+
+
+def _formed_baseline(
+    prepare: Callable[[Inputs], Call], batch: int, n: int, m: int, dtype: torch.dtype
+) -> dict[str, Baseline]:
+    """The baseline that forms the gradients, unless they are too many."""
+    return {"torch formed gradients": Baseline("torch", prepare)} if _formed_bytes(batch, n, m, dtype) else {}
 
 
 def _check_bytes(batch: int, n: int, m: int) -> int:

@@ -9,10 +9,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..ops import outer_project, reference
-from ..sketch import SJLT, SRHT, Composition, Factored, Mask, Rademacher, Sketch, TensorSketch, VectorSketch
-from . import project, torch_outer
-from .case import BALANCE, LINE, Bound, Case, Inputs, Rival
+from ...ops import outer_project, reference
+from ...sketch import SJLT, SRHT, Composition, Factored, Mask, Rademacher, Sketch, TensorSketch, VectorSketch
+from ..baselines import torch_outer
+from ..case import BALANCE, LINE, Baseline, Bound, Case, Inputs
+from . import project
 
 Make = Callable[[int, int, int], Sketch]
 
@@ -87,10 +88,10 @@ def case(kind: str, batch: int, tokens: int, n: int, m: int, sketch_dim: int, dt
         inputs=lambda device: tuple(torch.randn(batch, tokens, dim, dtype=dtype, device=device) for dim in (n, m)),
         kernel=partial(_outer_project, sketch=sketch),
         check=partial(_check, sketch=sketch),
-        rivals={
-            "torch": Rival("torch", partial(torch_outer.whole_sketch, sketch=sketch)),
+        baselines={
+            "torch": Baseline("torch", partial(torch_outer.whole_sketch, sketch=sketch)),
             **(
-                {"factor products alone": Rival("gemm", partial(torch_outer.factor_products, sketch=sketch))}
+                {"factor products alone": Baseline("gemm", partial(torch_outer.factor_products, sketch=sketch))}
                 if isinstance(sketch, Factored) and kind in _DENSE
                 else {}
             ),

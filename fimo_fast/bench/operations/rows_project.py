@@ -8,12 +8,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .. import ops
-from ..ops import reference
-from ..sketch import VectorSketch
-from ..testing import sum_tolerance
+from ... import ops
+from ...ops import reference
+from ...sketch import VectorSketch
+from ...testing import sum_tolerance
+from ..case import Baseline, Call, Case, Inputs, size_in_words
 from . import project
-from .case import Call, Case, Inputs, Rival, size_in_words
 
 KINDS = ("SRHT", "SJLT-1")
 
@@ -55,7 +55,7 @@ def case(kind: str, batch: int, tokens: int, vocabulary: int, dim: int, sketch_d
         ),
         kernel=partial(_rows_project, sketch=sketch),
         check=partial(_check, sketch=sketch),
-        rivals={"project of the formed gradient": Rival("torch", partial(_formed, sketch=sketch))},
+        baselines={"project of the formed gradient": Baseline("torch", partial(_formed, sketch=sketch))},
     )
 
 

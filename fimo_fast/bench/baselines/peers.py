@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..sketch import VectorSketch
-from .case import Call, Inputs, Rival, Unavailable
+from ...sketch import VectorSketch
+from ..case import Baseline, Call, Inputs, Unavailable
 
 # Both projectors make their matrix anew for every 100 outputs, so two such blocks cost their share of all.
 _BLOCK = 100
@@ -28,7 +28,7 @@ def _imported(module: str, package: str) -> Any:
         raise Unavailable(f"{package} is not installed" if missing else f"{package}: {error}") from error
 
 
-def trak_cuda_projector(sketch: VectorSketch, kind: str) -> Rival:
+def trak_cuda_projector(sketch: VectorSketch, kind: str) -> Baseline:
     """TRAK's CUDA kernel, of the package fast_jl; ``kind`` is ``rademacher`` or ``normal``."""
 
     def prepare(inputs: Inputs) -> Call:
@@ -36,10 +36,10 @@ def trak_cuda_projector(sketch: VectorSketch, kind: str) -> Rival:
         trak = _imported("trak.projectors", "traker")
         return _cuda_projector(trak, "grad_dim", kind, inputs[0], sketch.sketch_dim)
 
-    return Rival("peer", prepare, only="cuda")
+    return Baseline("peer", prepare, only="cuda")
 
 
-def dattri_cuda_projector(sketch: VectorSketch, kind: str) -> Rival:
+def dattri_cuda_projector(sketch: VectorSketch, kind: str) -> Baseline:
     """The CUDA projector of dattri: for ``sjlt`` the kernel of the package sjlt, else products with a matrix."""
 
     def prepare(inputs: Inputs) -> Call:
@@ -49,7 +49,7 @@ def dattri_cuda_projector(sketch: VectorSketch, kind: str) -> Rival:
         return _cuda_projector(dattri, "feature_dim", kind, inputs[0], sketch.sketch_dim)
 
     stored = 0 if kind == "sjlt" else sketch.input_dim * sketch.sketch_dim * 4
-    return Rival("peer", prepare, memory=stored, only="cuda")
+    return Baseline("peer", prepare, memory=stored, only="cuda")
 
 
 def _cuda_projector(library: Any, dim: str, kind: str, grads: Tensor, outputs: int) -> Call:
@@ -60,7 +60,7 @@ def _cuda_projector(library: Any, dim: str, kind: str, grads: Tensor, outputs: i
     return lambda: made.project(grads, 0)
 
 
-def trak_projector(sketch: VectorSketch, kind: str) -> Rival:
+def trak_projector(sketch: VectorSketch, kind: str) -> Baseline:
     """TRAK's projector for devices without its CUDA kernel; ``kind`` is ``rademacher`` or ``normal``."""
 
     def prepare(inputs: Inputs) -> Call:
@@ -68,10 +68,10 @@ def trak_projector(sketch: VectorSketch, kind: str) -> Rival:
         return _basic_projector(trak.BasicProjector, "grad_dim", trak.ProjectionType(kind), inputs[0], outputs)
 
     outputs = min(sketch.sketch_dim, _OUTPUTS)
-    return Rival("peer", prepare, outputs / sketch.sketch_dim, sketch.input_dim * _BLOCK * 4)
+    return Baseline("peer", prepare, outputs / sketch.sketch_dim, sketch.input_dim * _BLOCK * 4)
 
 
-def dattri_projector(sketch: VectorSketch, kind: str) -> Rival:
+def dattri_projector(sketch: VectorSketch, kind: str) -> Baseline:
     """The CPU projector of dattri; ``kind`` is ``rademacher`` or ``normal``."""
 
     def prepare(inputs: Inputs) -> Call:
@@ -79,7 +79,7 @@ def dattri_projector(sketch: VectorSketch, kind: str) -> Rival:
         return _basic_projector(dattri.BasicProjector, "feature_dim", dattri.ProjectionType(kind), inputs[0], outputs)
 
     outputs = min(sketch.sketch_dim, _OUTPUTS)
-    return Rival("peer", prepare, outputs / sketch.sketch_dim, sketch.input_dim * _BLOCK * 4)
+    return Baseline("peer", prepare, outputs / sketch.sketch_dim, sketch.input_dim * _BLOCK * 4)
 
 
 def _basic_projector(projector: Any, dim: str, kind: Any, grads: Tensor, outputs: int) -> Call:
@@ -88,7 +88,7 @@ def _basic_projector(projector: Any, dim: str, kind: Any, grads: Tensor, outputs
     return lambda: made.project(grads, 0)
 
 
-def faiss_index(index: str, k: int, numbers: int) -> Rival:
+def faiss_index(index: str, k: int, numbers: int) -> Baseline:
     """FAISS's exhaustive search by inner product.
 
     Args:
@@ -110,4 +110,4 @@ def faiss_index(index: str, k: int, numbers: int) -> Rival:
         made.add(features)
         return lambda: made.search(queries, k)
 
-    return Rival("peer", prepare, memory=8 * numbers, only="cpu")
+    return Baseline("peer", prepare, memory=8 * numbers, only="cpu")

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..ops import reference
-from ..sketch import SJLT, Composition, Factored, Mask, Sketch, TensorSketch, VectorSketch
-from .case import Call, Inputs
-from .roofs import product_type
+from ...ops import reference
+from ...sketch import SJLT, Composition, Factored, Mask, Sketch, TensorSketch, VectorSketch
+from ..case import Call, Inputs
+from ..peak import product_type
 from .torch_sketches import hadamard
 
 Apply = Callable[[Tensor, Tensor], Tensor]

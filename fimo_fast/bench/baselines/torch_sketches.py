@@ -11,10 +11,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..ops.dtypes import accumulator
-from ..sketch import SJLT, SRHT, Mask, VectorSketch
-from .case import Call, Inputs, Rival
-from .roofs import product_type
+from ...ops.dtypes import accumulator
+from ...sketch import SJLT, SRHT, Mask, VectorSketch
+from ..case import Baseline, Call, Inputs
+from ..peak import product_type
 
 _COLUMNS = 1024  # of the dense matrix at a time: its part and the product's stay in the cache
 _SLICE = 16 * _COLUMNS  # of the input that is timed; the cost is proportional
@@ -110,7 +110,7 @@ def fill_normal(matrix: Tensor) -> Tensor:
     return matrix.normal_()
 
 
-def generated(sketch: VectorSketch, fill: Callable[[Tensor], Tensor]) -> Rival:
+def generated(sketch: VectorSketch, fill: Callable[[Tensor], Tensor]) -> Baseline:
     """A dense sketch whose matrix is made anew, a part at a time, as no memory holds all of it."""
     width = min(sketch.input_dim, _SLICE)
 
@@ -128,10 +128,10 @@ def generated(sketch: VectorSketch, fill: Callable[[Tensor], Tensor]) -> Rival:
 
         return call
 
-    return Rival("torch", prepare, width / sketch.input_dim)
+    return Baseline("torch", prepare, width / sketch.input_dim)
 
 
-def stored(sketch: VectorSketch) -> Rival:
+def stored(sketch: VectorSketch) -> Baseline:
     """The products of a dense sketch alone: one part of its matrix, already there, used for every part of the input."""
     width = min(sketch.input_dim, _SLICE)
 
@@ -150,4 +150,4 @@ def stored(sketch: VectorSketch) -> Rival:
 
         return call
 
-    return Rival("gemm", prepare, width / sketch.input_dim)
+    return Baseline("gemm", prepare, width / sketch.input_dim)

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..ops import quantize, reference, scores, topk
-from . import peers
-from .case import Bound, Call, Case, Inputs, Rival, size_in_words
-from .roofs import integer_product, product_type
+from ...ops import quantize, reference, scores, topk
+from ..baselines import peers
+from ..case import Baseline, Bound, Call, Case, Inputs, size_in_words
+from ..peak import integer_product, product_type
 
 K = 20
 
@@ -59,7 +59,7 @@ def scores_case(queries: int, features: int, dim: int, dtype: torch.dtype) -> Ca
         sizes={"queries": queries, "features": features, "dim": dim},
         kernel=scores,
         check=_check_scores,
-        rivals=_rivals(dtype, ""),
+        baselines=_baselines(dtype, ""),
         **_common(queries, features, dim, dtype, features * reference.accumulator(dtype).itemsize),
     )
 
@@ -72,7 +72,7 @@ def topk_case(queries: int, features: int, dim: int, dtype: torch.dtype) -> Case
         sizes={"queries": queries, "features": features, "dim": dim, "k": K},
         kernel=_topk,
         check=_check_topk,
-        rivals={**_rivals(dtype, ", topk"), **faiss},
+        baselines={**_baselines(dtype, ", topk"), **faiss},
         **_common(queries, features, dim, dtype, K * (reference.accumulator(dtype).itemsize + 8)),
     )
 
@@ -140,14 +140,14 @@ def _check_topk(inputs: Inputs, result: tuple[Tensor, Tensor]) -> None:
     torch.testing.assert_close(values.double(), expected.topk(K).values, rtol=1e-4, atol=1e-3)
 
 
-def _rivals(dtype: torch.dtype, then: str) -> dict[str, Rival]:
+def _baselines(dtype: torch.dtype, then: str) -> dict[str, Baseline]:
     """Of torch; their names end in ``then``, which is ``, topk`` where the best are taken."""
 
-    def whole(products: Callable[[Inputs], Callable[[], Tensor]]) -> Rival:
-        return Rival("torch", partial(_best, products=products) if then else products)
+    def whole(products: Callable[[Inputs], Callable[[], Tensor]]) -> Baseline:
+        return Baseline("torch", partial(_best, products=products) if then else products)
 
     wide = reference.accumulator(dtype)
-    found = {"products alone": Rival("gemm", _products)}
+    found = {"products alone": Baseline("gemm", _products)}
     if dtype != torch.int8:
         found[f"torch matmul{then}"] = whole(partial(_matmul, dtype=dtype))
     if dtype != wide:

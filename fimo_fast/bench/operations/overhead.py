@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..ops import outer_dot, outer_norm2, outer_project, project, reference, scores, topk
-from ..sketch import SRHT, Factored
-from .case import Call, Case, Inputs, Rival
+from ...ops import outer_dot, outer_norm2, outer_project, project, reference, scores, topk
+from ...sketch import SRHT, Factored
+from ..case import Baseline, Call, Case, Inputs
 
 _SKETCH = SRHT(64, 16)
 _FACTORED = Factored(a=SRHT(8, 4, seed=1), delta=SRHT(8, 4, seed=2))
@@ -65,7 +65,7 @@ def case(op: str, library: str, dtype: torch.dtype) -> Case:
         inputs=inputs,
         kernel=call,
         check=check,
-        rivals={f"{library} a @ b": Rival("torch", _product)},
+        baselines={f"{library} a @ b": Baseline("torch", _product)},
         only="cpu" if library == "NumPy" else None,
     )
 

@@ -102,7 +102,7 @@ def integer_product(a: Tensor, b: Tensor) -> Call:
     return lambda: torch._int_mm(a, b)
 
 
-def machine_roofs(
+def peak_rates(
     device: torch.device, threads: int, time_call: Callable[[Call, torch.device, int], float]
 ) -> dict[str, float]:
     """The best of 15 interleaved calls of each: ``read`` in bytes a second, and products in operations a second.
