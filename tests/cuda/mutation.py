@@ -18,7 +18,7 @@ import cases as case_files
 from cases import Case
 from mutant_builds import CSRC, Builds
 from mutant_ledger import Entry, Ledger, code_of, hash_of
-from mutants import EXCLUDED, Mutant
+from mutants import EXCLUDED, Mutant, path_of
 from runners import EMULATED, Run, cases_of, run
 
 # Passes over the mutants that are left, and the ways of EMULATED to run in each. The first three are for time's sake
@@ -126,7 +126,7 @@ class Mutation:
         """Hash of what the objects with a file are made of."""
         names = set().union(*(files for files in self.builds("plain").read_by.values() if file in files))
         names -= EXCLUDED - _ALSO_CODE
-        return hash_of(code_of((CSRC / "cuda" / name).read_text()) for name in sorted(names))
+        return hash_of(code_of(path_of(name, CSRC / "cuda").read_text()) for name in sorted(names))
 
     def cases_for(self, file: str) -> tuple[list[Known], list[Known]]:
         """The cases that launch a kernel of an object with the file, those of the file itself and the fastest first.
@@ -268,7 +268,7 @@ class _Trial:
 
 def _kernels_in(file: str) -> set[str]:
     """What may be a kernel that a file defines or launches."""
-    code = code_of((CSRC / "cuda" / file).read_text()).decode()
+    code = code_of(path_of(file, CSRC / "cuda").read_text()).decode()
     return set(re.findall(r"\b(\w+_kernel)\b", code))
 
 

@@ -19,8 +19,8 @@
 
 #include "bindings/sketch_args.h"
 #include "case.h"
-#include "cuda/outer_routes.h"
-#include "cuda/products.h"
+#include "cuda/outer/form.h"
+#include "cuda/score/products.h"
 
 namespace fimo::cuda {
 namespace {

@@ -10,7 +10,7 @@ import pytest
 import torch
 from ptx.cases.programs import Failed
 
-# --- csrc/cuda/instructions.cuh, of which the other modes run the host twins ------------------------------
+# --- csrc/cuda/device/instructions.cuh, of which the other modes run the host twins ------------------------------
 
 
 def test_copies_of_the_project(programs):

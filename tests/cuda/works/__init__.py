@@ -1,6 +1,6 @@
 """What the launches of the benchmark's cases do: trips of loops, ways not taken and bytes, from the sizes of the case.
 
-One function for each kernel. The numbers repeat what the drivers (csrc/cuda/*.cu) decide, so far as a launch's grid
+One function for each kernel. The numbers repeat what the drivers (csrc/cuda/*/*.cu) decide, so far as a launch's grid
 does not say it.
 """
 
