@@ -107,6 +107,7 @@ def test_all_kinds_are_the_same_examples(problem, name):
         assert len(batches) == 11
 
 
+@pytest.mark.packages
 def test_datasets_of_hugging_face(problem):
     datasets = pytest.importorskip("datasets")
     table = datasets.Dataset.from_dict({"x": X.tolist(), "z": Z.tolist(), "label": Y.tolist(), "name": ["a"] * 11})
