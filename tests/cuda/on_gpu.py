@@ -64,7 +64,7 @@ def steps(out: Path, build: bool) -> list[Step]:
     bench = [*_CLI, "bench", "--device", "cuda", "--peers", *types, "--json", str(out / "bench.json")]
     bench += ["--markdown", str(out / "bench.md"), "--figure", str(out / "roofline.png")]
     found = [Step("tests", pytest), Step("bench", bench)]
-    install = [sys.executable, "-m", "pip", "install", "-e", ".[test]"]
+    install = [sys.executable, "-m", "pip", "install", "-e", ".[test-full]"]
     return [Step("build", install), *found] if build else found
 
 

@@ -17,6 +17,7 @@ from fimo_fast.ops.torch_cuda import CudaKernels
 from fimo_fast.sketch import SJLT, SRHT, Factored, Gaussian, Mask, Rademacher, TensorSketch
 from fimo_fast.testing import assert_same_bits
 
+pytestmark = pytest.mark.native
 N, K = 300, 24
 VECTOR_SKETCHES = [
     Rademacher(N, K, 1),

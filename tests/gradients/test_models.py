@@ -23,7 +23,7 @@ def case(request):
 
 
 def every_model(test):
-    return pytest.mark.parametrize("case", list(MODELS), indirect=True)(test)
+    return pytest.mark.parametrize("case", models.params(), indirect=True)(test)
 
 
 def problem_of(case, **settings):

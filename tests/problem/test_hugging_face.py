@@ -10,6 +10,7 @@ from fimo_fast.gradients.capture.whole_model import one_by_one, vectorised
 from fimo_fast.problem import load
 from fimo_fast.problem.losses import TokenCrossEntropy, cross_entropy, squared_error
 
+pytestmark = pytest.mark.packages
 transformers = pytest.importorskip("transformers")
 
 SMALL = {

@@ -178,6 +178,7 @@ def test_a_start_within_the_first_rows_compares_them_too():
         list(later.batches(5))
 
 
+@pytest.mark.packages
 def test_datasets_of_hugging_face(problem):
     datasets = pytest.importorskip("datasets")
     table = datasets.Dataset.from_dict({"x": X.tolist(), "z": Z.tolist(), "label": Y.tolist(), "name": ["a"] * 11})

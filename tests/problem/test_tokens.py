@@ -37,6 +37,7 @@ def test_tokens_add_up_to_their_sequence(shift, reduction, output_fn):
         torch.testing.assert_close(gradients[mine].sum(0) / count, whole_gradients[sequence])
 
 
+@pytest.mark.packages
 def test_the_decoder_still_reads_the_whole_target():
     transformers = pytest.importorskip("transformers")
     config = transformers.T5Config(

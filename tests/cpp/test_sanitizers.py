@@ -10,6 +10,7 @@ from cpp_build import run
 
 from fimo_fast.testing import available_isas
 
+pytestmark = pytest.mark.native
 OPERATIONS = ["rademacher", "gaussian", "mask", "sjlt", "srht", "outer_dot", "outer_norm2", "scores", "topk"]
 OPERATIONS += ["outer_project_mask", "outer_project_formed", "outer_project_factored", "tensorsketch", "rows_project"]
 # What tests/cpp/broken.cpp does wrong, and what must be said about it.
