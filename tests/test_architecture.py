@@ -166,12 +166,12 @@ def imported_modules(path):
 PYTHON = sorted((ROOT / "fimo_fast").rglob("*.py"))
 
 
-def room(path):
+def python_room(path):
     return path.relative_to(ROOT / "fimo_fast").parts[0].removesuffix(".py")
 
 
 def test_every_room_is_in_the_table():
-    rooms = {room(path) for path in PYTHON} - {"__init__"}
+    rooms = {python_room(path) for path in PYTHON} - {"__init__"}
     assert rooms == set(MAY_IMPORT), "add it to MAY_IMPORT"
     for name, others in MAY_IMPORT.items():
         before = list(MAY_IMPORT)[: list(MAY_IMPORT).index(name)]
@@ -180,7 +180,7 @@ def test_every_room_is_in_the_table():
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda p: str(p.relative_to(ROOT)))
 def test_python_imports_follow_the_table(path):
-    mine = room(path)
+    mine = python_room(path)
     if mine == "__init__":
         return
     for module in imported_modules(path) - {"_C", "__version__", "build_info"}:
