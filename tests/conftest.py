@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import importlib
 import os
 import shutil
 
@@ -8,7 +9,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import torch
-from cpp_build import build, run
+from cpp_build import ROOT, build, run
 
 from fimo_fast.testing import available_isas, force_isa
 
@@ -52,6 +53,13 @@ def with_threads():
 
     yield call
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """A function that imports a module of benchmarks/ by its name."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module
 
 
 SANITIZERS = "address,undefined,float-cast-overflow"

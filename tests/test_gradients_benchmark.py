@@ -1,6 +1,5 @@
 """benchmarks/gradients.py: what it times is right, shares of the work are scaled, and it runs from one command."""
 
-import importlib
 import json
 import subprocess
 import sys
@@ -15,13 +14,6 @@ import fimo_fast as ff
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
-@pytest.fixture
-def module(monkeypatch):
-    """Imports a module of benchmarks/ by its name."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    return importlib.import_module
-
-
 def one_by_one(subject):
     """Gradients by autograd, an example at a time: [batch, parameters]."""
     rows = []
@@ -31,13 +23,13 @@ def one_by_one(subject):
     return torch.stack(rows)
 
 
-def test_formed_gradients(module):
-    subject = module("gradients_models").mlp((5, 4, 3), 6)
-    torch.testing.assert_close(module("gradients_contenders").matrix_of(subject)(), one_by_one(subject))
+def test_formed_gradients(benchmarks):
+    subject = benchmarks("gradients_models").mlp((5, 4, 3), 6)
+    torch.testing.assert_close(benchmarks("gradients_contenders").matrix_of(subject)(), one_by_one(subject))
 
 
-def test_losses_of_tokens_are_of_the_next_one(module):
-    models = module("gradients_models")
+def test_losses_of_tokens_are_of_the_next_one(benchmarks):
+    models = benchmarks("gradients_models")
     logits = torch.full((1, 3, 4), -30.0)
     ids = torch.tensor([[0, 2, 3]])
     logits[0, 0, 2] = logits[0, 1, 3] = 30.0
@@ -46,16 +38,16 @@ def test_losses_of_tokens_are_of_the_next_one(module):
     torch.testing.assert_close(models.token_losses(logits, ids), torch.tensor([0.5 * torch.tensor(4.0).log()]))
 
 
-def test_resnet9_has_the_parameters_of_traks(module):
-    subject = module("gradients_models").resnet9(2)
+def test_resnet9_has_the_parameters_of_traks(benchmarks):
+    subject = benchmarks("gradients_models").resnet9(2)
     assert 2.2e6 < subject.numel < 2.4e6
     assert subject.loss(subject.model(subject.inputs), subject.targets).shape == (2,)
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.001])
-def test_a_wrong_sketch_is_not_timed(module, monkeypatch, factor):
-    contenders = module("gradients_contenders")
-    subject = module("gradients_models").mlp((5, 4, 3), 6)
+def test_a_wrong_sketch_is_not_timed(benchmarks, monkeypatch, factor):
+    contenders = benchmarks("gradients_contenders")
+    subject = benchmarks("gradients_models").mlp((5, 4, 3), 6)
     gradients = one_by_one(subject)
 
     def sketch(problem, examples, sketch, batch_size, out):
@@ -69,8 +61,8 @@ def test_a_wrong_sketch_is_not_timed(module, monkeypatch, factor):
             contenders.sketched(subject)
 
 
-def test_a_part_counts_for_its_whole_work(module, monkeypatch):
-    timing = module("gradients_timing")
+def test_a_part_counts_for_its_whole_work(benchmarks, monkeypatch):
+    timing = benchmarks("gradients_timing")
     times = {"form": 2.0, "product": 0.5}
     monkeypatch.setattr(timing, "time_call", lambda call, *_: times[call()])
     parts = [timing.Part(lambda: "form"), timing.Part(lambda: "product", 0.25)]
@@ -80,23 +72,23 @@ def test_a_part_counts_for_its_whole_work(module, monkeypatch):
     assert contender.best == contender.median == 2.0
 
 
-def test_what_is_slow_gets_two_rounds(module, monkeypatch):
-    timing = module("gradients_timing")
+def test_what_is_slow_gets_two_rounds(benchmarks, monkeypatch):
+    timing = benchmarks("gradients_timing")
     monkeypatch.setattr(timing, "time_call", lambda call, *_: call())
     slow, quick = (timing.Contender(str(s), 1, [timing.Part(lambda s=s: s)]) for s in (60.0, 0.1))
     timing.take_turns([slow, quick], 1, 1)
     assert len(slow.rounds) == 2 and len(quick.rounds) == 10
 
 
-def test_linear_weights_leave_out_what_is_tied(module):
+def test_linear_weights_leave_out_what_is_tied(benchmarks):
     model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 3), nn.LayerNorm(3), nn.Linear(3, 5))
     model[3].weight = model[0].weight
-    assert module("gradients_contenders").linear_weights(model) == ["1.weight"]
+    assert benchmarks("gradients_contenders").linear_weights(model) == ["1.weight"]
 
 
-def test_a_peer_that_sketches_nothing_is_found(module):
-    peers = module("gradients_peers")
-    subject = module("gradients_models").mlp((5, 4, 3), 6)
+def test_a_peer_that_sketches_nothing_is_found(benchmarks):
+    peers = benchmarks("gradients_peers")
+    subject = benchmarks("gradients_models").mlp((5, 4, 3), 6)
     with pytest.raises(RuntimeError, match="no row 0"):
         peers._layer_contender("idle", subject, subject.model, ["0"], lambda: torch.zeros(6, 4), 4)
     with pytest.raises(RuntimeError, match=r"expected \[6, 4\]"):

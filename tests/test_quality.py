@@ -1,7 +1,6 @@
 """benchmarks/quality.py on tiny made-up data: it runs from one command, and its numbers are those of the sketches."""
 
 import dataclasses
-import importlib
 import json
 import subprocess
 import sys
@@ -14,13 +13,6 @@ import torch
 from fimo_fast import reference
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
-
-
-@pytest.fixture
-def module(monkeypatch):
-    """Imports a module of benchmarks/ by its name."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    return importlib.import_module
 
 
 def write_data(folder):
@@ -69,9 +61,9 @@ def test_the_whole_script(tmp_path):
         assert "<svg" in (tmp_path / "out" / f"{name}.svg").read_text()
 
 
-def test_measures_against_a_hand_made_case(module):
+def test_measures_against_a_hand_made_case(benchmarks):
     """Scores that are wrong for one example of 60, and scores that are all too large: error, spread, recall by hand."""
-    measure, gradients = module("quality_measure"), module("quality_gradients")
+    measure, gradients = benchmarks("quality_measure"), benchmarks("quality_gradients")
     rows = torch.eye(60) * torch.arange(60.0)[:, None]
     truth = measure.Truth(gradients.Gradients("", "", gradients.Rows(rows), gradients.Rows(torch.ones(1, 60))))
     scores = torch.arange(60.0, dtype=torch.float64)[None]
@@ -87,18 +79,18 @@ def test_measures_against_a_hand_made_case(module):
     assert relative.item() == pytest.approx(0.01 / 60 * 59 / 60)
 
 
-def test_kinds_called_nested_are(module):
+def test_kinds_called_nested_are(benchmarks):
     """What saves a projection for each size: smaller sketches are the first rows of the largest."""
-    nested = [kind for kind in module("quality_kinds").VECTOR if kind.nested]
+    nested = [kind for kind in benchmarks("quality_kinds").VECTOR if kind.nested]
     assert {kind.name for kind in nested} == {"Rademacher", "Gaussian"}
     for kind in nested:
         large, small = (reference.sketch_matrix(kind.make(50, k, 3), 0, 50) * k**0.5 for k in (400, 130))
         torch.testing.assert_close(large[:130], small)
 
 
-def test_layers_have_the_inner_products_of_their_rows(module, tmp_path):
+def test_layers_have_the_inner_products_of_their_rows(benchmarks, tmp_path):
     """The same gradients by factors and by torch.func, restricted to the linear layers."""
-    problems, gradients = module("quality_problems"), module("quality_gradients")
+    problems, gradients = benchmarks("quality_problems"), benchmarks("quality_gradients")
     write_data(tmp_path)
     trained = problems.sst2(tmp_path / "train.tsv", tmp_path / "validation.tsv", 7, 3, 1, lambda share: None)
     factors = gradients.layers(trained, "layers.")
@@ -111,7 +103,7 @@ def test_layers_have_the_inner_products_of_their_rows(module, tmp_path):
     torch.testing.assert_close(factors.train.norms(), rows.train.norms(), rtol=1e-4, atol=1e-6)
 
 
-def test_data_that_is_too_small_is_refused(module, tmp_path):
+def test_data_that_is_too_small_is_refused(benchmarks, tmp_path):
     write_data(tmp_path)
     with pytest.raises(ValueError, match="CIFAR-10, CNN: expected at least 100 queries, got 40"):
-        module("quality_problems").cifar(tmp_path / "images.npz", 50, 100, 1, lambda share: None)
+        benchmarks("quality_problems").cifar(tmp_path / "images.npz", 50, 100, 1, lambda share: None)
