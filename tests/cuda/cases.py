@@ -1,4 +1,4 @@
-"""Cases for tests/cuda/runner.cpp: an op's arguments and what reference.py makes of them, as a file.
+"""Cases for tests/cuda/runner/runner.cpp: an op's arguments and what reference.py makes of them, as a file.
 
 One file serves every way to run the kernels: the emulator in several schedules, its sanitizer builds,
 translated PTX, and a GPU.
