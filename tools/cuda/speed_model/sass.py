@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,14 +66,6 @@ class Kernel:
         """The blocks of a loop (None: of the kernel) that are in none of its inner loops."""
         inside = loop.blocks if loop else frozenset(range(len(self.blocks)))
         return inside - frozenset(b for i in (loop.inner if loop else self.loops) for b in i.blocks)
-
-    def all_loops(self) -> Iterator[Loop]:
-        """Outer ones before those inside."""
-        stack = list(self.loops)
-        while stack:
-            loop = stack.pop(0)
-            yield loop
-            stack = loop.inner + stack
 
 
 @functools.cache
