@@ -8,7 +8,7 @@ from pathlib import Path
 import pretend
 import pytest
 import torch
-from gpu.calls import ADDS, CALLS, RELATIVE, results, wide
+from gpu.calls import ADDS, CALLS, RELATIVE, SMALL, results, wide
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fimo_fast import _torch_cuda, _torch_ops
@@ -16,8 +16,6 @@ from fimo_fast.testing import assert_same_bits
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 every_call = pytest.mark.parametrize("name", CALLS)
-# The reference forms a matrix for these sizes.
-SMALL = ["outer_dot", "outer_norm2", "scores few", "topk few", "outer_project TensorSketch512", "rows_project Mask64"]
 
 
 @pytest.fixture

@@ -146,6 +146,8 @@ CALLS: dict[str, Call] = {
     "topk": Call("topk", lambda q, f: ops.topk(q, f, 50), _MANY, _inner),
     "topk few": Call("topk", lambda q, f: ops.topk(q, f, 7), _FEW, _inner),
 }
+# One of each op whose reference forms a small matrix.
+SMALL = ["outer_dot", "outer_norm2", "scores few", "topk few", "outer_project TensorSketch512", "rows_project Mask64"]
 ADDS = [name for name, call in CALLS.items() if call.op.endswith("project")]
 
 

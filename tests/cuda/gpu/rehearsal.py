@@ -89,8 +89,10 @@ def pytest_configure(config: Any) -> None:
     for op in OPS:
         _patch.setattr(_torch_cpu.kernels, f"_{op}", _stand_in(op))
     _patch.setattr(_torch_cpu.kernels, "_where", lambda x: _torch_cuda.kernels._where(x))
-    # (A module without CUDA has no such function.)
+    # raising=False: fimo_fast may have been built without CUDA, and then has none of these.
     _patch.setattr(_C, "cuda_calls", lambda: {op: _module.counts[op] for op in OPS}, raising=False)
+    for name in ("cuda_max_topk", *(f"cuda_{op}" for op in OPS)):
+        _patch.setattr(_C, name, getattr(_module, name), raising=False)
     for name, value in {
         "Stream": Stream,
         "current_stream": lambda device=None: Stream(),
