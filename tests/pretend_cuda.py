@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from fimo_fast._native import _C
-from fimo_fast._torch_kernels import OPS
+from fimo_fast.ops.native import _C
+from fimo_fast.ops.torch_kernels import OPS
 
 NAME = "Pretended H100"
 MEMORY = 80 * 2**30

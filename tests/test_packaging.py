@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = (ROOT / "VERSION").read_text().strip()
 
-pytestmark = pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")
+pytestmark = [pytest.mark.native, pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")]
 
 
 def run(*command, **options):

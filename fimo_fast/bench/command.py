@@ -13,17 +13,17 @@ import typer
 from rich.console import Console
 
 from .. import build_info
-from ..files import replacing
-from ..progress import Plan
 from ..testing import available_isas, force_isa
+from ..utils.files import atomic_write
+from ..utils.progress import Plan
 from . import OPERATIONS, cases
 from .case import Case, WrongResult, dtype_name
 from .clock import time_call
 from .measured import Result
+from .peak import matmul_precision, peak_rates
 from .predictions import Predictions, read
 from .results import available_memory, document, reason_to_skip
 from .roofline import draw
-from .roofs import machine_roofs, matmul_precision
 from .table import markdown, terminal
 from .timing import measure
 
@@ -132,12 +132,12 @@ def _run(
     chosen: list[Case], device: torch.device, threads: int, peers: bool, memory: int, predictions: Predictions
 ) -> dict[str, Any]:
     torch.manual_seed(0)
-    roofs = machine_roofs(device, threads, time_call)
-    reasons = {case: reason_to_skip(case, peers, memory, roofs["SGEMM"], _PATIENCE, device.type) for case in chosen}
+    peaks = peak_rates(device, threads, time_call)
+    reasons = {case: reason_to_skip(case, peers, memory, peaks["SGEMM"], _PATIENCE, device.type) for case in chosen}
     kept = [case for case in chosen if reasons[case] is None]
     # A guess: each case is rounds of about three seconds, or three rounds where one takes longer.
     plan = Plan(
-        {str(case): max(2.0, 15 * case.operations / roofs["SGEMM"], 15 * case.moved / roofs["read"]) for case in kept}
+        {str(case): max(2.0, 15 * case.operations / peaks["SGEMM"], 15 * case.moved / peaks["read"]) for case in kept}
     )
     results: list[Result] = []
     wrong: dict[str, str] = {}
@@ -145,23 +145,23 @@ def _run(
         for case in kept:
             with plan.stage(str(case)):
                 try:
-                    result = measure(case, device, threads, peers, roofs, advance=plan.advance)
+                    result = measure(case, device, threads, peers, peaks, advance=plan.advance)
                 except (WrongResult, RuntimeError) as error:
                     # The others say whether it is one kernel or all; the command's status says that something is wrong.
                     _console.print(f"[bold red]{error}[/]", highlight=False)
                     wrong[str(case)] = str(error)
                     continue
-            # The machine may have been busy at the start: its roofs are the best that it showed at any time.
-            if (rate := result.product_rate) is not None and result.product_name in roofs:
-                roofs[result.product_name] = max(roofs[result.product_name], rate)
-            roofs["read"] = max(roofs["read"], result.read_rate or 0.0)
+            # The machine may have been busy at the start: its peak rates are the best that it showed at any time.
+            if (rate := result.product_rate) is not None and result.product_name in peaks:
+                peaks[result.product_name] = max(peaks[result.product_name], rate)
+            peaks["read"] = max(peaks["read"], result.read_rate or 0.0)
             results.append(result)
     skipped = {str(case): reason for case, reason in reasons.items() if reason is not None}
     command = " ".join(["fimo-fast", *sys.argv[1:]])
-    return document(results, skipped, roofs, device, threads, command, wrong, predictions)
+    return document(results, skipped, peaks, device, threads, command, wrong, predictions)
 
 
 def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     _console.print(f"written: {path}")

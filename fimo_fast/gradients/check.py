@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data import Data, Examples, stream
-from ..problem import Problem
-from .functional import each_alone
+from ..problem import Data, Examples, Problem, stream
+from .capture.whole_model import each_alone
 from .measures import formed
 from .stream import GradientStream
 

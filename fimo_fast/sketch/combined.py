@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .._integers import integer
+from ..utils.integers import integer
 from .vector import MAX_INPUT_DIM, MAX_SKETCH_DIM, SJLT, VectorSketch
 
 __all__ = ["Composition", "Factored", "TensorSketch"]

@@ -6,9 +6,9 @@ import re
 import torch
 from typer.testing import CliRunner
 
-from fimo_fast.bench import outer, outer_project, overhead, project, rows_project, scores
 from fimo_fast.bench.case import Case
 from fimo_fast.bench.measured import Entry, Result
+from fimo_fast.bench.operations import outer, outer_project, overhead, project, rows_project, scores
 from fimo_fast.cli import app
 
 CUDA = torch.device("cuda", 0)
@@ -36,7 +36,9 @@ SMALL = [
 KNOWN = {"read": 3e12, "SGEMM": 50e12, "TF32 GEMM": 400e12, "bfloat16 GEMM": 800e12, "int8 GEMM": 1500e12}
 
 
-def make(bound="read", rivals=None, check=lambda inputs, result: None, kernel=torch.sum, moved=4400, operations=1000):
+def make(
+    bound="read", baselines=None, check=lambda inputs, result: None, kernel=torch.sum, moved=4400, operations=1000
+):
     return Case(
         operation="sum",
         name="of 1000",
@@ -49,7 +51,7 @@ def make(bound="read", rivals=None, check=lambda inputs, result: None, kernel=to
         inputs=lambda device: (torch.ones(1000, device=device),),
         kernel=kernel,
         check=check,
-        rivals=rivals or {},
+        baselines=baselines or {},
     )
 
 

@@ -4,12 +4,13 @@ import pretend_cuda
 import pytest
 
 from fimo_fast import build_info
-from fimo_fast.bench import clock, command, outer, outer_project, project, roofs, rows_project, scores
+from fimo_fast.bench import clock, command, peak
+from fimo_fast.bench.operations import outer, outer_project, project, rows_project, scores
 
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """Cases and machine roofs of milliseconds."""
+    """Cases and peak rates of milliseconds."""
     monkeypatch.setattr(project, "DEFAULT", [(2, 3000, 64)])
     monkeypatch.setattr(project, "LARGE", [])
     monkeypatch.setattr(outer_project, "TOKENS", [(4, 3, 12, 10, 16)])
@@ -19,7 +20,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(outer, "NORM", {"short": (4, 3, 5, 6)})
     monkeypatch.setattr(scores, "SCORES", [(2, 60, 8)])
     monkeypatch.setattr(scores, "TOPK", [(2, 60, 8)])
-    monkeypatch.setattr(command, "machine_roofs", lambda *_: {"read": 1e9, "SGEMM": 1e6})
+    monkeypatch.setattr(command, "peak_rates", lambda *_: {"read": 1e9, "SGEMM": 1e6})
     measured = command.measure
 
     def measure(*args, **options):
@@ -42,7 +43,7 @@ def pretended(monkeypatch):
 @pytest.fixture
 def small_buffers(monkeypatch):
     """Roofs and caches of a size that the CPU is done with in milliseconds."""
-    monkeypatch.setattr(roofs, "_SIDE_CUDA", 64)
-    monkeypatch.setattr(roofs, "_SIDE_TENSOR_CORES", 32)
-    monkeypatch.setattr(roofs, "_READ", {"cpu": 2**12, "cuda": 2**12})
+    monkeypatch.setattr(peak, "_SIDE_CUDA", 64)
+    monkeypatch.setattr(peak, "_SIDE_TENSOR_CORES", 32)
+    monkeypatch.setattr(peak, "_READ", {"cpu": 2**12, "cuda": 2**12})
     monkeypatch.setattr(clock, "flushed_bytes", lambda device: 4096)

@@ -11,8 +11,10 @@ import torch
 from bench_helpers import PREDICTION, SMALL, run, write_predictions
 
 from fimo_fast import bench, ops
-from fimo_fast.bench import command, peers, project, roofs, scores, torch_sketches
+from fimo_fast.bench import command, peak
+from fimo_fast.bench.baselines import peers, torch_sketches
 from fimo_fast.bench.case import Unavailable
+from fimo_fast.bench.operations import overhead, project, scores
 from fimo_fast.bench.results import available_memory, reason_to_skip
 from fimo_fast.bench.timing import names
 
@@ -22,7 +24,7 @@ F32 = torch.float32
 # --- What runs ------------------------------------------------------------------------------------
 
 
-def test_rivals_run_on_their_device_only():
+def test_baselines_run_on_their_device_only():
     case = project.case("Rademacher", 2, 3000, 512, F32)
     on_cpu, on_cuda = (set(names(case, True, device)) for device in (CPU, CUDA))
     assert on_cuda - on_cpu == {"TRAK CudaProjector", "dattri CudaProjector"} and on_cpu < on_cuda
@@ -31,7 +33,7 @@ def test_rivals_run_on_their_device_only():
     assert "FAISS IndexFlatIP" not in names(scores.topk_case(3, 50, 7, F32), True, CUDA)
     # dattri stores the matrix.
     assert case.needed(True, "cuda") - case.needed(True, "cpu") == 3000 * 512 * 4
-    numpy = bench.overhead.case("project", "NumPy", F32)
+    numpy = overhead.case("project", "NumPy", F32)
     assert reason_to_skip(numpy, False, 2**40, 1e9, 1.0, "cuda") == "runs on cpu only"
     assert reason_to_skip(numpy, False, 2**40, 1e9, 1.0) is None
 
@@ -52,15 +54,15 @@ def test_cuda_projectors_of_other_libraries(library, monkeypatch):
     for name in (module, "fast_jl", "sjlt"):
         for part in (name.split(".")[0], name):
             monkeypatch.setitem(sys.modules, part, stand_in)
-    make_rival = peers.trak_cuda_projector if library == "trak" else peers.dattri_cuda_projector
+    make_baseline = peers.trak_cuda_projector if library == "trak" else peers.dattri_cuda_projector
     kind = "normal" if library == "trak" else "sjlt"
-    rival = make_rival(project.SRHT(30, 16), kind)
-    assert rival.prepare((torch.ones(2, 30),))().shape == (2, 16)
+    baseline = make_baseline(project.SRHT(30, 16), kind)
+    assert baseline.prepare((torch.ones(2, 30),))().shape == (2, 16)
     assert made.pop("device") == CPU
     assert made == {dim: 30, "proj_dim": 16, "seed": 0, "proj_type": f"type {kind}", "max_batch_size": 32}
     monkeypatch.setitem(sys.modules, "fast_jl" if library == "trak" else "sjlt", None)
     with pytest.raises(Unavailable, match="is not installed"):
-        rival.prepare((torch.ones(2, 30),))
+        baseline.prepare((torch.ones(2, 30),))
 
 
 def test_memory_is_that_of_the_device(pretended):
@@ -68,18 +70,18 @@ def test_memory_is_that_of_the_device(pretended):
 
 
 @pytest.mark.parametrize("case", [c for c in SMALL if c.only is None], ids=str)
-def test_cases_and_rivals_stay_on_the_device(case, monkeypatch):
+def test_cases_and_baselines_stay_on_the_device(case, monkeypatch):
     """On tensors that say they are elsewhere: no input, check or expression of torch mixes devices."""
     inputs = case.inputs(CPU)
     with pretend.device(monkeypatch):
         there = pretend.moved(inputs)
         case.checked(there)
-        for name, rival in case.rivals.items():
-            if rival.kind != "peer" and "_int_mm" not in name:
-                rival.prepare(there)()
+        for name, baseline in case.baselines.items():
+            if baseline.kind != "peer" and "_int_mm" not in name:
+                baseline.prepare(there)()
 
 
-def test_rows_of_the_hadamard_rival_go_together_on_cuda(monkeypatch):
+def test_rows_of_the_hadamard_baseline_go_together_on_cuda(monkeypatch):
     assert torch_sketches._rows_at_once(CPU, 3008) == 1
     assert torch_sketches._rows_at_once(CUDA, 2**26) == 4 and torch_sketches._rows_at_once(CUDA, 2**30) == 1
     grads, sketch, results = torch.randn(5, 3000), project.SRHT(3000, 64), []
@@ -95,7 +97,7 @@ def test_rows_of_the_hadamard_rival_go_together_on_cuda(monkeypatch):
 
 
 def test_the_whole_command(tiny, pretended, small_buffers, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "machine_roofs", roofs.machine_roofs)
+    monkeypatch.setattr(command, "peak_rates", peak.peak_rates)
     case = next(iter(bench.cases("outer_dot")))
     predicted = write_predictions(tmp_path / "one.json", {str(case): PREDICTION})
     files = [tmp_path / name for name in ("run.json", "roof.png", "table.md")]
@@ -126,7 +128,7 @@ def test_float32_products_are_without_tf32_during_the_run(tiny, pretended, small
         return measured(*args, **options)
 
     monkeypatch.setattr(command, "measure", measure)
-    with roofs.matmul_precision("high"):
+    with peak.matmul_precision("high"):
         done, _ = run("--device", "cuda", "--op", "outer_norm2")
         assert torch.get_float32_matmul_precision() == "high"
     assert done.exit_code == 0 and seen == {"highest"}

@@ -9,7 +9,8 @@ import torch
 from bench_helpers import KNOWN, make, result_on_cuda
 
 from fimo_fast import bench
-from fimo_fast.bench import clock, roofs, scores
+from fimo_fast.bench import clock, peak
+from fimo_fast.bench.operations import scores
 from fimo_fast.bench.timing import measure
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -29,14 +30,14 @@ F32, F64, BF16, F16, INT8 = torch.float32, torch.float64, torch.bfloat16, torch.
     ],
 )
 def test_the_product_has_the_type_of_the_case(dtype, on_cpu, on_cuda, side):
-    assert roofs.product_name(dtype, CPU) == on_cpu and roofs.product_name(dtype, CUDA) == on_cuda
-    assert roofs.gemm_operations(dtype, CUDA) == 2 * side**3
-    assert roofs.gemm_operations(dtype, CPU) == 2 * 1024**3
+    assert peak.product_name(dtype, CPU) == on_cpu and peak.product_name(dtype, CUDA) == on_cuda
+    assert peak.gemm_operations(dtype, CUDA) == 2 * side**3
+    assert peak.gemm_operations(dtype, CPU) == 2 * 1024**3
 
 
 @pytest.mark.parametrize("dtype", [F32, F64, BF16, F16, INT8])
 def test_products_are_made_in_that_type(dtype, pretended, small_buffers):
-    result = roofs.gemm(dtype, CUDA)()
+    result = peak.gemm(dtype, CUDA)()
     assert result.dtype == (torch.int32 if dtype == INT8 else dtype)
     assert result.shape == ((64, 64) if dtype in (F32, F64) else (32, 32))
 
@@ -46,14 +47,14 @@ def test_a_missing_integer_product_leaves_its_floor_out(pretended, small_buffers
         raise RuntimeError("self.size(0) needs to be greater than 16\nat here")
 
     monkeypatch.setattr(torch, "_int_mm", refuse)
-    found = roofs.machine_roofs(CUDA, 1, lambda *_: 1e-3)
+    found = peak.peak_rates(CUDA, 1, lambda *_: 1e-3)
     assert "int8 GEMM" not in found and "bfloat16 GEMM" in found
     result = measure(scores.scores_case(3, 50, 8, INT8), CUDA, 1, known=found, seconds=1e-9)
     assert result.missing["sgemm"] == "torch._int_mm: self.size(0) needs to be greater than 16"
     assert result.bound == "read" and result.product_rate is None and not result.disturbed
 
 
-def test_roofs_of_a_device(pretended, small_buffers):
+def test_peak_rates_of_a_device(pretended, small_buffers):
     times = {"read": 4.0, "copy": 2.0}
     order = ["read", "SGEMM", "copy", "TF32 GEMM", "bfloat16 GEMM", "float16 GEMM", "int8 GEMM"]
     calls = []
@@ -65,7 +66,7 @@ def test_roofs_of_a_device(pretended, small_buffers):
         calls.append(call)
         return times.get(order[(len(calls) - 1) % len(order)], 1.0)
 
-    found = roofs.machine_roofs(CUDA, 1, time_call)
+    found = peak.peak_rates(CUDA, 1, time_call)
     assert list(found) == [name for name in order if name != "copy"] and len(calls) == 15 * len(order)
     # A copy moves its bytes twice: 2 x 2^14 in 2 s against 2^14 in 4 s.
     assert found["read"] == 2**14
@@ -74,7 +75,7 @@ def test_roofs_of_a_device(pretended, small_buffers):
 
 
 def test_the_floor_is_the_longer_of_reading_and_products():
-    operations = roofs.gemm_operations(F32, CUDA)
+    operations = peak.gemm_operations(F32, CUDA)
     # 3e9 bytes at 3e12 a second: 1 ms. The product of as many operations took 2 ms. The CPU's floor does not matter.
     case = make("read", moved=3 * 10**9, operations=operations)
     result = result_on_cuda(case, {"kernel": 4e-3, "sgemm": 2e-3})
@@ -120,23 +121,23 @@ def test_the_cost_of_a_call_is_the_hosts(pretended, small_buffers, monkeypatch):
         raise AssertionError("events time the device")
 
     monkeypatch.setattr(clock, "_by_events", fail)
-    result = measure(dataclasses.replace(make("call"), rivals={}), CUDA, 1, known=KNOWN, seconds=1e-9)
+    result = measure(dataclasses.replace(make("call"), baselines={}), CUDA, 1, known=KNOWN, seconds=1e-9)
     assert result.seconds > 0 and [e.name for e in result.entries] == ["kernel"]
 
 
-def test_a_rival_that_does_not_fit_is_named_and_the_kernel_must(pretended, small_buffers):
+def test_a_baseline_that_does_not_fit_is_named_and_the_kernel_must(pretended, small_buffers):
     def too_large(inputs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB\nmore")
 
     def fails(inputs):
         return lambda: too_large(inputs)
 
-    rivals = {"prepared": bench.case.Rival("torch", too_large), "called": bench.case.Rival("torch", fails)}
-    result = measure(make(rivals=rivals), CUDA, 1, known=KNOWN, seconds=1e-9)
+    baselines = {"prepared": bench.case.Baseline("torch", too_large), "called": bench.case.Baseline("torch", fails)}
+    result = measure(make(baselines=baselines), CUDA, 1, known=KNOWN, seconds=1e-9)
     words = "CUDA out of memory. Tried to allocate 9 GiB"
     assert result.missing == {"prepared": words, "called": words}
     with pytest.raises(RuntimeError, match="out of memory"):  # on a CPU it is a mistake of ours
-        measure(make(rivals=rivals), CPU, 1, seconds=1e-9)
+        measure(make(baselines=baselines), CPU, 1, seconds=1e-9)
     with pytest.raises(RuntimeError, match="out of memory"):
         measure(make(kernel=too_large), CUDA, 1, known=KNOWN, seconds=1e-9)
 

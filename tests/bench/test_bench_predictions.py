@@ -6,7 +6,8 @@ import pytest
 import torch
 from bench_helpers import CUDA, KNOWN, PREDICTION, result_on_cuda, run, write_predictions
 
-from fimo_fast.bench import outer, predictions, table
+from fimo_fast.bench import predictions, table
+from fimo_fast.bench.operations import outer
 from fimo_fast.bench.results import document
 
 F32, BF16 = torch.float32, torch.bfloat16

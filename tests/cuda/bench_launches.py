@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fimo_fast import bench
-from fimo_fast.bench import Case, project
+from fimo_fast.bench import Case
+from fimo_fast.bench.operations import project
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int8)
 _OPERATIONS = [name for name in bench.OPERATIONS if name != "overhead"]

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fimo_fast import reference
-from fimo_fast._sketch_args import to_args
+from fimo_fast.ops import reference
+from fimo_fast.ops.sketch_args import to_args
 
 POISON = float("nan")  # what storage outside a tensor holds: reading it shows
 _DTYPES = {

@@ -64,7 +64,7 @@ def steps(out: Path, build: bool) -> list[Step]:
     for option, name in (("--json", "bench.json"), ("--markdown", "bench.md"), ("--figure", "roofline.png")):
         bench += [option, str(out / name)]
     found = [Step("tests", pytest), Step("bench", bench)]
-    install = [sys.executable, "-m", "pip", "install", "-e", ".[test]"]
+    install = [sys.executable, "-m", "pip", "install", "-e", ".[test-full]"]
     return [Step("build", install), *found] if build else found
 
 

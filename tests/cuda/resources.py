@@ -66,7 +66,7 @@ class Resources:
 
 def module_path() -> Path:
     """The compiled module of the package that Python finds."""
-    from fimo_fast._native import _C
+    from fimo_fast.ops.native import _C
 
     return Path(_C.__file__)
 

@@ -11,7 +11,7 @@ import torch
 from gpu.calls import ADDS, CALLS, RELATIVE, SMALL, results, wide
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fimo_fast import _torch_cuda, _torch_ops
+from fimo_fast.ops import torch_cuda, torch_library
 from fimo_fast.testing import assert_same_bits
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -20,7 +20,7 @@ every_call = pytest.mark.parametrize("name", CALLS)
 
 @pytest.fixture
 def fresh_warnings(monkeypatch):
-    monkeypatch.setattr(_torch_cuda, "_warned", set())
+    monkeypatch.setattr(torch_cuda, "_warned", set())
 
 
 def inner(found):
@@ -60,7 +60,7 @@ def test_fake_tensors_stay_on_cuda(name):
     expected = results(CALLS[name].run(*tensors))
     with FakeTensorMode():
         there = [torch.empty(x.shape, dtype=x.dtype, device="cuda") for x in tensors]
-        assert not _torch_ops.direct(*there)
+        assert not torch_library.direct(*there)
         found = results(CALLS[name].run(*there))
     assert [(x.shape, x.dtype) for x in found] == [(x.shape, x.dtype) for x in expected]
     assert all(x.device == torch.device("cuda", 0) for x in found)
@@ -80,12 +80,12 @@ def test_float64_runs_the_reference(name, monkeypatch, fresh_warnings):
 
 
 def test_without_kernels_the_reference_runs_with_one_warning_for_each_op(monkeypatch, fresh_warnings):
-    monkeypatch.setattr(pretend._torch_cuda, "CudaKernels", lambda *_: None)  # as in a build without CUDA
+    monkeypatch.setattr(pretend.torch_cuda, "CudaKernels", lambda *_: None)  # as in a build without CUDA
     given = {name: CALLS[name].tensors(torch.float32, 0) for name in SMALL}
     expected = {name: results(CALLS[name].run(*tensors)) for name, tensors in given.items()}
     with pretend.device(monkeypatch), warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        assert _torch_cuda.kernels is None
+        assert torch_cuda.kernels is None
         for _ in range(2):
             found = {name: CALLS[name].run(*pretend.moved(tensors)) for name, tensors in given.items()}
     ours = [str(one.message) for one in said if str(one.message).startswith("fimo_fast.")]

@@ -128,7 +128,7 @@ def test_the_default_folder_is_named_after_the_device(pretended, monkeypatch, tm
 
 def test_what_runs(tmp_path):
     build, tests, bench = on_gpu.steps(tmp_path, True)
-    assert build.command[-2:] == ["-e", ".[test]"]
+    assert build.command[-2:] == ["-e", ".[test-full]"]
     assert all((on_gpu.ROOT / path).exists() for path in (*on_gpu.TESTS, on_gpu.PREDICTIONS))
     assert tests.command[3:] == [*on_gpu.TESTS, "--device", "cuda", f"--junitxml={tmp_path}/tests.xml"]
     done = subprocess.run(

@@ -10,7 +10,9 @@ import pytest
 import torch
 from ptx.cases.programs import Failed
 
-# --- csrc/cuda/instructions.cuh, of which the other modes run the host twins ------------------------------
+pytestmark = pytest.mark.native
+
+# --- csrc/cuda/device/instructions.cuh, of which the other modes run the host twins ------------------------------
 
 
 def test_copies_of_the_project(programs):

@@ -4,16 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from fimo_fast import reference
-from fimo_fast._native import _C
-from fimo_fast.ops import outer_dot, outer_norm2
-from fimo_fast.testing import (
-    assert_same_bits,
-    available_isas,
-    count_kernel_calls,
-    force_isa,
-    sum_tolerance,
-)
+from fimo_fast.ops import outer_dot, outer_norm2, reference
+from fimo_fast.ops.native import _C
+from fimo_fast.testing import assert_same_bits, available_isas, count_kernel_calls, force_isa, sum_tolerance
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 

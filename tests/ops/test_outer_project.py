@@ -10,9 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fimo_fast import _torch_cpu, _torch_cuda, reference
-from fimo_fast._sketch_args import from_args, sketch_dim, to_args
-from fimo_fast.ops import outer_project, project
+from fimo_fast.ops import outer_project, project, reference, torch_cuda, torch_kernels
+from fimo_fast.ops.sketch_args import from_args, sketch_dim, to_args
 from fimo_fast.sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch, VectorSketch
 from fimo_fast.testing import assert_same_bits, available_isas, count_kernel_calls, force_isa, sum_tolerance
 
@@ -430,7 +429,7 @@ def test_flat_arguments_round_trip(name):
 )
 def test_the_core_refuses_what_does_not_fit(kinds, numbers, offset, message):
     with pytest.raises(ValueError, match=message):
-        _torch_cpu._C.outer_project(A, D, kinds, numbers, offset, torch.zeros(2, 4), 1)
+        torch_kernels._C.outer_project(A, D, kinds, numbers, offset, torch.zeros(2, 4), 1)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -470,22 +469,22 @@ def test_fake_tensors_have_the_right_shape_and_never_reach_the_kernel():
 
 
 def test_without_cuda_kernels_the_reference_runs_with_one_warning(monkeypatch):
-    monkeypatch.setattr(_torch_cuda, "_warned", set())
-    monkeypatch.setattr(_torch_cuda, "kernels", None)
+    monkeypatch.setattr(torch_cuda, "_warned", set())
+    monkeypatch.setattr(torch_cuda, "kernels", None)
     args = to_args(PAIR)
     with pytest.warns(UserWarning, match="outer_project: built without CUDA"):
-        result = _torch_cuda.CUDA["outer_project"](A, D, *args)
+        result = torch_cuda.CUDA["outer_project"](A, D, *args)
     torch.testing.assert_close(result, outer_project(A, D, PAIR))
     out = torch.ones(2, 4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _torch_cuda.CUDA["outer_project_into"](A, D, out, *args)
+        torch_cuda.CUDA["outer_project_into"](A, D, out, *args)
     torch.testing.assert_close(out, result + 1)
     longer = SRHT(100, 4)
-    result = _torch_cuda.CUDA["outer_project"](A, D, *to_args(longer), 37)
+    result = torch_cuda.CUDA["outer_project"](A, D, *to_args(longer), 37)
     torch.testing.assert_close(result, outer_project(A, D, longer, 37))
     out = torch.ones(2, 4)
-    _torch_cuda.CUDA["outer_project_into"](A, D, out, *to_args(longer), 37)
+    torch_cuda.CUDA["outer_project_into"](A, D, out, *to_args(longer), 37)
     torch.testing.assert_close(out, result + 1)
 
 

@@ -9,16 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from fimo_fast import _torch_cuda, reference
-from fimo_fast.ops import project
+from fimo_fast.ops import project, reference, torch_cuda
 from fimo_fast.sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch
-from fimo_fast.testing import (
-    assert_same_bits,
-    available_isas,
-    count_kernel_calls,
-    force_isa,
-    sum_tolerance,
-)
+from fimo_fast.testing import assert_same_bits, available_isas, count_kernel_calls, force_isa, sum_tolerance
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
@@ -434,17 +427,17 @@ def test_fake_tensors_have_the_right_shape_and_never_reach_the_kernel():
 
 
 def test_without_cuda_kernels_the_reference_runs_with_one_warning(monkeypatch):
-    monkeypatch.setattr(_torch_cuda, "_warned", set())
-    monkeypatch.setattr(_torch_cuda, "kernels", None)
+    monkeypatch.setattr(torch_cuda, "_warned", set())
+    monkeypatch.setattr(torch_cuda, "kernels", None)
     grads = torch.randn(2, 10)
     args = ("rademacher", 10, 4, 0, 0, 0)
     with pytest.warns(UserWarning, match="project: built without CUDA"):
-        result = _torch_cuda.CUDA["project"](grads, *args)
+        result = torch_cuda.CUDA["project"](grads, *args)
     torch.testing.assert_close(result, project(grads, SKETCH))
     out = torch.zeros(2, 4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _torch_cuda.CUDA["project_into"](grads, out, *args)
+        torch_cuda.CUDA["project_into"](grads, out, *args)
     assert_same_bits(out, result)
 
 

@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fimo_fast import _torch_cuda, reference
-from fimo_fast.ops import project, rows_project
+from fimo_fast.ops import project, reference, rows_project, torch_cuda
 from fimo_fast.sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher
 from fimo_fast.testing import assert_same_bits, available_isas, count_kernel_calls, force_isa
 
@@ -267,16 +266,16 @@ def test_forward_mode_is_refused():
 
 
 def test_without_cuda_kernels_the_reference_runs_with_one_warning(monkeypatch):
-    monkeypatch.setattr(_torch_cuda, "_warned", set())
-    monkeypatch.setattr(_torch_cuda, "kernels", None)
+    monkeypatch.setattr(torch_cuda, "_warned", set())
+    monkeypatch.setattr(torch_cuda, "kernels", None)
     args = ("srht", 80, 4, 0, 0, 10)
     with pytest.warns(UserWarning, match="rows_project: built without CUDA"):
-        result = _torch_cuda.CUDA["rows_project"](I, D, *args)
+        result = torch_cuda.CUDA["rows_project"](I, D, *args)
     torch.testing.assert_close(result, rows_project(I, D, SRHT(80, 4), 10))
     out = torch.ones(2, 4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _torch_cuda.CUDA["rows_project_into"](I, D, out, *args)
+        torch_cuda.CUDA["rows_project_into"](I, D, out, *args)
     torch.testing.assert_close(out, result + 1)
 
 

@@ -7,15 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fimo_fast import reference
-from fimo_fast.ops import quantize, scores, topk
-from fimo_fast.testing import (
-    assert_same_bits,
-    available_isas,
-    count_kernel_calls,
-    force_isa,
-    sum_tolerance,
-)
+from fimo_fast.ops import quantize, reference, scores, topk
+from fimo_fast.testing import assert_same_bits, available_isas, count_kernel_calls, force_isa, sum_tolerance
 
 FLOATS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 DTYPES = [*FLOATS, torch.int8]

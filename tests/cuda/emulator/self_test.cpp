@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "cuda/context.h"
+#include "cuda/device/context.h"
 #include "emulator/self_test_kernels.h"
 #include "runner/memory.h"
 

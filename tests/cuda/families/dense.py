@@ -1,4 +1,4 @@
-"""Sketches of vectors by Rademacher and Gaussian (csrc/cuda/dense_signs.cuh, dense_normal.cuh)."""
+"""Sketches of vectors by Rademacher and Gaussian (csrc/cuda/dense/dense_signs.cuh, dense_normal.cuh)."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cases import Case, normal, nothing, padded, project
 
-from fimo_fast import reference
+from fimo_fast.ops import reference
 from fimo_fast.sketch import Mask
 
 from . import ELEMENTS

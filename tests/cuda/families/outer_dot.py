@@ -1,4 +1,4 @@
-"""Cases of outer_dot and outer_norm2 (csrc/cuda/outer_dot.cuh, outer_norm2.cuh)."""
+"""Cases of outer_dot and outer_norm2 (csrc/cuda/outer/outer_dot.cuh, outer_norm2.cuh)."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from cases import Case, normal, padded, rows_project
 
-from fimo_fast import reference
+from fimo_fast.ops import reference
 from fimo_fast.sketch import SJLT, SRHT, Gaussian, Mask, Rademacher, VectorSketch
 
 from . import DTYPES, ELEMENTS, F32

@@ -1,4 +1,4 @@
-"""Cases of scores and of the tile product behind it (csrc/cuda/tile_product.cuh, scores.cu)."""
+"""Cases of scores and of the tile product behind it (csrc/cuda/device/tile_product.cuh, score/scores.cu)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from cases import Case, normal, nothing, padded, project
 
-from fimo_fast import SJLT, reference
+from fimo_fast import SJLT
+from fimo_fast.ops import reference
 
 from . import ELEMENTS
 

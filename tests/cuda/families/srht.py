@@ -6,8 +6,8 @@ import torch
 from cases import Case, normal, nothing, padded
 from torch import Tensor
 
-from fimo_fast import reference
-from fimo_fast._sketch_args import to_args
+from fimo_fast.ops import reference
+from fimo_fast.ops.sketch_args import to_args
 from fimo_fast.sketch import SRHT
 
 from . import BF16, ELEMENTS, F16, F32

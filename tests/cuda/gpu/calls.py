@@ -11,16 +11,7 @@ import torch
 from torch import Tensor
 
 from fimo_fast import ops
-from fimo_fast.sketch import (
-    SJLT,
-    SRHT,
-    Composition,
-    Factored,
-    Gaussian,
-    Mask,
-    Rademacher,
-    TensorSketch,
-)
+from fimo_fast.sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch
 from fimo_fast.testing import assert_same_bits
 
 DIM = 70_001

@@ -17,10 +17,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fimo_fast import _torch_cpu, _torch_cuda
-from fimo_fast._torch_kernels import OPS
+from fimo_fast.ops import torch_cuda, torch_kernels
+from fimo_fast.ops.torch_kernels import OPS
 
-_C = _torch_cuda._C
+_C = torch_cuda._C
 # What the CPU's tensors and kernels do otherwise: they have one device, float64, and raise for a bad index.
 CANNOT = (
     "test_float64_runs_the_reference_with_one_warning",
@@ -87,8 +87,8 @@ def _listed(results: Any) -> tuple[Any, ...]:
 def pytest_configure(config: Any) -> None:
     _stack.enter_context(pretend_cuda.cuda(_patch))
     for op in OPS:
-        _patch.setattr(_torch_cpu.kernels, f"_{op}", _stand_in(op))
-    _patch.setattr(_torch_cpu.kernels, "_where", lambda x: _torch_cuda.kernels._where(x))
+        _patch.setattr(torch_kernels.kernels, f"_{op}", _stand_in(op))
+    _patch.setattr(torch_kernels.kernels, "_where", lambda x: torch_cuda.kernels._where(x))
     # raising=False: fimo_fast may have been built without CUDA, and then has none of these.
     _patch.setattr(_C, "cuda_calls", lambda: {op: _module.counts[op] for op in OPS}, raising=False)
     for name in ("cuda_max_topk", *(f"cuda_{op}" for op in OPS)):
@@ -108,8 +108,8 @@ def pytest_configure(config: Any) -> None:
         "set_rng_state": lambda state, device=None: None,
     }.items():
         _patch.setattr(torch.cuda, name, value)
-    _patch.setattr(_torch_cuda, "_where", lambda x: (lambda size: torch.empty(size, dtype=torch.uint8), 0))
-    _patch.setattr(_torch_cuda, "kernels", _torch_cuda.CudaKernels(_C, _torch_cuda._where))
+    _patch.setattr(torch_cuda, "_where", lambda x: (lambda size: torch.empty(size, dtype=torch.uint8), 0))
+    _patch.setattr(torch_cuda, "kernels", torch_cuda.CudaKernels(_C, torch_cuda._where))
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:

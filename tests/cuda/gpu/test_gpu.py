@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from fimo_fast import _torch_cuda, ops, reference
+from fimo_fast import ops
+from fimo_fast.ops import reference, torch_cuda
 from fimo_fast.sketch import SJLT, SRHT, Gaussian, Mask, Rademacher, TensorSketch
 from fimo_fast.testing import assert_same_bits
 from gpu.calls import (
@@ -149,7 +150,7 @@ def test_quantize_is_that_of_the_cpu():
 
 
 def test_float64_runs_the_reference_with_one_warning(monkeypatch, calls):
-    monkeypatch.setattr(_torch_cuda, "_warned", set())
+    monkeypatch.setattr(torch_cuda, "_warned", set())
     grads, sketch = torch.randn(3, 500, dtype=torch.float64), SRHT(500, 40, 1)
     with pytest.warns(UserWarning, match="project: no CUDA kernel for float64, running the plain torch reference"):
         found = ops.project(grads.cuda(), sketch)
@@ -205,7 +206,7 @@ def test_the_workspace_is_not_overrun_and_what_it_holds_does_not_matter(name, mo
 
         return allocate, torch.cuda.current_stream(x.device).cuda_stream
 
-    monkeypatch.setattr(_torch_cuda, "kernels", _torch_cuda.CudaKernels(where=where))
+    monkeypatch.setattr(torch_cuda, "kernels", torch_cuda.CudaKernels(where=where))
     same_bits(CALLS[name].run(*tensors), expected)
     for memory, size in workspaces:
         assert (memory[size:] == 0xA5).all(), f"{name}: bytes behind a workspace of {size} were written"

@@ -7,12 +7,12 @@ import copy
 
 import pytest
 import torch
-from gradients.models import MODELS
+from gradients.models import MODELS, params
 from torch.utils.data import DataLoader, TensorDataset
 
 import fimo_fast as ff
-from fimo_fast._trees import tree_map
 from fimo_fast.methods import TRAK, FiniteHorizon, GradCos, GradDot, InfluenceFunction
+from fimo_fast.problem.trees import tree_map
 
 pytestmark = [
     pytest.mark.cuda,
@@ -60,7 +60,7 @@ SOME = ["resnet9", "decoder", "lstm", "tied", "folded", "gpt2_lora", "mixtral", 
 
 
 @both_types
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", params(SOME))
 def test_gradients_of_many_architectures(name, dtype):
     case = MODELS[name]()
     found = {}

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <memory>
 
-#include "cuda/context.h"
+#include "cuda/device/context.h"
 #if defined(FIMO_EMULATE_PTX)
 #include "ptx/ranges.h"
 #endif

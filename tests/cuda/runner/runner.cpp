@@ -18,8 +18,8 @@
 #include <utility>
 
 #include "bindings/sketch_args.h"
-#include "cuda/outer_routes.h"
-#include "cuda/products.h"
+#include "cuda/outer/form.h"
+#include "cuda/score/products.h"
 #include "runner/case.h"
 
 namespace fimo::cuda {

@@ -134,6 +134,7 @@ def test_ledger(tmp_path):
     assert code_of("x = 1;  // one\n/* two\nlines */ y;") == code_of("x = 1;\ny;") != code_of("x = 2; y;")
 
 
+@pytest.mark.native
 def test_a_sample_is_killed(request):
     if request.config.getoption("device") != "cpu":
         pytest.skip("mutants are run on the emulator")

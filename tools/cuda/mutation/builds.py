@@ -10,10 +10,10 @@ from pathlib import Path
 
 from runners import ROOT, build
 
-from .mutants import EXCLUDED, Mutant
+from .mutants import EXCLUDED, Mutant, path_of
 
 CSRC = ROOT / "csrc"
-_HEADERS = [f"cuda/{name}" for name in sorted(EXCLUDED) if name.endswith((".h", ".cuh"))] + ["fimo_fast/random.h"]
+_HEADERS = ["fimo_fast/random.h", *(f"cuda/device/{name}" for name in sorted(EXCLUDED) if not name.endswith(".cu"))]
 
 
 class Builds:
@@ -60,15 +60,16 @@ class Builds:
 
     def runner_of(self, mutant: Mutant, objects: list[str], folder: Path) -> bool:
         """Compiles the mutant's ``objects`` and links folder/runner with them. False: it does not compile."""
-        changed = folder / "cuda" / mutant.file
-        changed.parent.mkdir(exist_ok=True)
-        changed.write_text(mutant.applied((CSRC / "cuda" / mutant.file).read_text()))
+        source = path_of(mutant.file, CSRC / "cuda")
+        changed = folder / source.relative_to(CSRC)
+        changed.parent.mkdir(exist_ok=True, parents=True)
+        changed.write_text(mutant.applied(source.read_text()))
         link = [word for word in self._link if word not in objects]
         link[link.index("-o") + 1] = str(folder / "runner")
         for number, name in enumerate(objects):
             words, new = list(self._compile[name]), folder / f"{number}.o"
             words[words.index("-o") + 1] = str(new)
-            if words[words.index("-c") + 1].endswith(f"/csrc/cuda/{mutant.file}"):
+            if words[words.index("-c") + 1].endswith(str(source.relative_to(CSRC.parent))):
                 words[words.index("-c") + 1] = str(changed)
             words[1:1] = [f"-I{folder}", "-include", str(self._headers)]
             if subprocess.run(words, cwd=self.folder, capture_output=True).returncode != 0:

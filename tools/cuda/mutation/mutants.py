@@ -10,12 +10,12 @@ from pathlib import Path
 
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.txt")
 # What no case can see: the emulator's side of the code, and the CUDA runtime's.
-EXCLUDED = {"gpu.cuh", "context.h", "instructions.cuh", "device.cu", "device.h", "entry.h", "routes.h"}
+EXCLUDED = {"gpu.cuh", "context.h", "instructions.cuh", "device.cu", "entry.h", "launch.h"}
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A change of ``file`` (in csrc/cuda) from ``begin`` to ``end``."""
+    """A change of ``file`` (its name in csrc/cuda) from ``begin`` to ``end``."""
 
     file: str
     operator: str
@@ -169,9 +169,15 @@ def mutants_of(file: Path) -> Iterator[Mutant]:
                 yield Mutant(file.name, operator, number, begin, end, new, line.strip(), changed.strip())
 
 
+def path_of(file: str, cuda: Path) -> Path:
+    """Where the file of that name lies in csrc/cuda: no two rooms have one of the same name."""
+    (found,) = cuda.rglob(file)
+    return found
+
+
 def all_mutants(cuda: Path) -> list[Mutant]:
     """Those of all files of csrc/cuda."""
-    files = sorted(file for file in cuda.iterdir() if file.suffix in (".cu", ".cuh", ".h"))
+    files = sorted(file for file in cuda.rglob("*") if file.suffix in (".cu", ".cuh", ".h"))
     found, keys = [], set()
     for mutant in (m for file in files if file.name not in EXCLUDED for m in mutants_of(file)):
         while mutant.key in keys:

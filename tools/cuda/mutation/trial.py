@@ -20,7 +20,7 @@ from runners import EMULATED, Run, cases_of, run
 
 from .builds import CSRC, Builds
 from .ledger import Entry, Ledger, code_of, hash_of
-from .mutants import EXCLUDED, Mutant
+from .mutants import EXCLUDED, Mutant, path_of
 
 # Passes over the mutants that are left, and the ways of EMULATED to run in each. The first three are for time's sake
 # only and kill most: one object, without optimization for a few small cases, then with it for cases of different
@@ -127,7 +127,7 @@ class Mutation:
         """Hash of what the objects with a file are made of."""
         names = set().union(*(files for files in self.builds("plain").read_by.values() if file in files))
         names -= EXCLUDED - _ALSO_CODE
-        return hash_of(code_of((CSRC / "cuda" / name).read_text()) for name in sorted(names))
+        return hash_of(code_of(path_of(name, CSRC / "cuda").read_text()) for name in sorted(names))
 
     def cases_for(self, file: str) -> tuple[list[Known], list[Known]]:
         """The cases that launch a kernel of an object with the file, and for a driver the others of their families.
@@ -271,7 +271,7 @@ class _Trial:
 
 def _kernels_in(file: str) -> set[str]:
     """What may be a kernel that a file defines or launches."""
-    code = code_of((CSRC / "cuda" / file).read_text()).decode()
+    code = code_of(path_of(file, CSRC / "cuda").read_text()).decode()
     return set(re.findall(r"\b(\w+_kernel)\b", code))
 
 

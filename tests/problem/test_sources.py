@@ -1,0 +1,359 @@
+"""Kinds of data: the same examples from each, in memory and streamed, and orders that are refused."""
+
+import gc
+
+import pytest
+import torch
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    WeightedRandomSampler,
+)
+
+import fimo_fast as ff
+from fimo_fast.problem import Examples, load, stream
+from fimo_fast.problem.losses import TokenCrossEntropy, squared_error
+from fimo_fast.problem.trees import concatenate, equal
+
+X, Z = torch.randn(2, 11, 3, generator=torch.Generator().manual_seed(0))
+Y = torch.linspace(-1, 1, 11)
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(3, 1)
+
+    def forward(self, x, z):
+        return self.second(torch.tanh(self.first(x))[:, :3] * z)
+
+
+class Joined(TwoInputs):
+    def forward(self, both):
+        return super().forward(both[:, 0], both[:, 1])
+
+
+class Items(Dataset):
+    """What a function makes of each example."""
+
+    def __init__(self, make, n=11):
+        self.make, self.n = make, n
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, i):
+        if i >= self.n:
+            raise IndexError(i)
+        return self.make(i)
+
+
+class Endless(IterableDataset):
+    """No length."""
+
+    def __iter__(self):
+        return iter([((X[i], Z[i]), Y[i]) for i in range(11)])
+
+
+def as_dict(i):
+    return {"x": X[i], "z": Z[i], "labels": Y[i]}
+
+
+KINDS = {
+    "pair with a tuple": ((X, Z), Y),
+    "pair with a dict": ({"x": X, "z": Z}, Y),
+    "dict": {"x": X, "z": Z, "labels": Y},
+    "Examples": Examples((X, Z), Y),
+    "Dataset of pairs": Items(lambda i: ((X[i], Z[i]), Y[i])),
+    "Dataset of dicts": Items(as_dict),
+    "Subset": Subset(Items(as_dict, 100), range(11)),
+    "DataLoader": DataLoader(Items(as_dict), batch_size=4),
+    "DataLoader of single items": DataLoader(Items(lambda i: as_dict(slice(3 * i, 3 * i + 3)), 4), batch_size=None),
+    "DataLoader with a batch_sampler": DataLoader(
+        Items(as_dict), batch_sampler=BatchSampler(SequentialSampler(range(11)), 4, drop_last=False)
+    ),
+    "DataLoader of an IterableDataset": DataLoader(Endless(), batch_size=4),
+}
+
+
+@pytest.fixture
+def problem():
+    return ff.Problem(TwoInputs(), squared_error)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_all_kinds_are_the_same_examples(problem, name):
+    data = KINDS[name]
+    expected = squared_error(problem.model(X, Z).detach(), Y)
+    examples = load(problem, data, "train")
+    assert len(examples) == 11
+    torch.testing.assert_close(problem.losses(problem.parameters(), examples.inputs, examples.targets), expected)
+    batches = stream(problem, data, "train", batch_size=4)
+    for _ in range(2):  # as often as asked
+        values = [problem.losses(problem.parameters(), batch.inputs, batch.targets) for batch in batches]
+        assert [len(v) for v in values] == ([3, 3, 3, 2] if "single" in name else [4, 4, 3])
+        torch.testing.assert_close(torch.cat(values), expected)
+    if "single" in name or "Iterable" in name:
+        with pytest.raises(TypeError, match="train: expected a known number of examples"):
+            len(batches)
+    else:
+        assert len(batches) == 11
+
+
+class Loader(DataLoader):
+    """Might iterate in a way of its own."""
+
+
+STARTS = {
+    **KINDS,
+    "DataLoader of a subclass": Loader(Items(as_dict), batch_size=4),
+    "DataLoader with a worker": DataLoader(Items(as_dict), batch_size=4, num_workers=1),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_stream_from_any_row(problem, name):
+    batches = stream(problem, STARTS[name], "train", batch_size=4)
+    whole = load(problem, STARTS[name], "train")
+    for start in (0, 1, 3, 4, 6, 10):
+        parts = list(batches.batches(start))
+        assert equal(concatenate([part.inputs for part in parts]), whole[slice(start, None)].inputs)
+        assert torch.equal(torch.cat([part.targets for part in parts]), Y[start:])
+        if "DataLoader" in name:  # its own batches, the first one cut
+            size = 3 if "single" in name else 4
+            assert [len(part) for part in parts[1:]] == [
+                min(size, 11 - i) for i in range(start - start % size + size, 11, size)
+            ]
+        else:
+            assert [len(part) for part in parts] == [min(4, 11 - i) for i in range(start, 11, 4)]
+    assert list(batches.batches(11)) == []
+    unknown = "single" in name or "Iterable" in name
+    message = "at most the 11 examples of the data, got 12" if unknown else "0 to 11, got 12"
+    with pytest.raises(ValueError, match=f"train start: expected {message}"):
+        list(batches.batches(12))
+    with pytest.raises(ValueError, match=r"train start: expected (0 to 11|at least 0), got -1"):
+        list(batches.batches(-1))
+    with pytest.raises(TypeError, match=r"train start: expected an integer, got 1.5"):
+        list(batches.batches(1.5))
+
+
+@pytest.mark.parametrize("loader", [False, True])
+def test_rows_before_the_start_are_not_read(problem, loader):
+    read, stacked = [], []
+    items = Items(lambda i: read.append(i) or as_dict(i))
+
+    def stack(rows):
+        stacked.append(len(rows))
+        return torch.utils.data.default_collate(rows)
+
+    data = DataLoader(items, batch_size=4, collate_fn=stack) if loader else items
+    batches = stream(problem, data, "train", 4)
+    for start, first, sizes in ((8, 8, [3]), (6, 4, [4, 3]), (11, 11, [])):
+        read.clear(), stacked.clear()
+        assert sum(len(batch) for batch in batches.batches(start)) == 11 - start
+        # A loader stacks the whole batch in which the start lies.
+        assert read == list(range(first if loader else start, 11))
+        assert stacked == (sizes if loader else [])
+
+
+def test_a_start_within_the_first_rows_compares_them_too():
+    """Those that are others when they are read again are refused, wherever reading starts."""
+    problem, noise = ff.Problem(nn.Linear(3, 1), squared_error), torch.Generator().manual_seed(0)
+    data = Items(lambda i: (torch.randn(3, generator=noise), torch.zeros(1)))
+    batches = stream(problem, data, "train", 4)
+    for start in (0, 2):
+        with pytest.raises(ValueError, match="train: expected the same examples each time they are read"):
+            list(batches.batches(start))
+    bad = Z.index_fill(0, torch.tensor([9]), float("nan"))
+    later = stream(ff.Problem(TwoInputs(), squared_error), ((X, bad), Y), "train", 4)
+    with pytest.raises(ValueError, match="infinity in example 9"):  # counted from the first row of all
+        list(later.batches(5))
+
+
+@pytest.mark.packages
+def test_datasets_of_hugging_face(problem):
+    datasets = pytest.importorskip("datasets")
+    table = datasets.Dataset.from_dict({"x": X.tolist(), "z": Z.tolist(), "label": Y.tolist(), "name": ["a"] * 11})
+    with pytest.raises(TypeError, match=r"train inputs\['name'\].*: expected tensors, got str; leave out or convert"):
+        load(problem, table, "train")
+    chosen = table.with_format("numpy", columns=["x", "z", "label"])
+    for data in (
+        table.remove_columns("name"),
+        chosen,
+        DataLoader(table.remove_columns("name").with_format("torch"), batch_size=4),
+    ):
+        examples = load(problem, data, "train")
+        torch.testing.assert_close(examples.inputs["z"], Z)
+        assert [len(batch) for batch in stream(problem, data, "train", 4)] == [4, 4, 3]
+        rest = list(stream(problem, data, "train", 4).batches(6))
+        torch.testing.assert_close(torch.cat([batch.inputs["z"] for batch in rest]), Z[6:])
+    with pytest.raises(TypeError, match="train: expected a torch Dataset with a length"):
+        load(problem, table.to_iterable_dataset(), "train")
+
+
+@pytest.mark.parametrize("method", [ff.TRAK(4, damping=0.1), ff.InfluenceFunction(0.1)], ids=lambda m: type(m).__name__)
+def test_methods_see_through_the_form_of_the_data(problem, method):
+    joined = ff.Problem(Joined(), squared_error)
+    plain = torch.stack([X, Z], 1), Y
+    expected = method.attribute(joined, plain, plain)
+    for name in ("pair with a tuple", "dict"):
+        torch.testing.assert_close(method.attribute(problem, KINDS[name], KINDS[name]), expected)
+
+
+@pytest.mark.parametrize("batches", ["matched", "shifted"])
+def test_the_oracle_sees_through_the_form_of_the_data(problem, batches):
+    joined = ff.Problem(Joined(), squared_error)
+    plain = torch.stack([X, Z], 1), Y
+
+    def effects(which, data):
+        training = ff.FurtherTraining(which, torch.optim.SGD, 2, 4, seeds=1, batches=batches, dtype=torch.float64)
+        return training.run(data, data, [0, 10]).effects
+
+    for name in ("pair with a tuple", "dict"):
+        torch.testing.assert_close(effects(problem, KINDS[name]), effects(joined, plain), rtol=0, atol=1e-12)
+
+
+def test_a_stream_holds_one_batch(monkeypatch):
+    """By the memory of its own batches: what other tests have left in this process does not count."""
+    batches, stack = [], torch.utils.data.default_collate
+
+    def watched(items):
+        made = stack(items)
+        batches.append(StorageWeakRef(made[0].untyped_storage()))
+        return made
+
+    monkeypatch.setattr(torch.utils.data._utils.collate, "default_collate", watched)
+    problem = ff.Problem(nn.Linear(1000, 1), lambda output, target: output[:, 0])
+    held = []
+    for _ in stream(problem, Items(lambda i: (torch.full((1000,), float(i)), 0.0), 64), "train", 4):
+        gc.collect()
+        held.append(sum(not batch.expired() for batch in batches))
+    # This one, and the one before until the loop lets go of it.
+    assert len(held) == 16 and max(held) <= 2, held
+
+
+class Sequences(Items):
+    """Sequences of several lengths, which a collator pads batch by batch."""
+
+    def __init__(self):
+        super().__init__(lambda i: torch.arange(2 + i % 4))
+
+    @staticmethod
+    def padded(items):
+        ids = nn.utils.rnn.pad_sequence(items, batch_first=True, padding_value=-100)
+        return {"input": ids.clamp_min(0), "labels": ids}
+
+
+def test_lengths_that_differ_between_batches():
+    torch.manual_seed(0)
+    model = nn.Embedding(6, 6)
+    problem = ff.Problem(model, TokenCrossEntropy(False))
+    loader = DataLoader(Sequences(), batch_size=3, collate_fn=Sequences.padded)
+    values = [problem.losses(problem.parameters(), b.inputs, b.targets) for b in stream(problem, loader, "train", 1)]
+    assert [len(v) for v in values] == [3, 3, 3, 2]
+    alone = [Sequences.padded([Sequences()[i]]) for i in range(11)]
+    expected = [TokenCrossEntropy(False)(model(one["input"]), one["labels"]).detach() for one in alone]
+    torch.testing.assert_close(torch.cat(values), torch.cat(expected))
+    message = (
+        r"train inputs\['input'\]: expected one shape .* got \[4\] in batch 0 and \[5\] in batch 1; pad all batches"
+    )
+    with pytest.raises(ValueError, match=message):
+        load(problem, loader, "train")
+    with pytest.raises(TypeError, match=r"items can be stacked \(or a DataLoader with a collate_fn that pads\)"):
+        load(problem, Items(lambda i: {"input": torch.arange(2 + i % 4), "labels": torch.arange(2 + i % 4)}), "train")
+
+
+DATASET = Items(as_dict)
+
+
+@pytest.mark.parametrize(
+    ("loader", "got"),
+    [
+        (DataLoader(DATASET, batch_size=4, shuffle=True), "RandomSampler"),
+        (DataLoader(DATASET, batch_size=None, shuffle=True), "RandomSampler"),
+        (DataLoader(DATASET, batch_size=4, drop_last=True), "drop_last=True"),
+        (DataLoader(Endless(), batch_size=4, drop_last=True), "drop_last=True"),
+        (DataLoader(DATASET, batch_size=4, sampler=WeightedRandomSampler([1.0] * 11, 11)), "WeightedRandomSampler"),
+        (DataLoader(DATASET, batch_sampler=BatchSampler(RandomSampler(DATASET), 4, False)), "RandomSampler"),
+        (DataLoader(DATASET, batch_sampler=BatchSampler(SequentialSampler(DATASET), 4, True)), "drop_last=True"),
+        (DataLoader(DATASET, batch_sampler=[[3, 1], [0, 2]]), "a list"),
+    ],
+)
+def test_another_order_is_refused(problem, loader, got):
+    for read in (lambda: load(problem, loader, "train"), lambda: stream(problem, loader, "train", 4)):
+        with pytest.raises(ValueError, match=f"train: expected a DataLoader .* got (a )?{got}: row i of the scores"):
+            read()
+
+
+def twice(items):
+    batch = torch.utils.data.default_collate(items)
+    return {key: torch.cat([value, value]) for key, value in batch.items()}
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        ({"x": X, "z": Z}, ValueError, r"expected one of the keys \('labels', 'label'\) for the targets, got the keys"),
+        ({"x": X, "z": Z, "labels": Y, "label": Y}, ValueError, "expected one of the keys"),
+        ({"labels": Y}, TypeError, "train inputs: expected tensors, got an empty dict"),
+        (
+            {"x": X, "z": Z[:4], "labels": Y},
+            ValueError,
+            r"as many examples in every tensor, got .*'x'.*: 11, .*'z'.*: 4",
+        ),
+        ({"x": X, "z": Z, "labels": Y[:4]}, ValueError, "as many inputs as targets, got 11 and 4"),
+        ({"x": X, "z": Z, "w": Z, "labels": Y}, ValueError, r"arguments of TwoInputs.forward.* got \['w'\] as well"),
+        ({"x": X, "z": [1.0] * 11, "labels": Y}, TypeError, r"train inputs\['z'\]\[0\]: expected tensors, got float"),
+        ({"x": X, "z": Z.double(), "labels": Y}, ValueError, r"train inputs\['z'\]: expected torch.float32"),
+        ({"x": X, "z": Z.to("meta"), "labels": Y}, ValueError, r"train inputs\['z'\]: expected on cpu .*, got meta"),
+        ({"x": X, "z": torch.tensor(1.0), "labels": Y}, ValueError, r"train inputs\['z'\]: .* got a scalar"),
+        (((X, Z.log()), Y), ValueError, r"train inputs\[1\]: expected finite numbers, got NaN .* in example 0"),
+        (Items(lambda i: (X[i], Z[i], Y[i])), TypeError, "pairs or of dicts, got 3 parts"),
+        (
+            DataLoader(DATASET, batch_size=4, collate_fn=twice),
+            ValueError,
+            "the 11 examples of the data, .* got 22 rows",
+        ),
+    ],
+)
+def test_refused(problem, data, error, message):
+    with pytest.raises(error, match=message):
+        load(problem, data, "train")
+    with pytest.raises(error, match=message):
+        list(stream(problem, data, "train", 4))
+
+
+def test_a_later_batch_of_a_stream_is_checked_too(problem):
+    bad = Z.index_fill(0, torch.tensor([9]), float("nan"))
+    batches = stream(problem, ((X, bad), Y), "train", 4)
+    with pytest.raises(
+        ValueError, match=r"train inputs\[1\]: expected finite numbers, got NaN or infinity in example 9"
+    ):
+        list(batches)
+    logarithmic = ff.Problem(TwoInputs(), lambda output, target: target.log() + 0 * output[:, 0])
+    with pytest.raises(ValueError, match="train: expected finite losses, got nan for example 1"):
+        stream(logarithmic, ((X, Z), Y.abs().index_fill(0, torch.tensor([1]), -1.0)), "train", 4)
+
+
+def test_examples_that_change_from_pass_to_pass_are_refused():
+    torch.manual_seed(0)
+    problem = ff.Problem(torch.nn.Linear(3, 1), ff.losses.squared_error)
+
+    class Augmented(torch.utils.data.Dataset):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, i):
+            return torch.randn(3), torch.zeros(1)
+
+    for data in (Augmented(), torch.utils.data.DataLoader(Augmented(), batch_size=2)):
+        with pytest.raises(ValueError, match="data: expected the same examples each time they are read, got others"):
+            ff.gradients.norm2(problem, data)
