@@ -21,8 +21,7 @@ from .case import Case, WrongResult, dtype_name
 from .clock import time_call
 from .measured import Result
 from .peak import matmul_precision, peak_rates
-from .predictions import Predictions
-from .predictions import read as read_predictions
+from .predictions import Predictions, read
 from .results import available_memory, document, reason_to_skip
 from .roofline import draw
 from .table import markdown, terminal
@@ -44,13 +43,16 @@ def bench(
     peers: Annotated[bool, typer.Option("--peers", help="Time TRAK, dattri and FAISS, too, if installed.")] = False,
     full: Annotated[bool, typer.Option("--full", help="All sizes: tens of minutes.")] = False,
     memory: Annotated[float | None, typer.Option(help="GiB a case may take; default: 3/4 of what is free.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Show the predicted times of this file, too (docs/cuda_performance.md).")
+    ] = None,
     out_json: Annotated[Path | None, typer.Option("--json", help="Write all rounds and the machine.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Write the roofline as PNG.")] = None,
     out_markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the table.")] = None,
 ) -> None:
     """Time the kernels beside the floors of this machine, torch and other libraries (about a minute).
 
-    With --device cuda also beside what was predicted for them. Ends with status 1 if a result was wrong.
+    Ends with status 1 if a result was wrong.
     """
     chosen = _cases(_known("--op", op, list(OPERATIONS)), _known("--dtype", dtype, list(_DTYPES)), full)
     where = _device(device)
@@ -64,12 +66,12 @@ def bench(
     if where.type == "cuda" and threads is not None:
         raise typer.BadParameter(f"expected nothing with --device cuda, got {threads}", param_hint="--threads")
     count = 1 if where.type == "cuda" else threads or torch.get_num_threads()
-    predictions = read_predictions() if where.type == "cuda" else Predictions()
+    predicted = _predictions(predictions, where)
     with ExitStack() as stack:
         if isa is not None:
             stack.enter_context(force_isa(isa))
         stack.enter_context(matmul_precision("highest"))
-        results = _run(chosen, where, count, peers, limit, predictions)
+        results = _run(chosen, where, count, peers, limit, predicted)
     _console.print(terminal(results))
     if out_json is not None:
         _write(out_json, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
@@ -111,6 +113,19 @@ def _device(name: str) -> torch.device:
             param_hint="--device",
         )
     return torch.device(name) if name == "cpu" else torch.device(name, torch.cuda.current_device())
+
+
+def _predictions(path: Path | None, device: torch.device) -> Predictions:
+    if path is None:
+        return Predictions()
+    if device.type != "cuda":
+        raise typer.BadParameter(f"expected nothing without --device cuda, got {path}", param_hint="--predictions")
+    try:
+        return read(path)
+    except OSError as error:
+        raise typer.BadParameter(f"expected a file, got {path}: {error.strerror}", param_hint="--predictions") from None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--predictions") from None
 
 
 def _run(

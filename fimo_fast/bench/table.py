@@ -135,7 +135,7 @@ def notes(results: Mapping[str, Any]) -> list[str]:
             "measurement (docs/cuda_performance.md). An empty cell: no prediction."
         )
     elif on_cuda:
-        lines.append("Predicted times are missing: fimo_fast/bench/cuda_predictions.json is not there.")
+        lines.append("Without predicted times: --predictions names a file of them (docs/cuda_performance.md).")
     if any(c["disturbed"] for c in results["cases"]):
         cause = "others used the device, or its clock fell" if on_cuda else "others used the machine"
         lines.append(f"! {cause}: beside this case the product stayed below 0.8 of its rate. Run it again.")

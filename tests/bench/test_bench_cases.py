@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from bench_helpers import SMALL
 
 from fimo_fast import bench, ops
 from fimo_fast.bench.baselines import peers
@@ -14,23 +15,6 @@ from fimo_fast.ops import reference
 
 CPU = torch.device("cpu")
 F32, F64, BF16, INT8 = torch.float32, torch.float64, torch.bfloat16, torch.int8
-
-SMALL = [
-    *(project.case(kind, 3, 5000, 96, dtype) for kind in project.KINDS for dtype in (F32, F64, BF16)),
-    *(outer_project.case(kind, 5, 3, 12, 10, 16, dtype) for kind in outer_project.KINDS for dtype in (F32, F64, BF16)),
-    *(rows_project.case(kind, 5, 9, 20, 12, 16, dtype) for kind in rows_project.KINDS for dtype in (F32, F64, BF16)),
-    outer.dot_case("MLP", 40, 1, 6, 5, F32),
-    outer.dot_case("long", 3, 30, 6, 5, BF16),
-    outer.norm_case("MLP", 40, 1, 6, 5, F32),
-    outer.norm_case("long", 3, 30, 6, 5, F64),
-    *(
-        make(queries, 50, 7, dtype)
-        for make in (scores.scores_case, scores.topk_case)
-        for queries in (3, 70)
-        for dtype in (F32, F64, BF16, INT8)
-    ),
-    *(overhead.case(op, library, F32) for op in overhead.CALLS for library in ("torch", "NumPy")),
-]
 
 
 @pytest.mark.parametrize(

@@ -1,44 +1,16 @@
 """``fimo-fast bench`` on tiny sizes: files, options, errors. No time is looked at."""
 
 import json
-import re
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from bench_helpers import run
 
 from fimo_fast import build_info, ops
-from fimo_fast.bench import OPERATIONS, command
-from fimo_fast.bench.operations import outer, outer_project, project, rows_project, scores
-from fimo_fast.cli import app
+from fimo_fast.bench import OPERATIONS
+from fimo_fast.bench.operations import project
 from fimo_fast.sketch import SRHT
 from fimo_fast.testing import available_isas
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    """Cases and peak rates of milliseconds."""
-    monkeypatch.setattr(project, "DEFAULT", [(2, 3000, 64)])
-    monkeypatch.setattr(project, "LARGE", [])
-    monkeypatch.setattr(outer_project, "TOKENS", [(4, 3, 12, 10, 16)])
-    monkeypatch.setattr(outer_project, "SINGLE", [(4, 1, 12, 10, 16)])
-    monkeypatch.setattr(rows_project, "DEFAULT", [(4, 3, 20, 12, 16)])
-    monkeypatch.setattr(outer, "DOT", {"short": (4, 3, 5, 6)})
-    monkeypatch.setattr(outer, "NORM", {"short": (4, 3, 5, 6)})
-    monkeypatch.setattr(scores, "SCORES", [(2, 60, 8)])
-    monkeypatch.setattr(scores, "TOPK", [(2, 60, 8)])
-    monkeypatch.setattr(command, "peak_rates", lambda *_: {"read": 1e9, "SGEMM": 1e6})
-    measured = command.measure
-
-    def measure(*args, **options):
-        return measured(*args, **options, seconds=1e-9)
-
-    monkeypatch.setattr(command, "measure", measure)
-
-
-def run(*options):
-    done = CliRunner().invoke(app, ["bench", *map(str, options)], env={"COLUMNS": "200"})
-    return done, re.sub(r"[\s│]+", " ", done.output)
 
 
 def test_all_operations(tiny, tmp_path):

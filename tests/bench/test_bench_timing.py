@@ -4,34 +4,16 @@ import itertools
 
 import pytest
 import torch
+from bench_helpers import make
 
 from fimo_fast.bench import clock as clocks
 from fimo_fast.bench import peak, timing
-from fimo_fast.bench.case import Baseline, Case, Unavailable, WrongResult
+from fimo_fast.bench.case import Baseline, Unavailable, WrongResult
 from fimo_fast.bench.measured import Entry, Result
 from fimo_fast.bench.timing import in_turns, measure, names
 
 CPU = torch.device("cpu")
 SQUARE = peak.gemm_operations(torch.float32, CPU)
-
-
-def make(
-    bound="read", baselines=None, check=lambda inputs, result: None, kernel=torch.sum, moved=4400, operations=1000
-):
-    return Case(
-        operation="sum",
-        name="of 1000",
-        dtype=torch.float32,
-        sizes={"n": 1000},
-        moved=moved,
-        operations=operations,
-        bound=bound,
-        memory=0,
-        inputs=lambda device: (torch.ones(1000, device=device),),
-        kernel=kernel,
-        check=check,
-        baselines=baselines or {},
-    )
 
 
 def entry(name, role="torch", turn=1.0):
