@@ -89,7 +89,7 @@ def _listed(results: Any) -> tuple[Any, ...]:
 def pytest_configure(config: Any) -> None:
     _stack.enter_context(pretend_cuda.cuda(_patch))
     for op in OPS:
-        _patch.setattr(torch_kernels.kernels, f"_{op}", _stand_in(op))
+        _patch.setitem(torch_kernels.kernels.compiled, op, _stand_in(op))
     _patch.setattr(torch_kernels.kernels, "_where", lambda x: torch_cuda.kernels._where(x))
     _patch.setattr(_C, "cuda_calls", lambda: {op: _module.counts[op] for op in OPS})
     for name, value in {
