@@ -11,7 +11,7 @@ import torch
 from gpu.calls import ADDS, CALLS, RELATIVE, SMALL, results, wide
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fimo_fast.ops import torch_cuda, torch_library
+from fimo_fast.ops import fast_path, torch_cuda
 from fimo_fast.testing import assert_same_bits
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -60,7 +60,7 @@ def test_fake_tensors_stay_on_cuda(name):
     expected = results(CALLS[name].run(*tensors))
     with FakeTensorMode():
         there = [torch.empty(x.shape, dtype=x.dtype, device="cuda") for x in tensors]
-        assert not torch_library.direct(*there)
+        assert not fast_path.direct(*there)
         found = results(CALLS[name].run(*there))
     assert [(x.shape, x.dtype) for x in found] == [(x.shape, x.dtype) for x in expected]
     assert all(x.device == torch.device("cuda", 0) for x in found)

@@ -194,7 +194,7 @@ def test_arguments_are_checked_like_those_of_the_cpu(module):
 def everything_emulated(module, monkeypatch):
     """All float32 ops on CPU tensors run the emulated kernels."""
     for op in torch_kernels.OPS:
-        monkeypatch.setattr(torch_kernels.kernels, f"_{op}", getattr(module, f"cuda_{op}"))
+        monkeypatch.setitem(torch_kernels.kernels.compiled, op, getattr(module, f"cuda_{op}"))
     monkeypatch.setattr(torch_kernels.kernels, "_where", lambda x: (allocate, 0))
 
 

@@ -49,7 +49,7 @@ def test_plain_tensors_skip_the_dispatcher(name, monkeypatch):
 
     x = torch.randn(3, 20)
     expected = CALLS[name](x)
-    monkeypatch.setitem(torch_kernels.CPU, name, refuse)  # the dispatcher holds the function itself
+    monkeypatch.setitem(torch_kernels.kernels.calls, name, refuse)  # the dispatcher holds the function itself
     with pytest.raises(AssertionError, match="dispatched"):
         CALLS[name](x)
     monkeypatch.setattr(fast_path, "direct", lambda *tensors: False)

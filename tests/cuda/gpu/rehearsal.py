@@ -87,7 +87,7 @@ def _listed(results: Any) -> tuple[Any, ...]:
 def pytest_configure(config: Any) -> None:
     _stack.enter_context(pretend_cuda.cuda(_patch))
     for op in OPS:
-        _patch.setattr(torch_kernels.kernels, f"_{op}", _stand_in(op))
+        _patch.setitem(torch_kernels.kernels.compiled, op, _stand_in(op))
     _patch.setattr(torch_kernels.kernels, "_where", lambda x: torch_cuda.kernels._where(x))
     # raising=False: fimo_fast may have been built without CUDA, and then has none of these.
     _patch.setattr(_C, "cuda_calls", lambda: {op: _module.counts[op] for op in OPS}, raising=False)
