@@ -186,7 +186,7 @@ def test_missing_libraries_are_named(monkeypatch):
     with pytest.raises(Unavailable, match="faiss"):
         case.baselines["FAISS IndexFlatIP"].prepare(case.inputs(CPU))
     with pytest.raises(Unavailable, match="nowhere is not installed"):
-        peers._imported("fimo_fast_nowhere.inside", "nowhere")
+        peers.imported("fimo_fast_nowhere.inside", "nowhere")
 
 
 def test_every_operation_has_cases_of_its_dtypes():

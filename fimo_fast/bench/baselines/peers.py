@@ -20,7 +20,8 @@ _OUTPUTS = 2 * _BLOCK
 _CUDA_BATCH = 32  # rows for which both make their matrix once: the largest that they take
 
 
-def _imported(module: str, package: str) -> Any:
+def imported(module: str, package: str) -> Any:
+    """A module of another library; `Unavailable` where it is not installed or cannot be imported."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -32,8 +33,8 @@ def trak_cuda_projector(sketch: VectorSketch, kind: str) -> Baseline:
     """TRAK's CUDA kernel, of the package fast_jl; ``kind`` is ``rademacher`` or ``normal``."""
 
     def prepare(inputs: Inputs) -> Call:
-        _imported("fast_jl", "fast_jl")
-        trak = _imported("trak.projectors", "traker")
+        imported("fast_jl", "fast_jl")
+        trak = imported("trak.projectors", "traker")
         return _cuda_projector(trak, "grad_dim", kind, inputs[0], sketch.sketch_dim)
 
     return Baseline("peer", prepare, only="cuda")
@@ -44,8 +45,8 @@ def dattri_cuda_projector(sketch: VectorSketch, kind: str) -> Baseline:
 
     def prepare(inputs: Inputs) -> Call:
         if kind == "sjlt":
-            _imported("sjlt", "sjlt")
-        dattri = _imported("dattri.func.projection", "dattri")
+            imported("sjlt", "sjlt")
+        dattri = imported("dattri.func.projection", "dattri")
         return _cuda_projector(dattri, "feature_dim", kind, inputs[0], sketch.sketch_dim)
 
     stored = 0 if kind == "sjlt" else sketch.input_dim * sketch.sketch_dim * 4
@@ -64,7 +65,7 @@ def trak_projector(sketch: VectorSketch, kind: str) -> Baseline:
     """TRAK's projector for devices without its CUDA kernel; ``kind`` is ``rademacher`` or ``normal``."""
 
     def prepare(inputs: Inputs) -> Call:
-        trak = _imported("trak.projectors", "traker")
+        trak = imported("trak.projectors", "traker")
         return _basic_projector(trak.BasicProjector, "grad_dim", trak.ProjectionType(kind), inputs[0], outputs)
 
     outputs = min(sketch.sketch_dim, _OUTPUTS)
@@ -75,7 +76,7 @@ def dattri_projector(sketch: VectorSketch, kind: str) -> Baseline:
     """The CPU projector of dattri; ``kind`` is ``rademacher`` or ``normal``."""
 
     def prepare(inputs: Inputs) -> Call:
-        dattri = _imported("dattri.func.projection", "dattri")
+        dattri = imported("dattri.func.projection", "dattri")
         return _basic_projector(dattri.BasicProjector, "feature_dim", dattri.ProjectionType(kind), inputs[0], outputs)
 
     outputs = min(sketch.sketch_dim, _OUTPUTS)
@@ -98,7 +99,7 @@ def faiss_index(index: str, k: int, numbers: int) -> Baseline:
     """
 
     def prepare(inputs: Inputs) -> Call:
-        faiss = _imported("faiss", "faiss")
+        faiss = imported("faiss", "faiss")
         queries, features = (x.float().cpu().numpy() for x in inputs[:2])  # of int8: without scales, the same work
         faiss.omp_set_num_threads(torch.get_num_threads())
         dim = features.shape[1]

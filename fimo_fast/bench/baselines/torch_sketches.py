@@ -112,42 +112,40 @@ def fill_normal(matrix: Tensor) -> Tensor:
 
 def generated(sketch: VectorSketch, fill: Callable[[Tensor], Tensor]) -> Baseline:
     """A dense sketch whose matrix is made anew, a part at a time, as no memory holds all of it."""
-    width = min(sketch.input_dim, _SLICE)
 
     def prepare(inputs: Inputs) -> Call:
         (grads,) = inputs
-        dtype = accumulator(grads.dtype)
-        matrix = torch.empty(min(width, _COLUMNS), sketch.sketch_dim, dtype=dtype, device=grads.device)
+        shape = min(sketch.input_dim, _COLUMNS), sketch.sketch_dim
+        return _products(grads, torch.empty(shape, dtype=accumulator(grads.dtype), device=grads.device), fill)
 
-        def call() -> Tensor:
-            out = torch.zeros(len(grads), sketch.sketch_dim, dtype=dtype, device=grads.device)
-            for begin in range(0, width, _COLUMNS):
-                part = grads[:, begin : min(begin + _COLUMNS, width)].to(dtype)
-                out.addmm_(part, fill(matrix[: part.shape[1]]))
-            return out
-
-        return call
-
-    return Baseline("torch", prepare, width / sketch.input_dim)
+    return Baseline("torch", prepare, _share(sketch))
 
 
 def stored(sketch: VectorSketch) -> Baseline:
     """The products of a dense sketch alone: one part of its matrix, already there, used for every part of the input."""
-    width = min(sketch.input_dim, _SLICE)
 
     def prepare(inputs: Inputs) -> Call:
         (grads,) = inputs
-        dtype = product_type(grads.dtype, grads.device)
-        columns = min(width, _COLUMNS)
-        matrix = torch.randn(columns, sketch.sketch_dim, dtype=dtype, device=grads.device)
+        shape, dtype = (min(sketch.input_dim, _COLUMNS), sketch.sketch_dim), product_type(grads.dtype, grads.device)
+        return _products(grads, torch.randn(shape, dtype=dtype, device=grads.device), lambda part: part)
 
-        def call() -> Tensor:
-            out = torch.zeros(len(grads), sketch.sketch_dim, dtype=dtype, device=grads.device)
-            for begin in range(0, width, columns):
-                part = grads[:, begin : min(begin + columns, width)].to(dtype)
-                out.addmm_(part, matrix[: part.shape[1]])
-            return out
+    return Baseline("gemm", prepare, _share(sketch))
 
-        return call
 
-    return Baseline("gemm", prepare, width / sketch.input_dim)
+def _share(sketch: VectorSketch) -> float:
+    """Of the input that `_products` multiplies."""
+    return min(sketch.input_dim, _SLICE) / sketch.input_dim
+
+
+def _products(grads: Tensor, matrix: Tensor, fill: Callable[[Tensor], Tensor]) -> Call:
+    """The first numbers of each row times ``fill(matrix)``, as many numbers at a time as the matrix has rows."""
+    width = min(grads.shape[1], _SLICE)
+
+    def call() -> Tensor:
+        out = torch.zeros(len(grads), matrix.shape[1], dtype=matrix.dtype, device=grads.device)
+        for begin in range(0, width, len(matrix)):
+            part = grads[:, begin : min(begin + len(matrix), width)].to(matrix.dtype)
+            out.addmm_(part, fill(matrix[: part.shape[1]]))
+        return out
+
+    return call
