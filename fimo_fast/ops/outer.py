@@ -20,7 +20,7 @@ def outer_project(a: Array, delta: Array, sketch: Sketch, offset: int | None = N
     - `Factored`: the sketches of a_t and delta_t, whose outer products are summed.
     - `TensorSketch`: CountSketches of a_t and delta_t, and their Walsh-Hadamard transforms.
     - `Mask`: only the entries of G that are kept.
-    - other sketches of vectors: G, a tile of some examples at a time; the slowest way.
+    - other sketches of vectors: G, a tile of some examples at a time; the slowest path.
     - `Composition`: the first stage as above, for some examples at a time, then the second.
 
     A result depends on its own example and the sizes only, to the bit: not on the batch, strides or

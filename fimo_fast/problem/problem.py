@@ -115,10 +115,10 @@ class Problem:
 
     def unravel(self, vector: Tensor) -> dict[str, Tensor]:
         """[*lead, parameters] → {name: [*lead, *shape]}, views."""
-        pieces = vector.split([shape.numel() for shape in self.shapes.values()], dim=-1)
+        parts = vector.split([shape.numel() for shape in self.shapes.values()], dim=-1)
         return {
-            name: piece.reshape(*vector.shape[:-1], *shape)
-            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+            name: part.reshape(*vector.shape[:-1], *shape)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 
     def call(self, inputs: Tree) -> Tensor:

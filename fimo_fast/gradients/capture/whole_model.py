@@ -48,7 +48,7 @@ def vectorised(problem: Problem, examples: Examples, of: str = "loss") -> dict[s
 def each_alone(problem: Problem, examples: Examples, of: str = "loss") -> Iterator[dict[str, Tensor]]:
     """Gradients {parameter name: [*shape]} of one example after the other, by plain differentiation of the model.
 
-    The definition that everything else is compared with, and the way of last resort.
+    The definition that everything else is compared with, and the last path that is tried.
     """
     named = dict(problem.model.named_parameters())
     selected = {name: named[name] for name in problem.shapes}
