@@ -118,6 +118,7 @@ runpy.run_path(sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_a_module_without_cuda_is_imported():
     program = Path(__file__).with_name("without_cuda.py")  # tests/test_packaging.py runs it on a real one
     done = subprocess.run([sys.executable, "-c", WITHOUT_CUDA, program], capture_output=True, text=True)
