@@ -191,6 +191,7 @@ def test_threads_of_torch_are_left_alone():
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 def test_one_openmp_runtime_in_the_process():
     code = (
         "import fimo_fast, sys\n"
@@ -242,6 +243,7 @@ def test_force_isa_switches_and_restores():
     assert build_info()["isa"] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["scalar", "avx2", "avx512", "neon", "mmx"])
 def test_environment_variable_forces_the_isa(name):
     run = subprocess.run(

@@ -32,7 +32,15 @@ def kind(sketch):
 
 
 # Lengths around the lanes, tiles and blocks of the kernels; sketch sizes with and without subsampling.
-SIZES = [(1, 1), (7, 3), (97, 8), (257, 33), (1000, 128), (777, 129), (4100, 1000)]
+SIZES = [
+    (1, 1),
+    (7, 3),
+    (97, 8),
+    (257, 33),
+    (1000, 128),
+    (777, 129),
+    pytest.param((4100, 1000), marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
