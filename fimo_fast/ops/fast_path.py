@@ -15,7 +15,7 @@ from .numpy_kernels import NUMPY
 from .registry import OPS
 from .torch_kernels import kernels
 
-# What the compiled module raises. A direct call that fails is repeated by the slow path (`dispatch`), which says what
+# What the compiled module raises. A direct call that fails is repeated by the slow path (`slow_path`), which says what
 # is wrong in the caller's terms, copies strided inputs, and reaches other devices and torch's transforms.
 _REFUSED = (TypeError, ValueError, RuntimeError, BufferError, AttributeError, IndexError, KeyError)
 _INT32 = torch.int32

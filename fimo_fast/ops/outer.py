@@ -5,9 +5,9 @@ from __future__ import annotations
 from ..sketch import Composition, Factored, Sketch, TensorSketch, VectorSketch
 from ..utils.integers import integer
 from .checks import Array, check_arrays, check_factors, check_last_dim
-from .dispatch import SLOW_PATH
 from .fast_path import try_fast_path
 from .sketch_args import to_args
+from .slow_path import SLOW_PATH
 
 
 def outer_project(a: Array, delta: Array, sketch: Sketch, offset: int | None = None, out: Array | None = None) -> Array:
