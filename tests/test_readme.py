@@ -23,7 +23,7 @@ def test_the_example_runs_as_written():
 def test_the_examples_of_gradients_run_as_written():
     pytest.importorskip("transformers")
     found = re.findall(r"```python\n(.*?)```", (README.parent / "docs/gradients.md").read_text(), re.DOTALL)
-    assert len(found) == 2
+    assert len(found) == 3
     for code in found:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
