@@ -27,10 +27,10 @@ SIZES = [
     (4, 150, 2, 1, 600, 300),  # depth over several parts
     (40, 3, 2, 4, 70, 33),  # few columns
     (20, 8, 20, 8, 100, 90),  # norms of few tokens
-    (9, 12, 40, 11, 8, 5),  # materialised
-    (17, 40, 30, 40, 9, 7),  # materialised, more than few on both sides
-    (30, 40, 3, 40, 9, 7),  # materialised, few columns
-    (3, 40, 3, 40, 20, 2),  # materialised
+    (9, 12, 40, 11, 8, 5),  # formed
+    (17, 40, 30, 40, 9, 7),  # formed, more than few on both sides
+    (30, 40, 3, 40, 9, 7),  # formed, few columns
+    (3, 40, 3, 40, 20, 2),  # formed
 ]
 
 
@@ -46,7 +46,7 @@ def scale(a, delta, a2, delta2):
 
 
 def test_sizes_cover_both_ways_of_computing():
-    assert {_C.outer_dot_materialises(*size) for size in SIZES} == {True, False}
+    assert {_C.outer_dot_forms_gradients(*size) for size in SIZES} == {True, False}
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -105,7 +105,7 @@ def test_threads_do_not_change_the_bits(isa, with_threads, size, dtype):
 @pytest.mark.parametrize(("tokens", "batch2"), [(1, 20), (1, 2), (5, 20), (5, 2), (150, 20)])
 def test_results_do_not_depend_on_the_neighbours(isa, tokens, batch2):
     a, delta, a2, delta2 = factors(30, tokens, batch2, 3, 300, 280)
-    assert not _C.outer_dot_materialises(30, tokens, batch2, 3, 300, 280)
+    assert not _C.outer_dot_forms_gradients(30, tokens, batch2, 3, 300, 280)
     whole = outer_dot(a, delta, a2, delta2)
     rows, columns = torch.randperm(30), torch.randperm(batch2)
     shuffled = outer_dot(a[rows], delta[rows], a2[columns], delta2[columns])
@@ -117,9 +117,9 @@ def test_results_do_not_depend_on_the_neighbours(isa, tokens, batch2):
         assert_same_bits(outer_norm2(a[b : b + 1], delta[b : b + 1]), norms[b : b + 1])
 
 
-def test_materialised_results_do_not_depend_on_the_neighbours(isa):
+def test_formed_results_do_not_depend_on_the_neighbours(isa):
     a, delta, a2, delta2 = factors(9, 12, 40, 11, 8, 5)
-    assert _C.outer_dot_materialises(9, 12, 40, 11, 8, 5)
+    assert _C.outer_dot_forms_gradients(9, 12, 40, 11, 8, 5)
     whole = outer_dot(a, delta, a2, delta2)
     rows, columns = torch.randperm(9), torch.randperm(40)
     shuffled = outer_dot(a[rows], delta[rows], a2[columns], delta2[columns])
