@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 def pytest_addoption(parser):
     parser.addoption("--threads", type=int, default=1, help="torch threads")
     parser.addoption("--isa", default=None, help="instruction set to force")
-    parser.addoption("--full", action="store_true", help="all sizes of fimo-fast bench --full")
+    parser.addoption("--all-sizes", action="store_true", help="those of fimo-fast bench --full")
     parser.addoption("--peers", action="store_true", help="other libraries, too, where they are installed")
     parser.addoption("--dtype", action="append", default=[], help="only this type; repeatable")
 
@@ -24,7 +24,7 @@ def pytest_generate_tests(metafunc):
     """``bench_<operation>`` is called with each entry of each case of the operation."""
     option = metafunc.config.getoption
     dtypes = tuple(getattr(torch, name) for name in option("--dtype"))
-    cases = bench.cases(metafunc.function.__name__.removeprefix("bench_"), dtypes, option("--full"))
+    cases = bench.cases(metafunc.function.__name__.removeprefix("bench_"), dtypes, option("--all-sizes"))
     pairs = [(case, name) for case in cases for name in bench.names(case, option("--peers"))]
     metafunc.parametrize("case, name", pairs, ids=[f"{case}-{name}" for case, name in pairs])
 

@@ -6,15 +6,15 @@ methods approximate it; the primitives below them make them fast.
 
 from importlib.metadata import PackageNotFoundError, version
 
-from . import evaluate, gradients, losses, ops
-from ._native import build_info
+from . import curvature, evaluate, gradients, methods, ops
 from .gradients import per_example_gradients
 from .methods import TRAK, FiniteHorizon, GradCos, GradDot, InfluenceFunction
 from .ops import outer_dot, outer_norm2, outer_project, project, quantize, rows_project, scores, topk
+from .ops.native import build_info
 from .oracle import FurtherTraining, FurtherTrainingResult, UnrolledDerivative, UnrolledResponse
-from .problem import Problem
+from .problem import Problem, by_token, data, losses
 from .sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch
-from .tokens import by_token
+from .utils.memory import workspace
 
 try:
     __version__ = version("fimo_fast")
@@ -43,9 +43,12 @@ __all__ = [
     "__version__",
     "build_info",
     "by_token",
+    "curvature",
+    "data",
     "evaluate",
     "gradients",
     "losses",
+    "methods",
     "ops",
     "outer_dot",
     "outer_norm2",
@@ -56,4 +59,5 @@ __all__ = [
     "rows_project",
     "scores",
     "topk",
+    "workspace",
 ]

@@ -14,10 +14,11 @@ import torch
 import typer
 from rich.console import Console
 
-from . import __version__, build_info, experiment, report, tasks
+from . import __version__, build_info, experiments, report
 from .bench.command import bench
-from .files import replacing
-from .progress import Plan
+from .experiments import run
+from .utils.files import atomic_write
+from .utils.progress import Plan
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_show_locals=False)
 _console = Console()
@@ -43,9 +44,9 @@ def demo(
     began = time.perf_counter()
     with _console.status("training the final models"):
         if quick:
-            chosen = [tasks.diabetes(epochs=8, seeds=4), tasks.digits(epochs=3, seeds=4)]
+            chosen = [experiments.diabetes(epochs=8, seeds=4), experiments.digits(epochs=3, seeds=4)]
         else:
-            chosen = [tasks.diabetes(), tasks.digits()]
+            chosen = [experiments.diabetes(), experiments.digits()]
     _run(chosen, out, began)
 
 
@@ -63,7 +64,7 @@ def reproduce(
     began = time.perf_counter()
     with _console.status("training the final model"):
         try:
-            chosen = [tasks.from_csv(name.value, data, epochs, seeds)]
+            chosen = [experiments.from_csv(name.value, data, epochs, seeds)]
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--data") from error
     _run(chosen, out, began)
@@ -75,13 +76,13 @@ def info() -> None:
     _console.print_json(data=build_info())
 
 
-def _run(chosen: list[tasks.Task], out: Path, began: float) -> None:
+def _run(chosen: list[experiments.Task], out: Path, began: float) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    plan = Plan({stage: cost for task in chosen for stage, cost in experiment.stages(task).items()})
+    plan = Plan({stage: cost for task in chosen for stage, cost in run.stages(task).items()})
     outcomes = []
     with plan.showing():
         for task in chosen:
-            outcomes.append(experiment.run(task, plan))
+            outcomes.append(run.run(task, plan))
             outcomes[-1].save(out)
     results = {
         "experiments": [outcome.entry for outcome in outcomes],
@@ -95,7 +96,7 @@ def _run(chosen: list[tasks.Task], out: Path, began: float) -> None:
             "seconds": time.perf_counter() - began,
         },
     }
-    with replacing(out / "results.json") as temporary:
+    with atomic_write(out / "results.json") as temporary:
         temporary.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     galleries = {outcome.entry["name"]: outcome.gallery for outcome in outcomes if outcome.gallery is not None}
     report.write(results, out, galleries)

@@ -9,8 +9,8 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from ._integers import integer
 from .oracle import FurtherTrainingResult
+from .utils.integers import integer
 
 _RESAMPLES = 200
 _SIDES = 1.96  # normal 95% interval

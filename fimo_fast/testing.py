@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ._native import _C
+from .ops.native import _C
 
 __all__ = ["assert_same_bits", "available_isas", "count_kernel_calls", "force_isa", "sum_tolerance"]
 

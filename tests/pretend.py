@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from fimo_fast import _torch_cuda
+from fimo_fast.ops import torch_cuda
 
 DEVICE = torch.device("meta")
 _aten = torch.ops.aten
@@ -108,7 +108,7 @@ def device(monkeypatch: Any) -> Iterator[pretend_cuda.Module]:
     Gives the stand-in of the compiled module, which counts the calls of kernels.
     """
     module = pretend_cuda.Module()
-    kernels = _torch_cuda.CudaKernels(module, lambda x: (lambda size: torch.empty(size, dtype=torch.uint8), 0))
+    kernels = torch_cuda.CudaKernels(module, lambda x: (lambda size: torch.empty(size, dtype=torch.uint8), 0))
     tensor, autocast, dtype = torch.tensor, torch.autocast, torch.get_autocast_dtype
     enabled = torch.is_autocast_enabled
 
@@ -120,7 +120,7 @@ def device(monkeypatch: Any) -> Iterator[pretend_cuda.Module]:
         return contextlib.nullcontext() if kind == DEVICE.type else autocast(kind, *args, **kwargs)
 
     with monkeypatch.context() as patch, _Creations():
-        patch.setattr(_torch_cuda, "kernels", kernels)
+        patch.setattr(torch_cuda, "kernels", kernels)
         patch.setattr(torch, "tensor", make)
         patch.setattr(torch, "autocast", no_autocast)
         patch.setattr(torch, "get_autocast_dtype", lambda kind: torch.float16 if kind == DEVICE.type else dtype(kind))

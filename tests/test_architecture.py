@@ -11,41 +11,28 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
 
-# Each module of fimo_fast may import those on earlier lines, and nothing else of the package.
-LAYERS = [
-    {"_integers"},
-    {"sketch", "_checks", "_native"},
-    {"reference", "_sketch_args"},
-    {"_torch_kernels"},
-    {"_torch_cpu", "_torch_cuda"},
-    {"_torch_ops", "_numpy_ops"},
-    {"_short_way"},
-    {"_score_ops", "_rows_ops"},
-    {"ops"},
-    {"testing"},
-    {"files", "progress", "losses", "_trees", "_swapped"},
-    {"_hugging_face", "_sources"},
-    {"problem"},
-    {"data"},
-    {"tokens"},
-    {"gradients"},
-    {"curvature"},
-    {"methods", "oracle"},
-    {"evaluate"},
-    {"tasks", "report"},
-    {"bench"},
-    {"experiment"},
-    {"cli"},
-]
-# Narrower still: the report draws numbers from any source and knows none of the code that makes them.
-ONLY = {
-    "report": {"files"},
-    "sketch": {"_integers"},
-    "files": set(),
-    "progress": set(),
-    "reference": {"sketch"},
-    "_sketch_args": {"sketch"},
-    "bench": {"ops", "sketch", "reference", "testing", "files", "progress", "report"},
+# The direction of imports in fimo_fast: what each room may import, besides itself. Those further down stand on those
+# above. The docstring of each package ends with its row. Only `ops.native` imports the compiled module.
+MAY_IMPORT = {
+    "utils": (),
+    "sketch": ("utils",),
+    "ops": ("sketch", "utils"),
+    "testing": ("ops",),
+    "problem": ("utils",),
+    "gradients": ("problem", "ops", "sketch", "utils"),
+    "curvature": ("gradients", "problem", "utils"),
+    "oracle": ("gradients", "problem", "utils"),
+    "methods": ("curvature", "gradients", "problem", "sketch", "utils"),
+    "evaluate": ("oracle", "utils"),
+    "report": ("utils",),  # draws numbers from any source, and knows none of the code that makes them
+    "experiments": ("methods", "oracle", "evaluate", "report", "curvature", "problem", "utils"),
+    "bench": ("ops", "sketch", "testing", "report", "utils"),
+    "cli": ("experiments", "bench", "report", "utils"),
+}
+# The same inside gradients: the folders of it know the values that they make, not what is done with them.
+IN_GRADIENTS = {
+    "rules": ("terms", "batch_axis"),
+    "capture": ("rules", "batch_axis", "parameters", "terms", "inner_products"),
 }
 
 # Each room of csrc includes itself, the rooms named here, and of other rooms nothing.
@@ -159,14 +146,8 @@ def test_no_fast_math():
         assert "fast-math" not in code and "Ofast" not in code, path
 
 
-def rank(module):
-    ranks = [i for i, layer in enumerate(LAYERS) if module in layer]
-    assert ranks, f"fimo_fast.{module} is in no layer: add it to LAYERS"
-    return ranks[0]
-
-
 def imported_modules(path):
-    """Top-level modules of fimo_fast that a file imports, by any spelling."""
+    """Modules of fimo_fast that a file imports, by any spelling, without the "fimo_fast."."""
     package = path.relative_to(ROOT).parts[:-1]
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -176,26 +157,53 @@ def imported_modules(path):
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
             source = ".".join(part for part in (base, node.module) if part)
-            names = [source] if source != "fimo_fast" else [f"fimo_fast.{a.name}" for a in node.names]
-        found |= {name.split(".")[1] for name in names if name.startswith("fimo_fast.")}
+            here = source == "fimo_fast" or (node.level and node.module is None)
+            names = [f"{source}.{alias.name}" for alias in node.names] if here else [source]
+        found |= {name.removeprefix("fimo_fast.") for name in names if name.startswith("fimo_fast.")}
     return found
 
 
 PYTHON = sorted((ROOT / "fimo_fast").rglob("*.py"))
 
 
+def python_room(path):
+    return path.relative_to(ROOT / "fimo_fast").parts[0].removesuffix(".py")
+
+
+def test_every_room_is_in_the_table():
+    rooms = {python_room(path) for path in PYTHON} - {"__init__"}
+    assert rooms == set(MAY_IMPORT), "add it to MAY_IMPORT"
+    for name, others in MAY_IMPORT.items():
+        before = list(MAY_IMPORT)[: list(MAY_IMPORT).index(name)]
+        assert set(others) <= set(before), f"{name}: imports go up in the table"
+
+
 @pytest.mark.parametrize("path", PYTHON, ids=lambda p: str(p.relative_to(ROOT)))
-def test_python_imports_go_down(path):
-    module = path.relative_to(ROOT / "fimo_fast").parts[0].removesuffix(".py")
-    if module == "__init__":
+def test_python_imports_follow_the_table(path):
+    mine = python_room(path)
+    if mine == "__init__":
         return
-    mine = rank(module)
-    for other in imported_modules(path) - {module, "_C", "__version__", "build_info"}:
-        allowed = rank(other) < mine and other in ONLY.get(module, {other})
-        assert allowed, f"{module} imports {other}"
+    for module in imported_modules(path) - {"_C", "__version__", "build_info"}:
+        other = module.split(".")[0]
+        assert other == mine or other in MAY_IMPORT[mine], f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize("folder", IN_GRADIENTS)
+def test_imports_inside_gradients_follow_the_table(folder):
+    for path in (ROOT / "fimo_fast" / "gradients" / folder).glob("*.py"):
+        for module in imported_modules(path):
+            if module.startswith("gradients."):
+                other = module.split(".")[1]
+                assert other == folder or other in IN_GRADIENTS[folder], f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize("name", [name for name in MAY_IMPORT if (ROOT / "fimo_fast" / name).is_dir()])
+def test_the_docstring_of_a_package_ends_with_what_it_may_import(name):
+    text = ast.get_docstring(ast.parse((ROOT / "fimo_fast" / name / "__init__.py").read_text()))
+    assert text.splitlines()[-1] == f"May import: {', '.join(MAY_IMPORT[name]) or 'nothing of fimo_fast'}."
 
 
 def test_only_native_imports_the_extension():
     for path in PYTHON:
         if "_C" in imported_modules(path):
-            assert path.name == "_native.py", path
+            assert path.name == "native.py", path

@@ -8,11 +8,11 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from fimo_fast import FurtherTrainingResult, tasks
+from fimo_fast import FurtherTrainingResult, experiments, methods
 from fimo_fast.cli import app
 from fimo_fast.evaluate import agreement
 
-METHODS = {"GradDot", "GradCos", "InfluenceFunction", "FiniteHorizon", "TRAK", "UnrolledDerivative", "UnrolledResponse"}
+METHODS = {*methods.METHODS, "UnrolledDerivative", "UnrolledResponse"}
 
 
 def shrink(task, left_out=6, queries=5):
@@ -25,10 +25,10 @@ def shrink(task, left_out=6, queries=5):
 def demo(tmp_path_factory):
     """A demo of minutes made one of seconds: fewer queries and left-out examples, the rest as it is."""
     out = tmp_path_factory.mktemp("demo") / "new folder"
-    originals = tasks.diabetes, tasks.digits
+    originals = experiments.diabetes, experiments.digits
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "diabetes", lambda epochs, seeds: shrink(originals[0](epochs=2, seeds=2)))
-        patch.setattr(tasks, "digits", lambda epochs, seeds: shrink(originals[1](epochs=1, seeds=2)))
+        patch.setattr(experiments, "diabetes", lambda epochs, seeds: shrink(originals[0](epochs=2, seeds=2)))
+        patch.setattr(experiments, "digits", lambda epochs, seeds: shrink(originals[1](epochs=1, seeds=2)))
         done = CliRunner().invoke(app, ["demo", "--out", str(out), "--quick"])
     assert done.exit_code == 0, done.output
     return out, done.output

@@ -1,7 +1,7 @@
 """Nothing mixes devices: whole computations on tensors that claim another one (tests/pretend.py).
 
 What goes through `torch.func` (the Gauss-Newton matrix, the exact derivative) cannot be wrapped so: there it is counted
-which tensors are made without saying where. tests/cuda/test_gpu_models.py has them on a GPU.
+which tensors are made without saying where. tests/cuda/gpu/test_gpu_models.py has them on a GPU.
 """
 
 import sys
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from gradients.models import MODELS
+from gradients.models import MODELS, params
 from pretend import DEVICE, OnDevice, device, move, moved
 from torch.overrides import TorchFunctionMode
 
@@ -84,7 +84,7 @@ def test_mixing_is_noticed(monkeypatch):
 SOME = ["resnet9", "decoder", "lstm", "tied", "folded", "gpt2_lora", "mixtral", "mamba", "t5", "vit", "wav2vec2"]
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", params(SOME))
 def test_gradients_of_many_architectures(name, monkeypatch):
     case = MODELS[name]()
     expected = ff.gradients.norm2(ff.Problem(case.model, case.loss), case.data)
@@ -108,7 +108,7 @@ ON_THE_CPU = {
     ("oracle/optimizers.py", "update_rule"),
     ("oracle/unrolled.py", "unrolled_scores"),
     ("oracle/differentiate.py", "_reverse"),
-    ("gradients/plan.py", "make_plan"),
+    ("gradients/capture/plan.py", "make_plan"),
 }
 
 

@@ -19,6 +19,7 @@ def test_the_example_runs_as_written():
     assert cosine > 0.9 and ceiling > 0.9  # what the README promises of it
 
 
+@pytest.mark.packages
 def test_the_examples_of_gradients_run_as_written():
     pytest.importorskip("transformers")
     found = re.findall(r"```python\n(.*?)```", (README.parent / "docs/gradients.md").read_text(), re.DOTALL)

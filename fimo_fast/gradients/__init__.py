@@ -1,22 +1,28 @@
-"""Per-example gradients of a model: sketches, norms, inner products of them; formed only where asked for."""
+"""Per-example gradients of a model: sketches, norms, inner products of them; formed only where asked for.
 
+May import: problem, ops, sketch, utils.
+"""
+
+from ..problem.trees import check_finite
+from .capture.whole_model import untransformable
 from .check import Check, check
-from .functional import check_finite, untransformable
+from .gradient_set import GradientSet
 from .layer_sketch import LayerSketch
 from .measures import dots, dots_and_norms, formed, norm2, paths, per_example_gradients, sketch
-from .pieces import Dense, Outer, Piece, Rows
 from .rules import Call, rule
-from .sketched import Sketches
+from .sketching import Sketches
 from .stream import GradientStream
+from .terms import Dense, Outer, Rows, Term
 
 __all__ = [
     "Call",
     "Check",
     "Dense",
+    "GradientSet",
     "GradientStream",
     "LayerSketch",
     "Outer",
-    "Piece",
+    "Term",
     "Rows",
     "Sketches",
     "check",

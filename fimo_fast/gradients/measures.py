@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from .._integers import integer
-from .._trees import Tree
-from ..data import Data, Examples, Stream, stream
-from ..problem import Problem
-from ..progress import Plan, track
-from ..reference import accumulator
+from ..ops.dtypes import accumulator
+from ..problem import Data, Examples, Problem, Stream
+from ..problem.trees import Tree, check_finite
 from ..sketch import Composition, VectorSketch
-from .functional import check_finite
+from ..utils.progress import Plan, track
+from .gradient_set import GradientSet, Products
+from .inner_products import norm2 as norm2_of
 from .layer_sketch import LayerSketch
-from .pieces import Piece
-from .products import norm2 as norm2_of
-from .queries import Products, Queries
-from .sketched import Sketches
-from .stream import GradientStream
+from .sketching import Sketches
+from .stream import prepare, zeros
+from .terms import Term
 
 
 def sketch(
@@ -66,7 +62,7 @@ def sketch(
     rows: list[Tensor] = []
     for start, batch in _shown(batches, "sketches", progress):
         part = sketches.empty(len(batch)) if out is None else out[start : start + len(batch)].zero_()
-        gradients(batch, lambda name, piece, part=part: sketches.add(name, piece, part))  # type: ignore[misc]
+        gradients(batch, lambda name, term, part=part: sketches.add(name, term, part))  # type: ignore[misc]
         rows.append(check_finite(part, f"{name} gradients", start))
     return torch.cat(rows) if out is None else out
 
@@ -80,14 +76,14 @@ def norm2(
     for start, batch in _shown(batches, "norms", progress):
         norms = Norms(gradients.repeated)
         gradients(batch, norms.add)
-        rows.append(check_finite(norms.total(gradients.zeros(len(batch))), "data gradients", start))
+        rows.append(check_finite(norms.total(zeros(problem, len(batch))), "data gradients", start))
     return torch.cat(rows)
 
 
 def dots(
     problem: Problem,
     train: Data,
-    queries: Data,
+    queries: Data | GradientSet,
     batch_size: int | None = None,
     tokens: bool = False,
     progress: bool | Plan = False,
@@ -100,7 +96,7 @@ def dots(
     Args:
         problem: Model, loss, output and parameters.
         train: Training examples.
-        queries: Queries.
+        queries: Queries, whose output gradients are taken; or a `GradientSet` that is at hand, of the same parameters.
         batch_size: As in `sketch`.
         tokens: For training sequences [batch, tokens, ...]: the part of each position. A layer's gradient is a sum over
             positions, and so is each inner product.
@@ -119,37 +115,40 @@ def dots(
 def dots_and_norms(
     problem: Problem,
     train: Data,
-    queries: Data,
+    queries: Data | GradientSet,
     batch_size: int | None = None,
     norms: bool = False,
     tokens: bool = False,
     progress: bool | Plan = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`dots`, and squared norms [n_train] and [n_queries] from the same passes, empty unless asked for."""
-    gradients, batches = prepare(problem, queries, "queries", "output", batch_size)
-    held = Queries(gradients, batches, norms)
+    held = queries
+    if not isinstance(held, GradientSet):
+        held = GradientSet.collect(problem, held, "output", batch_size, "queries")
+    elif held.problem.shapes != problem.shapes:
+        raise ValueError(f"queries: expected gradients of {problem!r}, got those of {held.problem!r}")
     gradients, batches = prepare(problem, train, "train", "loss", batch_size)
     rows: list[Tensor] = []
-    train_norms = [gradients.zeros(0)]
+    train_norms = [zeros(problem, 0)]
     for start, batch in _shown(batches, "inner products", progress):
         length = _length(batch, rows) if tokens else None
-        products = Products(held, gradients, len(batch), length)
+        products = Products(held, len(batch), length)
         own = Norms(gradients.repeated) if norms else None
 
-        def receive(name: str, piece: Piece, products: Products = products, own: Norms | None = own) -> None:
-            products.add(name, piece)
+        def receive(name: str, term: Term, products: Products = products, own: Norms | None = own) -> None:
+            products.add(name, term)
             if own:
-                own.add(name, piece)
+                own.add(name, term)
 
         gradients(batch, receive, length)
         rows.append(check_finite(products.total, "train gradients", start))
         if own:
-            train_norms.append(own.total(gradients.zeros(len(batch))))
-    return _joined(rows), torch.cat(train_norms), held.norm2
+            train_norms.append(own.total(zeros(problem, len(batch))))
+    return _joined(rows), torch.cat(train_norms), held.norm2() if norms else zeros(problem, 0)
 
 
 def formed(problem: Problem, data: Data, of: str = "loss", batch_size: int | None = None) -> dict[str, Tensor]:
-    """The gradients themselves, {parameter: [examples, *shape]}, put together from the layers' pieces.
+    """The gradients themselves, {parameter: [examples, *shape]}, put together from the layers' terms.
 
     Arguments, errors and types as in `sketch`.
     """
@@ -186,38 +185,30 @@ def per_example_gradients(problem: Problem, inputs: Tree, targets: Tree, of: str
 
 
 def paths(problem: Problem, data: Data, of: str = "loss") -> dict[str, str]:
-    """Which way each parameter's gradient takes, {parameter: way}; see `GradientStream`."""
+    """How each parameter's gradient is computed, {parameter: path}; see `GradientStream`."""
     return prepare(problem, data, "data", of, None)[0].paths
 
 
-def prepare(problem: Problem, data: Data, name: str, of: str, batch_size: int | None) -> tuple[GradientStream, Stream]:
-    """A verified stream of gradients and the batches to put through it."""
-    size = None if batch_size is None else integer("batch_size", batch_size, 1)
-    batches = stream(problem, data, name, 3, of)
-    gradients = GradientStream(problem, next(iter(batches)), of)
-    return gradients, replace(batches, batch_size=size or gradients.batch_size)
-
-
 class Norms:
-    """Squared norms of a batch's gradients, piece by piece; what has several pieces is held until all are there."""
+    """Squared norms of a batch's gradients, term by term; what has several terms is held until all are there."""
 
     def __init__(self, repeated: frozenset[str]) -> None:
         self._repeated = repeated
         self._sums: dict[str, Tensor] = {}
-        self._held: dict[str, list[Piece]] = {}
+        self._held: dict[str, list[Term]] = {}
 
-    def add(self, name: str, piece: Piece) -> None:
-        """Takes one piece."""
+    def add(self, name: str, term: Term) -> None:
+        """Takes one term."""
         if name in self._repeated:
-            self._held.setdefault(name, []).append(piece)
+            self._held.setdefault(name, []).append(term)
         elif name in self._sums:
             raise RuntimeError(f"gradients: {name} was used more often than on the first examples")
         else:
-            self._sums[name] = norm2_of([piece])
+            self._sums[name] = norm2_of([term])
 
     def total(self, start: Tensor) -> Tensor:
         """Their sum, added to start [batch]."""
-        return sum([*self._sums.values(), *(norm2_of(pieces) for pieces in self._held.values())], start=start)
+        return sum([*self._sums.values(), *(norm2_of(terms) for terms in self._held.values())], start=start)
 
 
 def _length(batch: Examples, before: Sequence[Tensor]) -> int:

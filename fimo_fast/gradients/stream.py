@@ -1,40 +1,39 @@
-"""Per-example gradients of one batch after another, handed over in pieces."""
+"""Per-example gradients of one batch after another, handed over in terms."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ..data import Examples
-from ..problem import Problem
-from ..reference import accumulator
-from .capture import Receive, Site, UnlikeTrial, capture
-from .functional import one_by_one, vectorised
-from .pieces import Dense, Outer, Piece, Rows
-from .plan import make_plan
-from .products import formed_together
+from ..ops.dtypes import accumulator
+from ..problem import Data, Examples, Problem, Stream, stream
+from ..utils.integers import integer
+from ..utils.memory import rows_within
+from .capture.hooks import Receive, Site, UnlikeTrial, capture
+from .capture.plan import make_plan
+from .capture.whole_model import one_by_one, vectorised
+from .inner_products import formed_together
+from .terms import Dense, Term
 
-# Bytes of a batch's activations.
-_WORKSPACE = 512 * 2**20
-_MOST = 1024
+_MOST = 1024  # examples of a batch
 
 
 class GradientStream:
-    """The pieces of the gradients of examples, batch by batch, each parameter in the cheapest way that is exact.
+    """The terms of the gradients of examples, batch by batch, each parameter by the cheapest path that is exact.
 
     Args:
         problem: Model, loss and parameters.
-        examples: Some of the examples to come; the first three are tried, and every way is verified on them.
+        examples: Some of the examples to come; the first three are tried, and every path is verified on them.
         of: ``"loss"`` (training examples) or ``"output"`` (queries).
 
     Attributes:
         paths: {parameter: the name of the layer rule that gives its gradient, such as "linear"; "torch.func"; or
             "one by one"}.
-        repeated: Parameters with several pieces, because several layers or calls use them.
+        repeated: Parameters with several terms, because several layers or calls use them.
         batch_size: Examples of a forward and backward pass, by the size of their activations.
     """
 
@@ -44,19 +43,19 @@ class GradientStream:
         plan = make_plan(problem, examples)
         self.paths = plan.paths
         self.repeated = plan.repeated
-        self.batch_size = max(1, min(_MOST, _WORKSPACE // max(1, plan.activations * problem.dtype.itemsize)))
+        self.batch_size = min(_MOST, rows_within(plan.activations * problem.dtype.itemsize, 1))
         self._sites = plan.sites
         self._verify = plan.verify
-        self._rest = problem.restricted(plan.rest) if plan.rest else None
+        self._rest = problem.with_parameters(plan.rest) if plan.rest else None
         self._differentiate = vectorised if plan.vectorised else one_by_one
 
     def __call__(self, batch: Examples, receive: Receive, tokens: int | None = None) -> None:
-        """Calls ``receive(parameter, piece)`` for every piece of the batch's gradients: one forward, one backward pass.
+        """Calls ``receive(parameter, term)`` for every term of the batch's gradients: one forward, one backward pass.
 
         Args:
             batch: The examples.
-            receive: Takes a piece; what it does not keep is freed.
-            tokens: Length of the sequences, to have the tokens apart where a layer knows them; such pieces have
+            receive: Takes a term; what it does not keep is freed.
+            tokens: Length of the sequences, to have the tokens apart where a layer knows them; such terms have
                 batch · tokens rows.
 
         Warns:
@@ -68,7 +67,7 @@ class GradientStream:
         if len(batch) == 0:
             return
         unlike = self._captured(batch, receive, tokens)
-        others = self.problem.restricted(unlike) if unlike else None
+        others = self.problem.with_parameters(unlike) if unlike else None
         for problem, differentiate in ((self._rest, self._differentiate), (others, one_by_one)):
             if problem:
                 for name, gradient in differentiate(problem, batch, self.of).items():
@@ -94,27 +93,40 @@ class GradientStream:
             break
         return [name for name in self.problem.shapes if name in unlike]
 
-    def zeros(self, *shape: int) -> Tensor:
-        """Zeros of the type and on the device of results."""
-        dtype = accumulator(self.problem.dtype)
-        return torch.zeros(shape, dtype=dtype, device=self.problem.device)
-
-    def collect(self, batch: Examples) -> dict[str, list[Piece]]:
-        """All pieces of a batch, {parameter: pieces}."""
-        pieces: dict[str, list[Piece]] = {name: [] for name in self.problem.shapes}
-        self(batch, lambda name, piece: pieces[name].append(piece))
-        return pieces
+    def collect(self, batch: Examples) -> dict[str, list[Term]]:
+        """All terms of a batch, {parameter: terms}."""
+        terms: dict[str, list[Term]] = {name: [] for name in self.problem.shapes}
+        self(batch, lambda name, term: terms[name].append(term))
+        return terms
 
     def formed(self, batch: Examples) -> dict[str, Tensor]:
         """The gradients themselves, {parameter: [batch, *shape]}."""
-        result = {}
-        for name, pieces in self.collect(batch).items():
-            shape = self.problem.shapes[name]
-            values = self.zeros(len(batch), shape.numel())
-            for some, total in formed_together(pieces) if pieces else ():
-                values[some, : total.shape[1]] += total
-            result[name] = values.reshape(len(batch), *shape)
-        return result
+        return form(self.problem, self.collect(batch), len(batch))
+
+
+def prepare(problem: Problem, data: Data, name: str, of: str, batch_size: int | None) -> tuple[GradientStream, Stream]:
+    """A verified stream of gradients and the batches to put through it."""
+    size = None if batch_size is None else integer("batch_size", batch_size, 1)
+    batches = stream(problem, data, name, 3, of)
+    gradients = GradientStream(problem, next(iter(batches)), of)
+    return gradients, replace(batches, batch_size=size or gradients.batch_size)
+
+
+def zeros(problem: Problem, *shape: int) -> Tensor:
+    """Zeros of the type and on the device of what is made of a problem's gradients."""
+    return torch.zeros(shape, dtype=accumulator(problem.dtype), device=problem.device)
+
+
+def form(problem: Problem, terms: Mapping[str, Sequence[Term]], count: int) -> dict[str, Tensor]:
+    """The gradients of ``count`` examples put together from their terms, {parameter: [count, *shape]}."""
+    result = {}
+    for name, each in terms.items():
+        shape = problem.shapes[name]
+        values = zeros(problem, count, shape.numel())
+        for some, total in formed_together(each) if each else ():
+            values[some, : total.shape[1]] += total
+        result[name] = values.reshape(count, *shape)
+    return result
 
 
 def _without(sites: Sequence[Site], names: Set[str]) -> list[Site]:
@@ -125,23 +137,3 @@ def _without(sites: Sequence[Site], names: Set[str]) -> list[Site]:
         if parameters:
             kept.append(replace(site, parameters=parameters))
     return kept
-
-
-def by_token(piece: Piece, tokens: int) -> Piece:
-    """A piece with each token as an example of its own, [batch · tokens, 1, ...]: what it adds to the gradient.
-
-    Raises:
-        ValueError: The piece does not know its tokens apart.
-    """
-    if isinstance(piece, Outer) and piece.a.shape[1] == tokens:
-        a, delta = (t.reshape(-1, 1, t.shape[-1]) for t in (piece.a, piece.delta))
-        return Outer(a, delta, piece.start)
-    if isinstance(piece, Rows) and piece.index.shape[1] == tokens:
-        delta = piece.delta.reshape(-1, 1, piece.delta.shape[-1])
-        return Rows(piece.index.reshape(-1, 1), delta, piece.rows, piece.start)
-    raise ValueError(f"expected factors of {tokens} tokens, got {type(piece).__name__} of {_shape(piece)}")
-
-
-def _shape(piece: Piece) -> list[int]:
-    part: torch.Tensor = piece.value if isinstance(piece, Dense) else piece.delta
-    return list(part.shape)

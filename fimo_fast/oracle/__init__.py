@@ -1,4 +1,7 @@
-"""Further training, the gold standard, and its exact derivative."""
+"""Further training, the gold standard, and its exact derivative.
+
+May import: gradients, problem, utils.
+"""
 
 from .further_training import FurtherTraining
 from .result import FurtherTrainingResult

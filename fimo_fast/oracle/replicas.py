@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from .._trees import Tree
-from ..data import Examples
 from ..gradients import untransformable
-from ..problem import Problem
+from ..problem import Examples, Problem
+from ..problem.trees import Tree
 from .optimizers import State, StepNumber, UpdateRule
 from .sampling import Batch
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..files import replacing
+from ..utils.files import atomic_write
 
 _FORMAT = "fimo_fast.FurtherTrainingResult/1"
 _TENSORS = ("per_seed", "full", "distance")
@@ -97,7 +97,7 @@ class FurtherTrainingResult:
         """Writes one safetensors file; an existing one is replaced only when the new one is complete."""
         small = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _TENSORS}
         metadata = {"format": _FORMAT, "values": json.dumps(small)}
-        with replacing(Path(path)) as temporary:
+        with atomic_write(Path(path)) as temporary:
             save_file({name: getattr(self, name).contiguous() for name in _TENSORS}, temporary, metadata)
 
     @classmethod

@@ -7,10 +7,12 @@ Modules, each importing only those before it: ``results`` (the checked input), `
 colours, numbers), ``labels`` (labels that do not overlap), ``tables`` and ``words`` (what the
 numbers say), ``agreement`` and ``gallery`` (figures), ``svg`` and ``page`` (output),
 ``terminal``.
+
+May import: utils.
 """
 
-from fimo_fast.report.gallery import Gallery, GalleryImage, GalleryRow
-from fimo_fast.report.page import write
-from fimo_fast.report.terminal import summary_table
+from .gallery import Gallery, GalleryImage, GalleryRow
+from .page import write
+from .terminal import summary_table
 
 __all__ = ["Gallery", "GalleryImage", "GalleryRow", "summary_table", "write"]

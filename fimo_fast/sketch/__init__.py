@@ -23,6 +23,8 @@ and for the gradient of a linear layer, sum_t delta_t a_t^T:
 `Factored`      one sketch for a, one for delta; the result is their outer product (LoGra)
 `TensorSketch`  CountSketch of the outer product at the price of its factors
 ==============  ===================================================================================
+
+May import: utils.
 """
 
 from __future__ import annotations

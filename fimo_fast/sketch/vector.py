@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from .._integers import integer
+from ..utils.integers import integer
 
 __all__ = ["SJLT", "SRHT", "Gaussian", "Mask", "Rademacher", "VectorSketch"]
 

@@ -8,6 +8,7 @@ import re
 import pytest
 from runners import EMULATED, build, missing, run_program
 
+pytestmark = pytest.mark.native
 ANY = list(EMULATED)
 PTX = [name for name, way in EMULATED.items() if way.mode == "ptx"]
 # The ways that must see a fault. Those not named may: a race can also give a wrong result.

@@ -99,6 +99,7 @@ def _bitwise(config):
     return pairs
 
 
+@pytest.mark.native
 def test_right(runs, family_cases, family, way, request):
     found, _ = family_cases(family, _ways(request.config)[way].mode)
     done = runs(family, way)
@@ -107,6 +108,7 @@ def test_right(runs, family_cases, family, way, request):
     assert not (wrong := cases.problems(found, done.results, kernels=emulated)), "\n".join(wrong)
 
 
+@pytest.mark.native
 def test_bits_depend_on_sizes_only(runs, family, request):
     reasons = [missing(_ways(request.config)[first].mode) for first, _ in _bitwise(request.config)]
     if all(reasons):
@@ -121,6 +123,7 @@ def test_bits_depend_on_sizes_only(runs, family, request):
         assert not different, f"{first} and {other} differ in {different}"
 
 
+@pytest.mark.slow
 def test_names_are_unique(family):
     names = [case.name for case in cases_of(family)]
     assert not (twice := {name for name in names if names.count(name) > 1}), twice

@@ -13,6 +13,7 @@ PRODUCTS_OF_PROJECT = {
 }
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("name", CASES)
 def test_instruction(programs, name):
     case = CASES[name]
@@ -49,6 +50,7 @@ def test_errors_name_the_line():
         translated(structures.around("wgmma.fence.sync.aligned;"), "refused.ptx")
 
 
+@pytest.mark.native
 def test_branch_tables_scopes_and_special_registers(programs):
     index, out = np.array([0, 1, 2, 1, 2, 0, 0, 2], dtype="u4"), np.zeros(8, dtype="u4")
     programs.launch("branch_table", index, out, block=8)
@@ -65,6 +67,7 @@ def test_branch_tables_scopes_and_special_registers(programs):
     assert out.tolist() == [5, 6, 0xFFFFFFFF]  # what is never written is poison
 
 
+@pytest.mark.native
 def test_loads_and_stores_of_every_size(programs):
     data = np.random.default_rng(0).integers(0, 256, 64, dtype="u1")
     out = np.zeros(8, dtype="i8")
@@ -76,6 +79,7 @@ def test_loads_and_stores_of_every_size(programs):
     ]  # fmt: skip
 
 
+@pytest.mark.native
 @pytest.mark.parametrize(("count", "transposed"), [(1, False), (2, False), (4, False), (1, True), (2, True), (4, True)])
 def test_ldmatrix(programs, count, transposed):
     rows = np.random.default_rng(1).permutation(32 * 8).astype("u2").reshape(32, 8)
@@ -87,6 +91,7 @@ def test_ldmatrix(programs, count, transposed):
         assert out[lane, m].tolist() == matrix[lane // 4, 2 * (lane % 4) : 2 * (lane % 4) + 2].tolist()
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("name", [*structures.PRODUCTS, *PRODUCTS_OF_PROJECT])
 def test_mma(programs, name):
     depth, width = (structures.PRODUCTS | PRODUCTS_OF_PROJECT)[name]
@@ -114,6 +119,7 @@ def test_mma(programs, name):
         assert sums[lane, i] == exact[lane // 4 + 8 * (i // 2), 2 * (lane % 4) + i % 2]
 
 
+@pytest.mark.native
 def test_copies(programs):
     data, out = np.arange(1, 129, dtype="u1"), np.zeros((4, 32), dtype="u1")
     programs.launch("copies", data, out, block=1, shared_bytes=128)

@@ -10,6 +10,8 @@ import pytest
 import torch
 from ptx.cases.programs import Failed
 
+pytestmark = pytest.mark.native
+
 # --- csrc/cuda/device/instructions.cuh, of which the other modes run the host twins ------------------------------
 
 

@@ -1,21 +1,23 @@
 """The Python side of the CUDA path, over emulated kernels: bindings, dispatch, and whole computations."""
 
-import importlib.util
 import warnings
 
 import pybind11
 import pytest
 import torch
+from loading import load_extension
 from runners import build, missing
 
 import fimo_fast as ff
-from fimo_fast import _torch_cpu, _torch_cuda, ops, reference
-from fimo_fast._sketch_args import to_args
-from fimo_fast._torch_cuda import CudaKernels
+from fimo_fast import ops
 from fimo_fast.methods import GradCos, GradDot
+from fimo_fast.ops import reference, torch_cuda, torch_kernels
+from fimo_fast.ops.sketch_args import to_args
+from fimo_fast.ops.torch_cuda import CudaKernels
 from fimo_fast.sketch import SJLT, SRHT, Factored, Gaussian, Mask, Rademacher, TensorSketch
 from fimo_fast.testing import assert_same_bits
 
+pytestmark = pytest.mark.native
 N, K = 300, 24
 VECTOR_SKETCHES = [
     Rademacher(N, K, 1),
@@ -37,10 +39,7 @@ def module(request):
     options = ("-DFIMO_MODULE=ON", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}")
     folder = build(request.config.cache.mkdir("cuda-plain"), "plain", *options)
     (path,) = folder.glob("_emulated*.so")
-    spec = importlib.util.spec_from_file_location("_emulated", path)
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return load_extension("_emulated", path)
 
 
 def allocate(size):
@@ -51,7 +50,7 @@ def allocate(size):
 def kernels(module, monkeypatch):
     """The emulated kernels in the place of a GPU's."""
     emulated = CudaKernels(module, lambda x: (allocate, 0))
-    monkeypatch.setattr(_torch_cuda, "kernels", emulated)
+    monkeypatch.setattr(torch_cuda, "kernels", emulated)
     return emulated
 
 
@@ -65,11 +64,11 @@ def calls(module):
 @pytest.mark.parametrize("sketch", VECTOR_SKETCHES, ids=kind)
 def test_project(kernels, calls, sketch):
     grads = torch.randn(3, 2 * N)[:, ::2]  # strided: copied first
-    result = _torch_cuda.CUDA["project"](grads, *_flat(sketch), 0)
+    result = torch_cuda.CUDA["project"](grads, *_flat(sketch), 0)
     torch.testing.assert_close(result, ops.project(grads, sketch))
     out = torch.randn(3, K)
     expected, version = out + result, out._version
-    _torch_cuda.CUDA["project_into"](grads, out, *_flat(sketch), 0)
+    torch_cuda.CUDA["project_into"](grads, out, *_flat(sketch), 0)
     torch.testing.assert_close(out, expected)
     assert out._version > version
     assert calls() == {"project": 2}
@@ -89,10 +88,10 @@ A, D = torch.randn(3, 5, 20, generator=torch.Generator().manual_seed(1)), torch.
     ids=kind,
 )
 def test_outer_project(kernels, calls, sketch):
-    result = _torch_cuda.CUDA["outer_project"](A, D, *to_args(sketch))
+    result = torch_cuda.CUDA["outer_project"](A, D, *to_args(sketch))
     torch.testing.assert_close(result, ops.outer_project(A, D, sketch), rtol=1e-4, atol=1e-4)
     out = torch.zeros_like(result)
-    _torch_cuda.CUDA["outer_project_into"](A, D, out, *to_args(sketch))
+    torch_cuda.CUDA["outer_project_into"](A, D, out, *to_args(sketch))
     assert_same_bits(out, result)
     assert calls() == {"outer_project": 2}
 
@@ -100,59 +99,59 @@ def test_outer_project(kernels, calls, sketch):
 @pytest.mark.parametrize("sketch", VECTOR_SKETCHES, ids=kind)
 def test_rows_project(kernels, calls, sketch):
     index, delta = torch.randint(0, 19, (3, 5), dtype=torch.int32), torch.randn(3, 5, 15)
-    result = _torch_cuda.CUDA["rows_project"](index, delta, *_flat(sketch), 10)
+    result = torch_cuda.CUDA["rows_project"](index, delta, *_flat(sketch), 10)
     torch.testing.assert_close(result, ops.rows_project(index, delta, sketch, 10), rtol=1e-4, atol=1e-4)
     assert calls() == {"rows_project": 1}
 
 
 def test_rows_out_of_range_are_nan(kernels):
     index, delta = torch.tensor([[0, 1], [3, 20], [-1, 2]]), torch.randn(3, 2, 15)
-    result = _torch_cuda.CUDA["rows_project"](index, delta, *_flat(VECTOR_SKETCHES[3]), 0)
+    result = torch_cuda.CUDA["rows_project"](index, delta, *_flat(VECTOR_SKETCHES[3]), 0)
     assert result.isnan().all(1).tolist() == [False, True, True] and not result[0].isnan().any()
 
 
 def test_inner_products(kernels, calls):
     torch.testing.assert_close(
-        _torch_cuda.CUDA["outer_dot"](A, D, A[:2], D[:2]), ops.outer_dot(A, D, A[:2], D[:2]), rtol=1e-4, atol=1e-3
+        torch_cuda.CUDA["outer_dot"](A, D, A[:2], D[:2]), ops.outer_dot(A, D, A[:2], D[:2]), rtol=1e-4, atol=1e-3
     )
-    torch.testing.assert_close(_torch_cuda.CUDA["outer_norm2"](A, D), ops.outer_norm2(A, D), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(torch_cuda.CUDA["outer_norm2"](A, D), ops.outer_norm2(A, D), rtol=1e-4, atol=1e-3)
     queries, features = torch.randn(4, 33), torch.randn(50, 33)
-    torch.testing.assert_close(_torch_cuda.CUDA["scores"](queries, features), queries @ features.T)
+    torch.testing.assert_close(torch_cuda.CUDA["scores"](queries, features), queries @ features.T)
     assert calls() == {"outer_dot": 1, "outer_norm2": 1, "scores": 1}
 
 
 def test_topk_and_the_sort_beyond_its_limit(kernels, calls, monkeypatch):
     queries, features = (torch.randint(-3, 4, (n, 16)).float() for n in (5, 1100))  # ties
     for k in (1, 40, 1100):
-        values, indices = _torch_cuda.CUDA["topk"](queries, features, k)
+        values, indices = torch_cuda.CUDA["topk"](queries, features, k)
         expected = reference.topk(queries, features, k)
         assert torch.equal(values, expected[0]) and torch.equal(indices, expected[1])
     assert calls() == {"topk": 2, "scores": 1}
-    monkeypatch.setattr(_torch_cuda, "_SCORES_AT_ONCE", 2 * 1100)
-    some = _torch_cuda.CUDA["topk"](queries, features, 1100)
+    monkeypatch.setattr(torch_cuda, "_SCORES_AT_ONCE", 2 * 1100)
+    some = torch_cuda.CUDA["topk"](queries, features, 1100)
     assert torch.equal(some[0], values) and torch.equal(some[1], indices)
     assert calls()["scores"] == 4
-    assert _torch_cuda.CUDA["topk"](queries[:0], features, 1100)[1].shape == (0, 1100)
+    assert torch_cuda.CUDA["topk"](queries[:0], features, 1100)[1].shape == (0, 1100)
 
 
 def test_int8(kernels):
     (queries, query_scales), (features, feature_scales) = (ops.quantize(torch.randn(n, 40)) for n in (3, 70))
     scales = (query_scales, feature_scales)
-    assert_same_bits(_torch_cuda.CUDA["scores"](queries, features, *scales), ops.scores(queries, features, *scales))
-    values, indices = _torch_cuda.CUDA["topk"](queries, features, 9, *scales)
+    assert_same_bits(torch_cuda.CUDA["scores"](queries, features, *scales), ops.scores(queries, features, *scales))
+    values, indices = torch_cuda.CUDA["topk"](queries, features, 9, *scales)
     expected = ops.topk(queries, features, 9, *scales)
     assert torch.equal(values, expected[0]) and torch.equal(indices, expected[1])
 
 
 def test_float64_runs_the_reference_with_one_warning(kernels, calls, monkeypatch):
-    monkeypatch.setattr(_torch_cuda, "_warned", set())
+    monkeypatch.setattr(torch_cuda, "_warned", set())
     grads = torch.randn(2, N, dtype=torch.float64)
     with pytest.warns(UserWarning, match="project: no CUDA kernel for float64, running the plain torch reference"):
-        result = _torch_cuda.CUDA["project"](grads, *_flat(VECTOR_SKETCHES[0]), 0)
+        result = torch_cuda.CUDA["project"](grads, *_flat(VECTOR_SKETCHES[0]), 0)
     torch.testing.assert_close(result, ops.project(grads, VECTOR_SKETCHES[0]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _torch_cuda.CUDA["project"](grads, *_flat(VECTOR_SKETCHES[0]), 0)
+        torch_cuda.CUDA["project"](grads, *_flat(VECTOR_SKETCHES[0]), 0)
     assert calls() == {}
 
 
@@ -194,9 +193,9 @@ def test_arguments_are_checked_like_those_of_the_cpu(module):
 @pytest.fixture
 def everything_emulated(module, monkeypatch):
     """All float32 ops on CPU tensors run the emulated kernels."""
-    for op in _torch_cpu.OPS:
-        monkeypatch.setattr(_torch_cpu.kernels, f"_{op}", getattr(module, f"cuda_{op}"))
-    monkeypatch.setattr(_torch_cpu.kernels, "_where", lambda x: (allocate, 0))
+    for op in torch_kernels.OPS:
+        monkeypatch.setitem(torch_kernels.kernels.compiled, op, getattr(module, f"cuda_{op}"))
+    monkeypatch.setattr(torch_kernels.kernels, "_where", lambda x: (allocate, 0))
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import subprocess
 
 import pytest
 import resources
+from cuobjdump import cuobjdump
 from resources import BUDGET, Resources, Usage, budget_of, problems
 from runners import build, missing
-from sass import cuobjdump
 
-from fimo_fast._native import _C
+from fimo_fast.ops.native import _C
 
 
 def _usage(**changes):
@@ -34,21 +34,23 @@ def _entry(**changes):
 
 @pytest.fixture(scope="module")
 def found(request):
-    """The resources of all kernels of the installed module."""
+    """The resources of all kernels, compiled for all architectures."""
     if not _C.build_info()["cuda"]:
         pytest.skip("built without CUDA")
     if reason := missing("plain"):
         pytest.skip(reason)
     cuobjdump()  # a test dependency: missing is an error
     runner = build(request.config.cache.mkdir("cuda-plain"), "plain") / "runner"
-    return resources.resources(resources.module_path(), runner)
+    return resources.resources(resources.release_build(request.config.cache.mkdir("cuda-release")), runner)
 
 
+@pytest.mark.native
 def test_all_kernels_are_within_their_budget(found):
     wrong = problems(found, json.loads(BUDGET.read_text()))
     assert not wrong, "\n".join([*wrong, "(python tests/cuda/resources.py --write, if it is meant)"])
 
 
+@pytest.mark.native
 def test_all_families_are_there(found):
     names = {name.split("<")[0] for name in found}
     assert names >= {
@@ -122,6 +124,7 @@ def test_occupancy(limits, blocks):
     assert resources.ARCHITECTURES["sm_90a"].blocks_at_once(*limits) == blocks
 
 
+@pytest.mark.native
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
 def test_a_spill_is_seen(tmp_path):
     source = tmp_path / "spills.cu"

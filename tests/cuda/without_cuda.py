@@ -5,11 +5,11 @@ import warnings
 import torch
 
 import fimo_fast as ff
-from fimo_fast import _torch_cuda
+from fimo_fast.ops import torch_cuda
 
 info = ff.build_info()
 assert info["cuda"] is False and info["cuda_devices"] == [] and info["cuda_runtime"] == "", info
-assert _torch_cuda.kernels is None
+assert torch_cuda.kernels is None
 
 grads, sketch = torch.randn(3, 300), ff.SRHT(300, 24, 4)
 factors = torch.randn(3, 4, 10), torch.randn(3, 4, 8)

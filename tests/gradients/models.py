@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fimo_fast.losses import cross_entropy, squared_error
+from fimo_fast.problem.losses import cross_entropy, squared_error
 
 N, T, VOCABULARY, CLASSES = 5, 6, 24, 3
 
@@ -38,11 +38,22 @@ class Case:
 
 
 MODELS: dict[str, Callable[[], Case]] = {}
+MARKS = {"compiled": pytest.mark.slow}  # markers of the tests of a model; see params
 
 
 def model(build: Callable[[], Case]) -> Callable[[], Case]:
     MODELS[build.__name__] = build
     return build
+
+
+def package_model(build: Callable[[], Case]) -> Callable[[], Case]:
+    MARKS[build.__name__] = pytest.mark.packages
+    return model(build)
+
+
+def params(names: Iterable[str] = MODELS) -> list[Any]:
+    """Names of models as the parameters of a test, with their markers."""
+    return [pytest.param(name, marks=MARKS.get(name, ())) for name in names]
 
 
 def ready(module: nn.Module) -> nn.Module:
@@ -420,25 +431,25 @@ def _gpt2(**settings: Any) -> nn.Module:
     return _of("GPT2Config", "GPT2LMHeadModel", **sizes, **settings)
 
 
-@model
+@package_model
 def gpt2() -> Case:
     expected = {"*.c_*": "hf_conv1d", "*.ln_*": "layer_norm", "*.wpe.*": "embedding", "*.wte.*": "embedding + linear"}
     return Case(_gpt2(), for_next_token(), paths=expected)
 
 
-@model
+@package_model
 def gpt2_checkpointed() -> Case:
     module = _gpt2(attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0, summary_first_dropout=0.0)
     module.gradient_checkpointing_enable({"use_reentrant": False})
     return Case(module.train(), for_next_token(), paths={"*.c_*": "hf_conv1d"})
 
 
-@model
+@package_model
 def gpt2_lora() -> Case:
     return _adapted(use_dora=False, paths={"*lora*": "linear"})
 
 
-@model
+@package_model
 def gpt2_dora() -> Case:
     return _adapted(use_dora=True, paths={"*": "any"})
 
@@ -453,19 +464,19 @@ def _adapted(use_dora: bool, paths: dict[str, str]) -> Case:
     return Case(adapted.double().eval(), for_next_token(), paths=paths)
 
 
-@model
+@package_model
 def llama() -> Case:
     expected = {"*proj*": "linear", "*norm*": "rms_norm", "*embed*": "embedding", "lm_head*": "linear"}
     return Case(_of("LlamaConfig", "LlamaForCausalLM", **_LLAMA), for_next_token(), paths=expected)
 
 
-@model
+@package_model
 def qwen2() -> Case:
     module = _of("Qwen2Config", "Qwen2ForCausalLM", **_LLAMA, tie_word_embeddings=True)
     return Case(module, for_next_token(), paths={"*embed*": "embedding + linear"})
 
 
-@model
+@package_model
 def gemma() -> Case:
     module = _of("GemmaConfig", "GemmaForCausalLM", **_LLAMA, head_dim=4)
     expected = {"*norm*": "rms_norm", "*embed*": "linear + scaled_embedding"}
@@ -473,14 +484,14 @@ def gemma() -> Case:
     return Case(module, for_next_token(), paths=expected)
 
 
-@model
+@package_model
 def mixtral() -> Case:
     module = _of("MixtralConfig", "MixtralForCausalLM", **_LLAMA, num_local_experts=3, num_experts_per_tok=2)
     module.set_experts_implementation("eager")  # the others have no float64
     return Case(module, for_next_token(), paths={"*mlp*": "any", "*self_attn*": "linear"})
 
 
-@model
+@package_model
 def mamba() -> Case:
     sizes = {"vocab_size": VOCABULARY, "hidden_size": 8, "state_size": 4, "num_hidden_layers": 2, "time_step_rank": 2}
     module = _of("MambaConfig", "MambaForCausalLM", **sizes)
@@ -489,20 +500,20 @@ def mamba() -> Case:
     return Case(module, {"input_ids": batch, "labels": batch}, paths=expected)
 
 
-@model
+@package_model
 def bert() -> Case:
     module = _of("BertConfig", "BertForSequenceClassification", **_BERT)
     expected = {"*embeddings.*": "embedding", "*LayerNorm*": "layer_norm", "*dense*": "linear", "classifier*": "linear"}
     return Case(module, padded() | {"labels": classes()}, paths=expected)
 
 
-@model
+@package_model
 def bert_masked() -> Case:
     batch = for_next_token()
     return Case(_of("BertConfig", "BertForMaskedLM", **_BERT), batch, paths={"*predictions.bias": "linear"})
 
 
-@model
+@package_model
 def deberta_v2() -> Case:
     """Its projections also take the table of relative positions, which it then repeats for every example."""
     settings = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 4}
@@ -511,20 +522,20 @@ def deberta_v2() -> Case:
     return Case(module, padded() | {"labels": classes()}, paths=expected)
 
 
-@model
+@package_model
 def roberta() -> Case:
     module = _of("RobertaConfig", "RobertaForSequenceClassification", **_BERT)
     return Case(module, padded() | {"labels": classes()})
 
 
-@model
+@package_model
 def distilbert() -> Case:
     sizes = {"vocab_size": VOCABULARY, "dim": 8, "hidden_dim": 12, "n_layers": 2, "n_heads": 2, "num_labels": CLASSES}
     module = _of("DistilBertConfig", "DistilBertForSequenceClassification", **sizes, max_position_embeddings=16)
     return Case(module, padded() | {"labels": classes()})
 
 
-@model
+@package_model
 def t5() -> Case:
     sizes = {"vocab_size": VOCABULARY, "d_model": 8, "d_kv": 4, "d_ff": 12, "num_layers": 2, "num_heads": 2}
     module = _of("T5Config", "T5ForConditionalGeneration", **sizes, decoder_start_token_id=0)
@@ -537,7 +548,7 @@ def t5() -> Case:
 _IMAGE = {"image_size": 8, "patch_size": 4, "num_channels": 3, "num_labels": CLASSES}
 
 
-@model
+@package_model
 def vit() -> Case:
     sizes = {"hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2}
     module = _of("ViTConfig", "ViTForImageClassification", **sizes, **_IMAGE)
@@ -545,7 +556,7 @@ def vit() -> Case:
     return Case(module, {"pixel_values": numbers(3, 8, 8), "labels": classes()}, paths=expected)
 
 
-@model
+@package_model
 def swin_v2() -> Case:
     """Windows in the batch, and a network of the positions, which no example is in."""
     sizes = {"embed_dim": 4, "depths": [2, 1], "num_heads": [2, 2], "window_size": 2}
@@ -554,7 +565,7 @@ def swin_v2() -> Case:
     return Case(module, {"pixel_values": numbers(3, 8, 8), "labels": classes()}, paths=expected)
 
 
-@model
+@package_model
 def convnext() -> Case:
     sizes = {"hidden_sizes": [4, 8], "depths": [1, 1], "num_stages": 2, "patch_size": 2, "layer_scale_init_value": 0.5}
     module = _of("ConvNextConfig", "ConvNextForImageClassification", **{**_IMAGE, **sizes})
@@ -567,7 +578,7 @@ def convnext() -> Case:
     return Case(module, {"pixel_values": numbers(3, 8, 8), "labels": classes()}, paths=expected)
 
 
-@model
+@package_model
 def wav2vec2() -> Case:
     sizes = {
         **{"hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2},
@@ -580,7 +591,7 @@ def wav2vec2() -> Case:
     return Case(module, {"input_values": numbers(60), "labels": classes()}, paths=expected)
 
 
-@model
+@package_model
 def whisper() -> Case:
     sizes = {
         **{"vocab_size": VOCABULARY, "num_mel_bins": 4, "d_model": 8, "encoder_layers": 1, "decoder_layers": 1},

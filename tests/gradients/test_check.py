@@ -56,8 +56,8 @@ def test_a_wrong_rule_is_not_trusted(monkeypatch):
     right = entries[0].rule
 
     def wrong(call):
-        for name, piece in right(call):
-            yield name, (ff.gradients.Dense(2 * piece.value) if name == "bias" else piece)
+        for name, term in right(call):
+            yield name, (ff.gradients.Dense(2 * term.value) if name == "bias" else term)
 
     for entry in entries:
         object.__setattr__(entry, "rule", wrong)

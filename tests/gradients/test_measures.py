@@ -1,5 +1,7 @@
 """Gradients, norms, inner products and sketches of whole models, against one backward pass an example."""
 
+import json
+
 import pytest
 import torch
 from small_models import MODELS, exact, problem_and_data
@@ -7,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 import fimo_fast as ff
+from fimo_fast.gradients import LayerSketch
 from fimo_fast.testing import count_kernel_calls
 
 pytestmark = pytest.mark.filterwarnings("ignore:gradients. no layer rule")
@@ -64,7 +67,7 @@ def test_a_layer_sketch_of_a_long_bias_and_of_a_weight_that_is_computed():
 
 def test_queries_are_differentiated_through_the_output():
     problem, data = problem_and_data("mlp")
-    problem = problem.attributing(lambda output, target: output.flatten(1).sum(1).exp())
+    problem = problem.with_output_fn(lambda output, target: output.flatten(1).sum(1).exp())
     expected = exact(problem, data, "output")
     close(ff.gradients.norm2(problem, data, "output"), expected.square().sum(1))
     close(ff.gradients.dots(problem, data, data), exact(problem, data) @ expected.T)
@@ -106,10 +109,10 @@ def test_tokens_apart_add_up():
     close(apart.sum(1), whole)
     # A position's part is that of the factors at the position alone.
     gradients = ff.gradients.GradientStream(problem, ff.data.load(problem, data, "train"))
-    pieces = gradients.collect(ff.data.load(problem, data, "train"))["hidden.weight"]
+    terms = gradients.collect(ff.data.load(problem, data, "train"))["hidden.weight"]
     only = ff.Problem(problem.model, problem.loss_fn, parameters="hidden.weight")
     found = ff.gradients.dots(only, data, data, tokens=True)
-    a, delta = (torch.einsum("bti,qsi->btqs", factor, factor) for factor in (pieces[0].a, pieces[0].delta))
+    a, delta = (torch.einsum("bti,qsi->btqs", factor, factor) for factor in (terms[0].a, terms[0].delta))
     close(found, (a * delta).sum(-1))
 
 
@@ -201,3 +204,19 @@ def test_batch_sizes_that_are_none_are_refused():
         ff.gradients.norm2(problem, data, batch_size=0)
     with pytest.raises(TypeError, match=r"batch_size: expected an integer, got 2\.5"):
         ff.gradients.dots(problem, data, data, batch_size=2.5)
+
+
+def test_the_spec_of_a_layer_sketch_makes_it_again():
+    problem, data = problem_and_data("tied")
+    for matrices in ("tensor", "factored"):
+        sketch = LayerSketch.for_problem(problem, 64, seed=3, matrices=matrices)
+        again = LayerSketch.from_spec(json.loads(json.dumps(sketch.spec)))
+        assert again == sketch
+        assert torch.equal(ff.gradients.sketch(problem, data, again), ff.gradients.sketch(problem, data, sketch))
+    for wrong in (
+        {"kind": "srht"},
+        {**sketch.spec, "more": 1},
+        {k: v for k, v in sketch.spec.items() if k != "starts"},
+    ):
+        with pytest.raises(ValueError, match='spec: expected kind "layers"'):
+            LayerSketch.from_spec(wrong)

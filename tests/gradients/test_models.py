@@ -12,7 +12,7 @@ from models import MODELS, N
 from torch import nn
 
 import fimo_fast as ff
-from fimo_fast.gradients import plan
+from fimo_fast.gradients.capture import plan
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def case(request):
 
 
 def every_model(test):
-    return pytest.mark.parametrize("case", list(MODELS), indirect=True)(test)
+    return pytest.mark.parametrize("case", models.params(), indirect=True)(test)
 
 
 def problem_of(case, **settings):
@@ -216,7 +216,7 @@ def test_the_model_is_as_it_was_after_an_exception(where, monkeypatch):
     before = everything(model)
     monkeypatch.setattr(Breaks, "where", where)
     with pytest.raises(RuntimeError, match=f"broken {where}"):
-        stream(batch, lambda name, piece: None)
+        stream(batch, lambda name, term: None)
     assert_untouched(model, before)
     monkeypatch.setattr(Breaks, "where", None)
     assert set(stream.collect(batch)) == set(problem.shapes)
@@ -229,7 +229,7 @@ def test_an_exception_of_the_receiver_passes_through():
     stream = ff.gradients.GradientStream(problem, batch)
     before = everything(model)
 
-    def receive(name, piece):
+    def receive(name, term):
         raise KeyError(name)
 
     with pytest.raises(KeyError):

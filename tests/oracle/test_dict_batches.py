@@ -8,6 +8,7 @@ import torch
 import fimo_fast as ff
 from fimo_fast.oracle.sampling import order
 
+pytestmark = pytest.mark.packages
 transformers = pytest.importorskip("transformers")
 N, QUERIES, EPOCHS, BATCH, LEFT_OUT = 7, 3, 2, 3, [0, 4]
 

@@ -1,16 +1,16 @@
-"""How each kind of layer turns one call, (inputs, δ), into pieces of its parameters' per-example gradients.
+"""How each kind of layer turns one call, (inputs, δ), into terms of its parameters' per-example gradients.
 
 One short file a layer, which registers itself::
 
     @rule(nn.Linear)
-    def linear(call: Call) -> Pieces:
+    def linear(call: Call) -> Terms:
         ...
         yield "weight", Outer(a, delta)
 
 A rule holds for modules whose ``forward`` is that of the type it names, so a subclass that computes something else does
 not match, and whose parameters are their own (no reparametrisation). Modules of packages that are not imported here are
 named by a pattern of their class. Every use of a rule is compared with plain differentiation on a few examples before
-it is trusted (`fimo_fast.gradients.plan`), so a class that only has the name of another does no harm.
+it is trusted (`fimo_fast.gradients.capture.plan`), so a class that only has the name of another does no harm.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..layout import CallLayout
-from ..pieces import Piece
+from ..batch_axis import CallAxes
+from ..terms import Term
 
-Pieces = Iterator[tuple[str, Piece]]
+Terms = Iterator[tuple[str, Term]]
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Call:
         inputs: The first tensor it was given, [batch, ...]. Where the layer saw batch and other axes as one
             ([batch · c, ...], as after ``x.view(-1, width)``), they are apart: [batch, c, ...].
         delta: The gradient of the summed quantity by the module's first output, [batch, ...], apart likewise.
-        wanted: The parameters to give pieces of, by their names in the module.
+        wanted: The parameters to give terms of, by their names in the module.
         args: All positional arguments, as they came.
         kwargs: All others.
         deltas: The gradients by all leaves of the output, as they came; None for one that is no tensor or was not used.
         batch: How many examples.
-        layout: Where they are in each of these.
+        axes: Where they are in each of these.
         autocast: Device, type and whether autocast was on, at the time of the call.
     """
 
@@ -57,7 +57,7 @@ class Call:
     kwargs: dict[str, Any]
     deltas: Sequence[Tensor | None]
     batch: int
-    layout: CallLayout
+    axes: CallAxes
     autocast: tuple[str, torch.dtype, bool]
 
     def as_seen(self) -> tuple[Tensor, Tensor]:
@@ -75,7 +75,7 @@ class Call:
         return value if len(value) == batch else value.unflatten(0, (batch, -1)).sum(1)
 
 
-Rule = Callable[[Call], Pieces]
+Rule = Callable[[Call], Terms]
 
 
 @dataclass(frozen=True)

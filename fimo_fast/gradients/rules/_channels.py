@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..pieces import Dense
-from . import Call, Pieces
+from ..terms import Dense
+from . import Call, Terms
 
 
-def channel_affine(call: Call, unit: Tensor, delta: Tensor) -> Pieces:
+def channel_affine(call: Call, unit: Tensor, delta: Tensor) -> Terms:
     """∇w = Σ_p δ_p · x̂_p, ∇b = Σ_p δ_p over the positions p of all axes after the channels.
 
     Args:

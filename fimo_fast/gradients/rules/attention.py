@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..pieces import Dense, Outer
-from . import Call, Pieces, rule
+from ..terms import Dense, Outer
+from . import Call, Terms, rule
 
 _COVERED = {
     *("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_bias"),
@@ -26,7 +26,7 @@ _COVERED = {
     descendants=True,
     when=lambda module: {name for name, _ in module.named_parameters()} <= _COVERED,
 )
-def attention(call: Call) -> Pieces:
+def attention(call: Call) -> Terms:
     """Of each projection y = x Wᵀ + b: ∇W = Σ_t δ_t x_tᵀ, ∇b = Σ_t δ_t.
 
     The call gives only the δ of its output. Those of the projections of query, key and value come from computing the

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import nn
 
-from . import Call, Pieces, rule
+from . import Call, Terms, rule
 from ._channels import channel_affine
 
 
@@ -16,7 +16,7 @@ from ._channels import channel_affine
     nn.BatchNorm3d,
     when=lambda module: not module.training and module.running_mean is not None and module.running_var is not None,
 )
-def batch_norm(call: Call) -> Pieces:
+def batch_norm(call: Call) -> Terms:
     """∇w = Σ_p δ_p · x̂_p, ∇b = Σ_p δ_p."""
     x, delta = call.as_seen()
     norm = call.module

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..pieces import Convolved, Dense, Piece
-from . import Call, Pieces, rule
+from ..terms import Convolved, Dense, Term
+from . import Call, Terms, rule
 
 
 @rule(nn.Conv1d, nn.Conv2d, nn.Conv3d)
-def convolution(call: Call) -> Pieces:
+def convolution(call: Call) -> Terms:
     """∇W = Σ_p δ_p window_p(x)ᵀ over the positions p, for each group of channels; ∇b = Σ_p δ_p."""
     x, delta = call.as_seen()
     if "weight" in call.wanted:
@@ -24,7 +24,7 @@ def convolution(call: Call) -> Pieces:
 
 
 @rule(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-def transposed_convolution(call: Call) -> Pieces:
+def transposed_convolution(call: Call) -> Terms:
     """∇W = Σ_p x_p window_p(δ)ᵀ over the positions p of the input, for each group of channels; ∇b = Σ_p δ_p."""
     x, delta = call.as_seen()
     if "weight" in call.wanted:
@@ -33,7 +33,7 @@ def transposed_convolution(call: Call) -> Pieces:
         yield "bias", Dense(call.summed(delta.flatten(2).sum(2)))
 
 
-def _weight(call: Call, x: Tensor, delta: Tensor) -> Piece:
+def _weight(call: Call, x: Tensor, delta: Tensor) -> Term:
     """Σ_p δ_p window_p(x)ᵀ.
 
     Args:

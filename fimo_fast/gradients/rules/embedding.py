@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..pieces import Rows
-from . import Call, Pieces, rule
+from ..terms import Rows
+from . import Call, Terms, rule
 
 
 def _plain(table: Any) -> bool:
@@ -16,13 +16,13 @@ def _plain(table: Any) -> bool:
 
 
 @rule(nn.Embedding, when=_plain)
-def embedding(call: Call) -> Pieces:
+def embedding(call: Call) -> Terms:
     """∇W = Σ_t e(i_t) δ_tᵀ, without the row of padding."""
     yield "weight", _rows(call, call.delta)
 
 
 @rule("*ScaledWordEmbedding", when=lambda module: hasattr(module, "embed_scale") and _plain(module))
-def scaled_embedding(call: Call) -> Pieces:
+def scaled_embedding(call: Call) -> Terms:
     """∇W = Σ_t s e(i_t) δ_tᵀ: of Gemma, BART and others of transformers."""
     yield "weight", _rows(call, call.delta * call.module.embed_scale)
 

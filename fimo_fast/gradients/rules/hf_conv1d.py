@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ..pieces import Dense, Outer
-from . import Call, Pieces, rule
+from ..terms import Dense, Outer
+from . import Call, Terms, rule
 
 
 @rule("Conv1D")
-def hf_conv1d(call: Call) -> Pieces:
+def hf_conv1d(call: Call) -> Terms:
     """∇W = Σ_t x_t δ_tᵀ, ∇b = Σ_t δ_t."""
     x, delta = (t.reshape(len(t), -1, t.shape[-1]) for t in (call.inputs, call.delta))
     if "weight" in call.wanted:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import nn
 
-from . import Call, Pieces, rule
+from . import Call, Terms, rule
 from ._channels import channel_affine
 
 
 @rule(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-def instance_norm(call: Call) -> Pieces:
+def instance_norm(call: Call) -> Terms:
     """∇w = Σ_p δ_p · x̂_p, ∇b = Σ_p δ_p."""
     x, delta = call.as_seen()
     norm = call.module

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import nn
 
-from ..pieces import Dense
-from . import Call, Pieces, rule
+from ..terms import Dense
+from . import Call, Terms, rule
 
 
 @rule(nn.LayerNorm)
-def layer_norm(call: Call) -> Pieces:
+def layer_norm(call: Call) -> Terms:
     """∇w = Σ_t δ_t · x̂_t, ∇b = Σ_t δ_t."""
     norm, batch, delta = call.module, len(call.inputs), call.delta
     width = norm.weight.numel()

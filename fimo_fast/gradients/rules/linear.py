@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..pieces import Dense, Outer
-from . import Call, Pieces, rule
+from ..terms import Dense, Outer
+from . import Call, Terms, rule
 
 
 @rule(nn.Linear)
-def linear(call: Call) -> Pieces:
+def linear(call: Call) -> Terms:
     """∇W = Σ_t δ_t x_tᵀ, ∇b = Σ_t δ_t."""
     x, delta = (t.reshape(len(t), -1, t.shape[-1]) for t in (call.inputs, call.delta))
     both = call.wanted == {"weight", "bias"}

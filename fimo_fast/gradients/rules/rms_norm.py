@@ -7,8 +7,8 @@ import inspect
 import torch
 from torch import Tensor, nn
 
-from ..pieces import Dense
-from . import Call, Pieces, rule
+from ..terms import Dense
+from . import Call, Terms, rule
 
 
 def _is_plain(module: nn.Module) -> bool:
@@ -18,7 +18,7 @@ def _is_plain(module: nn.Module) -> bool:
 
 
 @rule(nn.RMSNorm, "*RMSNorm", "*T5LayerNorm", when=_is_plain)
-def rms_norm(call: Call) -> Pieces:
+def rms_norm(call: Call) -> Terms:
     """∇w = Σ_t δ_t · u_t with u = y(w = 1) - y(w = 0).
 
     u comes from the module itself because many of these compute in float32 whatever their type, and some (Gemma's)

@@ -11,7 +11,7 @@
 
 #include "cuda/device/context.h"
 #include "emulator/self_test_kernels.h"
-#include "memory.h"
+#include "runner/memory.h"
 
 namespace fimo::cuda::self_test {
 namespace {

@@ -2,9 +2,9 @@
 
 import torch
 
-from fimo_fast.gradients.layout import CallLayout
-from fimo_fast.gradients.pieces import Convolved, Outer
+from fimo_fast.gradients.batch_axis import CallAxes
 from fimo_fast.gradients.rules import Call, find
+from fimo_fast.gradients.terms import Convolved, Outer
 
 
 def one_call(module, *args, axis=0, apart=None, wanted=None, **kwargs):
@@ -35,27 +35,27 @@ def one_call(module, *args, axis=0, apart=None, wanted=None, **kwargs):
     first = next(value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
     x, delta = by_example(first).detach(), by_example(deltas[0])
     state = ("cpu", torch.bfloat16, False)
-    call = Call(module, x, delta, wanted, args, kwargs, deltas, len(x), CallLayout((), ()), state)
+    call = Call(module, x, delta, wanted, args, kwargs, deltas, len(x), CallAxes((), ()), state)
     return call, exact
 
 
 def assert_exact(module, *args, rule, tolerance=1e-9, outer=None, **kwargs):
-    """That ``module`` has this rule and that its pieces are exact; ``outer``: the parameters that come as factors."""
+    """That ``module`` has this rule and that its terms are exact; ``outer``: the parameters that come as factors."""
     call, exact = one_call(module, *args, **kwargs)
     found, _ = find(module)
     assert found.__name__ == rule
     sums = {name: torch.zeros_like(value) for name, value in exact.items()}
     factored = set()
     with torch.no_grad():
-        for name, piece in found(call):
-            assert len(piece) == len(call.inputs) and not piece.formed().requires_grad
-            sums[name][:, piece.start : piece.start + piece.width] += piece.formed()
-            if isinstance(piece, Convolved):
-                torch.testing.assert_close(piece[1:2].formed(), piece.formed()[1:2])
-                torch.testing.assert_close(piece.factored().formed(), piece.formed())
-                piece = piece.factored()
-            if isinstance(piece, Outer):
-                assert piece.a.dtype == piece.delta.dtype
+        for name, term in found(call):
+            assert len(term) == len(call.inputs) and not term.formed().requires_grad
+            sums[name][:, term.start : term.start + term.width] += term.formed()
+            if isinstance(term, Convolved):
+                torch.testing.assert_close(term[1:2].formed(), term.formed()[1:2])
+                torch.testing.assert_close(term.factored().formed(), term.formed())
+                term = term.factored()
+            if isinstance(term, Outer):
+                assert term.a.dtype == term.delta.dtype
                 factored.add(name)
     for name, expected in exact.items():
         scale = expected.abs().max()

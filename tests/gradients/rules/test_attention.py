@@ -91,9 +91,9 @@ def test_an_output_that_was_not_used():
     exact = torch.autograd.grad((attention_map * cotangent)[0].sum(), module.in_proj_weight)[0]
     call, _ = one_call(module, *x)
     call.deltas[:] = [None, cotangent]
-    pieces = dict(find(module)[0](call))
-    torch.testing.assert_close(pieces["in_proj_weight"].formed()[0], exact.flatten())
-    assert not pieces["out_proj.weight"].formed().any()
+    terms = dict(find(module)[0](call))
+    torch.testing.assert_close(terms["in_proj_weight"].formed()[0], exact.flatten())
+    assert not terms["out_proj.weight"].formed().any()
 
 
 def test_biases_of_key_and_value_have_no_rule():

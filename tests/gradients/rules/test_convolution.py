@@ -73,9 +73,9 @@ def test_axes_that_differ(unequal):
 def test_factors_where_they_are_smaller(size, factored):
     layer = nn.Conv2d(4, 8, 3, padding=1).double()
     x = torch.randn(3, 4, size, size, dtype=torch.float64)
-    for layout, bias in itertools.product((torch.contiguous_format, torch.channels_last), (True, False)):
+    for axes, bias in itertools.product((torch.contiguous_format, torch.channels_last), (True, False)):
         layer.bias = layer.bias if bias else None
-        assert_exact(layer, x.to(memory_format=layout), rule="convolution", outer=factored)
+        assert_exact(layer, x.to(memory_format=axes), rule="convolution", outer=factored)
 
 
 def test_large_ones_example_by_example():
@@ -109,5 +109,5 @@ def test_float32(kind):
 def test_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         call, exact = one_call(nn.Conv2d(4, 8, 3), images(2, size=4).float())
-    pieces = dict(find(call.module)[0](call))
-    torch.testing.assert_close(pieces["weight"].formed().float(), exact["weight"], rtol=0.05, atol=0.2)
+    terms = dict(find(call.module)[0](call))
+    torch.testing.assert_close(terms["weight"].formed().float(), exact["weight"], rtol=0.05, atol=0.2)

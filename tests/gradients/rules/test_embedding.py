@@ -26,6 +26,7 @@ def test_no_rule_where_a_row_depends_on_the_batch():
     assert find(nn.Embedding(5, 3, scale_grad_by_freq=True)) is None
 
 
+@pytest.mark.packages
 @pytest.mark.parametrize(
     ("model", "name"), [("gemma3", "Gemma3TextScaledWordEmbedding"), ("bart", "BartScaledWordEmbedding")]
 )

@@ -4,6 +4,7 @@ from one_layer import assert_exact, one_call
 
 from fimo_fast.gradients.rules import find
 
+pytestmark = pytest.mark.packages
 Conv1D = pytest.importorskip("transformers.pytorch_utils").Conv1D
 
 

@@ -19,6 +19,7 @@ def test_torch(shape, normalised):
     assert_exact(layer, randn(*shape), rule="rms_norm")
 
 
+@pytest.mark.packages
 @pytest.mark.parametrize(
     ("model", "name"),
     [

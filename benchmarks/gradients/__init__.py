@@ -1,0 +1,1 @@
+"""Per-example gradients of real networks: fimo_fast, torch and other libraries beside a training step."""

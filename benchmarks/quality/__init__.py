@@ -1,0 +1,1 @@
+"""Sketch quality on gradients of trained models: error of inner products and recall against time."""

@@ -1,0 +1,48 @@
+"""A module's call at other values of its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+def functional_call(
+    module: nn.Module, values: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """The output with these values in place of the parameters and buffers of these names, wherever they are tied.
+
+    torch's ``functional_call`` ties by name. Where a module is held under two names, it swaps the same attribute twice
+    and gives the replacement back as the original: the model has lost its parameter.
+
+    Args:
+        module: The module.
+        values: {name of a parameter or buffer: its value}; any of its names.
+        args: Of the call.
+        kwargs: Of the call.
+    """
+    every = chain(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
+    by_tensor = {id(tensor): values[name] for name, tensor in every if name in values}
+    places = {}
+    for path, owner in module.named_modules():  # each once
+        for leaf, tensor in chain(owner._parameters.items(), owner._buffers.items()):
+            if id(tensor) in by_tensor:
+                places[f"{path}.{leaf}" if path else leaf] = by_tensor[id(tensor)]
+    return torch.func.functional_call(module, places, args, kwargs, tie_weights=False)
+
+
+@contextmanager
+def transformable() -> Iterator[None]:
+    """Attention by operations that vmap and forward-mode differentiation know; fused kernels do not take part."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
