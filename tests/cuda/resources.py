@@ -2,11 +2,11 @@
 
 usage: python tests/cuda/resources.py [--write] [--runner RUNNER]
 
-Registers, static shared memory and stack frames come from machine code (cuobjdump): that of the installed module if it is
-a release build, and otherwise that of a build of the library for all architectures. A spilled register needs a stack
-frame, so a kernel without one spills nothing. Threads and dynamic shared memory are the largest that the drivers launch
-over all cases of tests/cuda/families and of the benchmark, as the emulator records them (--runner: its program, else
-it is built).
+Registers, static shared memory and stack frames come from machine code (cuobjdump): that of the installed module if it
+is a release build, and otherwise that of a build of the library for all architectures. A spilled register needs a
+stack frame, so a kernel without one spills nothing. Threads and dynamic shared memory are the largest that the drivers
+launch over all cases of tests/cuda/families and of the benchmark, as the emulator records them (--runner: its program,
+else it is built).
 
 An entry of the budget is a kernel's name, in which `*` stands for any template arguments:
 
