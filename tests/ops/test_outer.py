@@ -38,7 +38,7 @@ def scale(a, delta, a2, delta2):
     return (parts[0] * parts[1]).sqrt()[:, None] * (parts[2] * parts[3]).sqrt()
 
 
-forms = _C.outer_dot_materialises  # whether the gradients are formed
+forms = _C.outer_dot_forms_gradients  # whether the gradients are formed
 
 
 def test_sizes_cover_both_ways_of_computing():
