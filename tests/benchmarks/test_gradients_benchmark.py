@@ -1,6 +1,5 @@
 """benchmarks/gradients/: what it times is right, shares of the work are scaled, and it runs from one command."""
 
-import importlib
 import json
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from loading import load_from_root
 from torch import nn
 
 import fimo_fast as ff
@@ -15,11 +15,9 @@ import fimo_fast as ff
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def module(monkeypatch):
-    """Imports a module of benchmarks/gradients/ by its name."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    return lambda name: importlib.import_module(f"benchmarks.gradients.{name}")
+def module(name):
+    """A module of benchmarks/gradients/."""
+    return load_from_root(f"benchmarks.gradients.{name}")
 
 
 def one_by_one(subject):
@@ -31,12 +29,12 @@ def one_by_one(subject):
     return torch.stack(rows)
 
 
-def test_formed_gradients(module):
+def test_formed_gradients():
     subject = module("models").mlp((5, 4, 3), 6)
     torch.testing.assert_close(module("contenders").matrix_of(subject)(), one_by_one(subject))
 
 
-def test_losses_of_tokens_are_of_the_next_one(module):
+def test_losses_of_tokens_are_of_the_next_one():
     models = module("models")
     logits = torch.full((1, 3, 4), -30.0)
     ids = torch.tensor([[0, 2, 3]])
@@ -46,14 +44,14 @@ def test_losses_of_tokens_are_of_the_next_one(module):
     torch.testing.assert_close(models.token_losses(logits, ids), torch.tensor([0.5 * torch.tensor(4.0).log()]))
 
 
-def test_resnet9_has_the_parameters_of_traks(module):
+def test_resnet9_has_the_parameters_of_traks():
     subject = module("models").resnet9(2)
     assert 2.2e6 < subject.numel < 2.4e6
     assert subject.loss(subject.model(subject.inputs), subject.targets).shape == (2,)
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.001])
-def test_a_wrong_sketch_is_not_timed(module, monkeypatch, factor):
+def test_a_wrong_sketch_is_not_timed(monkeypatch, factor):
     contenders = module("contenders")
     subject = module("models").mlp((5, 4, 3), 6)
     gradients = one_by_one(subject)
@@ -69,7 +67,7 @@ def test_a_wrong_sketch_is_not_timed(module, monkeypatch, factor):
             contenders.sketched(subject)
 
 
-def test_a_part_counts_for_its_whole_work(module, monkeypatch):
+def test_a_part_counts_for_its_whole_work(monkeypatch):
     timing = module("timing")
     times = {"form": 2.0, "product": 0.5}
     monkeypatch.setattr(timing, "time_call", lambda call, *_: times[call()])
@@ -80,7 +78,7 @@ def test_a_part_counts_for_its_whole_work(module, monkeypatch):
     assert contender.best == contender.median == 2.0
 
 
-def test_what_is_slow_gets_two_rounds(module, monkeypatch):
+def test_what_is_slow_gets_two_rounds(monkeypatch):
     timing = module("timing")
     monkeypatch.setattr(timing, "time_call", lambda call, *_: call())
     slow, quick = (timing.Contender(str(s), 1, [timing.Part(lambda s=s: s)]) for s in (60.0, 0.1))
@@ -88,13 +86,13 @@ def test_what_is_slow_gets_two_rounds(module, monkeypatch):
     assert len(slow.rounds) == 2 and len(quick.rounds) == 10
 
 
-def test_linear_weights_leave_out_what_is_tied(module):
+def test_linear_weights_leave_out_what_is_tied():
     model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 3), nn.LayerNorm(3), nn.Linear(3, 5))
     model[3].weight = model[0].weight
     assert module("contenders").linear_weights(model) == ["1.weight"]
 
 
-def test_a_peer_that_sketches_nothing_is_found(module):
+def test_a_peer_that_sketches_nothing_is_found():
     peers = module("peers")
     subject = module("models").mlp((5, 4, 3), 6)
     with pytest.raises(RuntimeError, match="no row 0"):

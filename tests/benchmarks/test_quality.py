@@ -1,7 +1,6 @@
 """benchmarks/quality/ on tiny made-up data: it runs from one command, and its numbers are those of the sketches."""
 
 import dataclasses
-import importlib
 import json
 import subprocess
 import sys
@@ -10,17 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from loading import load_from_root
 
 from fimo_fast.ops import reference
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def module(monkeypatch):
-    """Imports a module of benchmarks/quality/ by its name."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    return lambda name: importlib.import_module(f"benchmarks.quality.{name}")
+def module(name):
+    """A module of benchmarks/quality/."""
+    return load_from_root(f"benchmarks.quality.{name}")
 
 
 def write_data(folder):
@@ -76,7 +74,7 @@ def test_the_whole_script(tmp_path):
         assert "<svg" in (tmp_path / "out" / f"{name}.svg").read_text()
 
 
-def test_measures_against_a_hand_made_case(module):
+def test_measures_against_a_hand_made_case():
     """Scores that are wrong for one example of 60, and scores that are all too large: error, spread, recall by hand."""
     measure, gradients = module("measure"), module("gradients")
     rows = torch.eye(60) * torch.arange(60.0)[:, None]
@@ -94,7 +92,7 @@ def test_measures_against_a_hand_made_case(module):
     assert relative.item() == pytest.approx(0.01 / 60 * 59 / 60)
 
 
-def test_kinds_called_nested_are(module):
+def test_kinds_called_nested_are():
     """What saves a projection for each size: smaller sketches are the first rows of the largest."""
     nested = [kind for kind in module("kinds").VECTOR if kind.nested]
     assert {kind.name for kind in nested} == {"Rademacher", "Gaussian"}
@@ -103,7 +101,7 @@ def test_kinds_called_nested_are(module):
         torch.testing.assert_close(large[:130], small)
 
 
-def test_layers_have_the_inner_products_of_their_rows(module, tmp_path):
+def test_layers_have_the_inner_products_of_their_rows(tmp_path):
     """The same gradients by factors and by torch.func, restricted to the linear layers."""
     problems, gradients = module("problems"), module("gradients")
     write_data(tmp_path)
@@ -118,7 +116,7 @@ def test_layers_have_the_inner_products_of_their_rows(module, tmp_path):
     torch.testing.assert_close(factors.train.norms(), rows.train.norms(), rtol=1e-4, atol=1e-6)
 
 
-def test_data_that_is_too_small_is_refused(module, tmp_path):
+def test_data_that_is_too_small_is_refused(tmp_path):
     write_data(tmp_path)
     with pytest.raises(ValueError, match="CIFAR-10, CNN: expected at least 100 queries, got 40"):
         module("problems").cifar(tmp_path / "images.npz", 50, 100, 1, lambda share: None)

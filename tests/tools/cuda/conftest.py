@@ -1,6 +1,5 @@
-"""Makes the folder `tools` of the repository importable."""
+"""Makes `tools.cuda` importable, and with it the modules of tests/cuda."""
 
-import sys
-from pathlib import Path
+from loading import load_from_root
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+load_from_root("tools.cuda")
