@@ -41,9 +41,9 @@ def try_fast_path(name: str, *args: Any) -> Any:
     return None
 
 
-# How many modes stand between a call and its kernel (fake tensors, tracing, profilers of operators); private to torch,
-# so every call goes through the dispatcher where it is missing.
-_is_tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", torch.jit.is_tracing)  # without a wrapper
+# Both are private to torch. What `torch.jit.is_tracing` wraps; and how many modes stand between a call and its kernel
+# (fake tensors, tracing, profilers of operators): where it is missing, every call goes through the dispatcher.
+_is_tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", torch.jit.is_tracing)
 _active_modes: Callable[[], int] = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
 
 

@@ -1,4 +1,4 @@
-"""outer_project: against the dense matrix on formed gradients, to the bit where that is promised, and its contract."""
+"""outer_project: against the dense matrix on formed gradients, and to the bit where that is promised."""
 
 import functools
 import zlib

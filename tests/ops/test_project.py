@@ -1,4 +1,4 @@
-"""project: against the dense matrix of the definition, to the bit against a sequential sum, and its contract."""
+"""project: against the dense matrix of the definition, and to the bit against a sequential sum."""
 
 import zlib
 from fractions import Fraction
