@@ -3,7 +3,6 @@
 import importlib.util
 import warnings
 
-import pybind11
 import pytest
 import torch
 from runners import build, missing
@@ -36,6 +35,7 @@ def kind(sketch):
 def module(request):
     if reason := missing("plain"):
         pytest.skip(reason)
+    pybind11 = pytest.importorskip("pybind11")
     options = ("-DFIMO_MODULE=ON", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}")
     folder = build(request.config.cache.mkdir("cuda-plain"), "plain", *options)
     (path,) = folder.glob("_emulated*.so")
