@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The one table of instruction sets, from the plainest to the preferred: name and compiler flags of csrc/cpu/isa_<name>.cpp.
+# The one table of instruction sets, from the plainest to the preferred: name and compiler flags of csrc/cpu/isa/isa_<name>.cpp.
 # The flags go on that file only, so that nothing else can run an instruction the machine does not have.
 string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" _fimo_processor)
 set(FIMO_ISAS scalar)
@@ -18,7 +18,7 @@ endif()
 function(fimo_add_isas target)
   set(entries "")
   foreach(isa IN LISTS FIMO_ISAS)
-    set(file csrc/cpu/isa_${isa}.cpp)
+    set(file csrc/cpu/isa/isa_${isa}.cpp)
     target_sources(${target} PRIVATE ${file})
     set(flags ${FIMO_FLAGS_${isa}})
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")

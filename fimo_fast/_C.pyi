@@ -1,129 +1,18 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-# Arrays are torch tensors, NumPy arrays or other DLPack arrays in CPU memory, with unit stride in the last dimension.
-_Array = Any
+# For each op of ops/registry.py there is a function `<op>`, which returns nothing and writes its results, and in builds
+# with CUDA `cuda_<op>`; the Python side finds them by name. Their arguments are those of the op's schema, then the
+# results, then `num_threads: int`. On CUDA instead of it: `allocate: Callable[[int], array]`, which makes a workspace
+# of so many bytes (uint8, on the arguments' device), and `stream: int`. Arrays are torch tensors, NumPy arrays or other
+# DLPack arrays with unit stride in the last dimension; indices are int64, seeds unsigned.
 
-def project(
-    grads: _Array,
-    kind: str,
-    input_dim: int,
-    sketch_dim: int,
-    seed: int,
-    nonzeros: int,
-    offset: int,
-    out: _Array,
-    num_threads: int,
-) -> None: ...
-def outer_project(
-    a: _Array,
-    delta: _Array,
-    kinds: str,
-    numbers: Sequence[int],
-    offset: int | None,
-    out: _Array,
-    num_threads: int,
-) -> None: ...
-def rows_project(
-    index: _Array,
-    delta: _Array,
-    kind: str,
-    input_dim: int,
-    sketch_dim: int,
-    seed: int,
-    nonzeros: int,
-    offset: int,
-    out: _Array,
-    num_threads: int,
-) -> None: ...
-def outer_dot(a: _Array, delta: _Array, a2: _Array, delta2: _Array, out: _Array, num_threads: int) -> None: ...
-def outer_dot_materialises(batch: int, tokens: int, batch2: int, tokens2: int, n: int, m: int) -> bool: ...
-def outer_norm2(a: _Array, delta: _Array, out: _Array, num_threads: int) -> None: ...
-def scores(
-    queries: _Array,
-    features: _Array,
-    query_scales: _Array | None,
-    feature_scales: _Array | None,
-    out: _Array,
-    num_threads: int,
-) -> None: ...
-def topk(
-    queries: _Array,
-    features: _Array,
-    k: int,
-    query_scales: _Array | None,
-    feature_scales: _Array | None,
-    values: _Array,
-    indices: _Array,
-    num_threads: int,
-) -> None: ...
-
-# The same for CUDA memory, in builds with CUDA: allocate(bytes) makes the workspace, uint8 on the arguments' device.
-_Allocate = Callable[[int], _Array]
 cuda_max_topk: int
 
-def cuda_project(
-    grads: _Array,
-    kind: str,
-    input_dim: int,
-    sketch_dim: int,
-    seed: int,
-    nonzeros: int,
-    offset: int,
-    out: _Array,
-    allocate: _Allocate,
-    stream: int,
-) -> None: ...
-def cuda_outer_project(
-    a: _Array,
-    delta: _Array,
-    kinds: str,
-    numbers: Sequence[int],
-    offset: int | None,
-    out: _Array,
-    allocate: _Allocate,
-    stream: int,
-) -> None: ...
-def cuda_rows_project(
-    index: _Array,
-    delta: _Array,
-    kind: str,
-    input_dim: int,
-    sketch_dim: int,
-    seed: int,
-    nonzeros: int,
-    offset: int,
-    out: _Array,
-    allocate: _Allocate,
-    stream: int,
-) -> None: ...
-def cuda_outer_dot(
-    a: _Array, delta: _Array, a2: _Array, delta2: _Array, out: _Array, allocate: _Allocate, stream: int
-) -> None: ...
-def cuda_outer_norm2(a: _Array, delta: _Array, out: _Array, allocate: _Allocate, stream: int) -> None: ...
-def cuda_scores(
-    queries: _Array,
-    features: _Array,
-    query_scales: _Array | None,
-    feature_scales: _Array | None,
-    out: _Array,
-    allocate: _Allocate,
-    stream: int,
-) -> None: ...
-def cuda_topk(
-    queries: _Array,
-    features: _Array,
-    k: int,
-    query_scales: _Array | None,
-    feature_scales: _Array | None,
-    values: _Array,
-    indices: _Array,
-    allocate: _Allocate,
-    stream: int,
-) -> None: ...
-def cuda_calls() -> dict[str, int]: ...
+def outer_dot_materialises(batch: int, tokens: int, batch2: int, tokens2: int, n: int, m: int) -> bool: ...
 def philox(counter: Sequence[int], key: int) -> list[int]: ...
 def build_info() -> dict[str, Any]: ...
 def set_isa(isa: str) -> None: ...
 def calls() -> dict[str, int]: ...
 def reset_calls() -> None: ...
+def cuda_calls() -> dict[str, int]: ...

@@ -6,7 +6,7 @@ methods approximate it; the primitives below them make them fast.
 
 from importlib.metadata import PackageNotFoundError, version
 
-from . import evaluate, gradients, ops
+from . import curvature, evaluate, gradients, methods, ops
 from .gradients import per_example_gradients
 from .methods import TRAK, FiniteHorizon, GradCos, GradDot, InfluenceFunction
 from .ops import outer_dot, outer_norm2, outer_project, project, quantize, rows_project, scores, topk
@@ -14,6 +14,7 @@ from .ops.native import build_info
 from .oracle import FurtherTraining, FurtherTrainingResult, UnrolledDerivative, UnrolledResponse
 from .problem import Problem, by_token, data, losses
 from .sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch
+from .utils.memory import workspace
 
 try:
     __version__ = version("fimo_fast")
@@ -42,10 +43,12 @@ __all__ = [
     "__version__",
     "build_info",
     "by_token",
+    "curvature",
     "data",
     "evaluate",
     "gradients",
     "losses",
+    "methods",
     "ops",
     "outer_dot",
     "outer_norm2",
@@ -56,4 +59,5 @@ __all__ = [
     "rows_project",
     "scores",
     "topk",
+    "workspace",
 ]

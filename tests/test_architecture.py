@@ -35,6 +35,33 @@ IN_GRADIENTS = {
     "capture": ("rules", "batch_axis", "parameters", "terms", "inner_products"),
 }
 
+# Each room of csrc includes itself, the rooms named here, and of other rooms nothing.
+_CORE = {"include/fimo_fast", "common"}
+_CUDA = _CORE | {"cuda/device"}
+ROOMS = {
+    "include/fimo_fast": set(),
+    "common": {"include/fimo_fast"},
+    "cpu/kernels": _CORE,
+    "cpu/isa": {"include/fimo_fast", "cpu/kernels"},
+    "cpu": _CORE | {"cpu/kernels", "cpu/isa"},
+    "cuda/device": _CORE,
+    "cuda/dense": _CUDA,
+    "cuda/mask": _CUDA,
+    "cuda/sjlt": _CUDA,
+    "cuda/srht": _CUDA,
+    "cuda/score": _CUDA,
+    "cuda/rows": _CUDA | {"cuda/sjlt", "cuda/srht"},
+    "cuda/outer": _CUDA | {"cuda/sjlt", "cuda/srht", "cuda/score"},
+    "bindings": {"include/fimo_fast"},
+}
+# Headers of others than csrc and the standard library.
+OUTSIDE = {
+    "cpu/isa": r"(immintrin|arm_neon)\.h|isa_list\.h",
+    "cuda/device": r"cuda\w*\.h|emulator/emulator\.h",
+    "bindings": r"(pybind11/.*|Python)\.h",
+}
+STANDARD = r"[a-z_0-9]+"
+
 SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in {".h", ".cpp", ".cu", ".cuh"})
 
 
@@ -42,47 +69,57 @@ def includes(path):
     return re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', path.read_text(), flags=re.MULTILINE)
 
 
-def test_there_are_sources():
-    assert len(SOURCES) > 20
+def included_file(name):
+    """The file of csrc of this name, or None. CMakeLists.txt gives the compiler the same two folders."""
+    return next((folder / name for folder in (CSRC, CSRC / "include") if (folder / name).is_file()), None)
+
+
+def room(path):
+    return path.relative_to(CSRC).parent.as_posix()
+
+
+def test_there_are_sources_in_every_room():
+    assert len(SOURCES) > 100
+    assert {room(path) for path in SOURCES} == set(ROOMS)
+
+
+def test_rooms_have_a_direction():
+    # What a room may include, directly or through others, never includes the room.
+    def reached(name, seen=frozenset()):
+        return seen.union(*(reached(other, seen | {other}) for other in ROOMS[name] - seen))
+
+    assert not [name for name in ROOMS if name in reached(name)]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(CSRC)))
-def test_includes_stay_in_their_layer(path):
-    layer = path.relative_to(CSRC).parts[0]
+def test_includes_stay_in_their_room(path):
+    mine = room(path)
     for name in includes(path):
-        assert not re.match(r"(torch|ATen|c10|caffe2)/", name), f"framework header {name}"
-        if name.startswith(("pybind11/", "Python.h", "bindings/")):
-            assert layer == "bindings"
-        if name.startswith("cuda"):
-            assert layer == "cuda" or name == "cuda/device.h"
-        if layer == "include":
-            assert name.startswith("fimo_fast/") or re.fullmatch(r"[a-z_]+", name), f"{name} is not installed"
-            target = CSRC / "include" / name
-            assert not name.startswith("fimo_fast/") or target.exists()
+        if file := included_file(name):
+            assert room(file) in ROOMS[mine] | {mine}, f"{mine} includes {name}"
+            assert name == file.relative_to(CSRC).as_posix().removeprefix("include/"), f"{name}: name the room"
+        else:
+            assert re.fullmatch(f"{STANDARD}|{OUTSIDE.get(mine, STANDARD)}", name), f"{mine} includes {name}"
 
 
 def isa_closure():
-    """All project headers that files compiled with special flags include."""
-    seen, todo = set(), sorted((CSRC / "cpu").glob("isa_*.cpp"))
+    """All files of csrc that are compiled with special flags."""
+    seen, todo = set(), sorted((CSRC / "cpu" / "isa").glob("isa_*.cpp"))
+    assert todo
     while todo:
         path = todo.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        for name in includes(path):
-            for folder in (CSRC, CSRC / "cpu", CSRC / "include"):
-                if (folder / name).exists():
-                    todo.append(folder / name)
+        if path not in seen:
+            seen.add(path)
+            todo += filter(None, map(included_file, includes(path)))
     return seen
 
 
 def test_files_with_special_flags_use_no_standard_library():
     allowed = {"cstdint", "immintrin.h", "arm_neon.h"}
     closure = isa_closure()
-    assert CSRC / "cpu" / "kernels.h" in closure
+    assert CSRC / "cpu" / "kernels" / "kernels.h" in closure
     for path in closure:
-        folders = (CSRC, CSRC / "cpu", CSRC / "include")
-        outside = {name for name in includes(path) if not any((folder / name).exists() for folder in folders)}
+        outside = {name for name in includes(path) if not included_file(name)}
         assert outside <= allowed, f"{path.name}: {outside - allowed}"
 
 
@@ -129,12 +166,12 @@ def imported_modules(path):
 PYTHON = sorted((ROOT / "fimo_fast").rglob("*.py"))
 
 
-def room(path):
+def python_room(path):
     return path.relative_to(ROOT / "fimo_fast").parts[0].removesuffix(".py")
 
 
 def test_every_room_is_in_the_table():
-    rooms = {room(path) for path in PYTHON} - {"__init__"}
+    rooms = {python_room(path) for path in PYTHON} - {"__init__"}
     assert rooms == set(MAY_IMPORT), "add it to MAY_IMPORT"
     for name, others in MAY_IMPORT.items():
         before = list(MAY_IMPORT)[: list(MAY_IMPORT).index(name)]
@@ -143,7 +180,7 @@ def test_every_room_is_in_the_table():
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda p: str(p.relative_to(ROOT)))
 def test_python_imports_follow_the_table(path):
-    mine = room(path)
+    mine = python_room(path)
     if mine == "__init__":
         return
     for module in imported_modules(path) - {"_C", "__version__", "build_info"}:

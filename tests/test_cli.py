@@ -8,11 +8,11 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from fimo_fast import FurtherTrainingResult, experiments
+from fimo_fast import FurtherTrainingResult, experiments, methods
 from fimo_fast.cli import app
 from fimo_fast.evaluate import agreement
 
-METHODS = {"GradDot", "GradCos", "InfluenceFunction", "FiniteHorizon", "TRAK", "UnrolledDerivative", "UnrolledResponse"}
+METHODS = {*methods.METHODS, "UnrolledDerivative", "UnrolledResponse"}
 
 
 def shrink(task, left_out=6, queries=5):

@@ -1,7 +1,7 @@
 """Nothing mixes devices: whole computations on tensors that claim another one (tests/pretend.py).
 
 What goes through `torch.func` (the Gauss-Newton matrix, the exact derivative) cannot be wrapped so: there it is counted
-which tensors are made without saying where. tests/cuda/test_gpu_models.py has them on a GPU.
+which tensors are made without saying where. tests/cuda/gpu/test_gpu_models.py has them on a GPU.
 """
 
 import sys
@@ -108,7 +108,7 @@ ON_THE_CPU = {
     ("oracle/optimizers.py", "update_rule"),
     ("oracle/unrolled.py", "unrolled_scores"),
     ("oracle/differentiate.py", "_reverse"),
-    ("gradients/plan.py", "make_plan"),
+    ("gradients/capture/plan.py", "make_plan"),
 }
 
 

@@ -47,7 +47,7 @@ def unpacked(sdist, tmp_path_factory):
 def test_sdist_has_all_that_a_build_needs(sdist, unpacked):
     assert sdist.name == f"fimo_fast-{VERSION}.tar.gz"
     names = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
-    for folder in ("csrc", "cmake", "fimo_fast", "tests", "benchmarks", "docs"):
+    for folder in ("csrc", "cmake", "fimo_fast", "tests", "tools", "benchmarks", "docs"):
         for path in (ROOT / folder).rglob("*"):
             built = path.suffix in {".so", ".pyc", ".tmp"} or "__pycache__" in path.parts
             if path.is_file() and not built and not any(part.startswith(".") for part in path.parts):
@@ -77,18 +77,17 @@ def test_wheel_from_sdist_has_the_module_and_nothing_foreign(unpacked, tmp_path)
     assert {"fimo_fast/py.typed", "fimo_fast/_C.pyi"} | modules <= set(names)
     templates = [path.name for path in (ROOT / "fimo_fast" / "report").glob("*.j2")]
     assert all(f"fimo_fast/report/{name}" in names for name in templates)
-    assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "csrc/"))]
+    assert not [name for name in names if name.startswith(("tests/", "tools/", "benchmarks/", "csrc/"))]
+    assert not [name for name in names if name.endswith(".json")]  # predictions stay in tools/
     # The module of the wheel itself, loaded without the Python layer and without torch.
     code = (
-        "import importlib.machinery as m, importlib.util as u, sys\n"
-        f"loader = m.ExtensionFileLoader('_C', {str(tmp_path / 'installed' / binaries[0])!r})\n"
-        "module = u.module_from_spec(u.spec_from_loader('_C', loader))\n"
-        "loader.exec_module(module)\n"
-        "info = module.build_info()\n"
+        "import sys\n"
+        "from loading import load_extension\n"
+        f"info = load_extension('_C', {str(tmp_path / 'installed' / binaries[0])!r}).build_info()\n"
         f"assert info['version'] == {VERSION!r} and info['cuda'] is False, info\n"
         "assert 'torch' not in sys.modules\n"
     )
-    run(sys.executable, "-c", code)
+    run(sys.executable, "-c", code, env={**os.environ, "PYTHONPATH": str(ROOT / "tests")})
     # And with both: what it says of CUDA, and what CUDA tensors run.
     program = ROOT / "tests" / "cuda" / "without_cuda.py"
     installed = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}

@@ -11,7 +11,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import fimo_fast as ff
-from fimo_fast.bench.torch_sketches import fill_signs, generated
+from fimo_fast.bench.baselines.torch_sketches import fill_signs, generated
 from fimo_fast.problem import Examples
 
 from .models import Subject
@@ -76,9 +76,9 @@ def dense(subject: Subject) -> Contender:
         signs = fill_signs(torch.empty(sketch.input_dim, SKETCH_DIM))
         product, note = Part(lambda: gradients @ signs), ""
     else:
-        rival = generated(sketch, fill_signs)
-        product = Part(rival.prepare((gradients,)), rival.share)
-        note = f"signs are made anew, for {rival.share:.1%} of the parameters; the time is scaled"
+        baseline = generated(sketch, fill_signs)
+        product = Part(baseline.prepare((gradients,)), baseline.share)
+        note = f"signs are made anew, for {baseline.share:.1%} of the parameters; the time is scaled"
     name = "vmap(grad) @ dense matrix"
     return Contender(name, len(subject.inputs), [Part(rows), product], result=SKETCH_DIM, note=note)
 

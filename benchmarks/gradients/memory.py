@@ -27,11 +27,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 import fimo_fast as ff
+from fimo_fast.bench import Unavailable
 
 from .contenders import layers_call, matrix_of, srht_call, step_call
 from .models import SUBJECTS, Subject, mlp
 from .table import table
-from .timing import Unavailable
 
 _MIB = 2**20
 _WIDTHS = (100, 256, 256, 10)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib
 import io
 import math
 import tempfile
@@ -23,9 +22,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fimo_fast.bench import Unavailable
+from fimo_fast.bench.baselines.peers import imported
+
 from .contenders import SKETCH_DIM, linear_weights
 from .models import Subject
-from .timing import Contender, Part, Unavailable
+from .timing import Contender, Part
 
 _MATRIX = 2 * 2**30  # bytes of a stored random matrix
 _BLOCK = 100  # outputs of a projector for which the matrix is made at a time, as it is set by default
@@ -33,9 +35,9 @@ _BLOCK = 100  # outputs of a projector for which the matrix is made at a time, a
 
 def trak(subject: Subject) -> Contender:
     """TRAK: FunctionalGradientComputer (vmap) and BasicProjector with random signs."""
-    computers = _imported("trak.gradient_computers", "traker")
-    projectors = _imported("trak.projectors", "traker")
-    outputs = _imported("trak.modelout_functions", "traker")
+    computers = imported("trak.gradient_computers", "traker")
+    projectors = imported("trak.projectors", "traker")
+    outputs = imported("trak.modelout_functions", "traker")
 
     class Loss(outputs.AbstractModelOutput):  # type: ignore[name-defined,misc]
         def __init__(self) -> None: ...
@@ -65,8 +67,8 @@ def trak(subject: Subject) -> Contender:
 
 def dattri(subject: Subject) -> Contender:
     """dattri: AttributionTask's vmap(grad) and BasicProjector with random signs."""
-    task = _imported("dattri.task", "dattri")
-    projection = _imported("dattri.func.projection", "dattri")
+    task = imported("dattri.task", "dattri")
+    projection = imported("dattri.func.projection", "dattri")
 
     def loss(parameters: dict[str, Tensor], example: tuple[Tensor, Tensor]) -> Tensor:
         output = functional_call(subject.model, parameters, (example[0][None],))
@@ -90,8 +92,8 @@ def dattri(subject: Subject) -> Contender:
 
 def dattri_logra(subject: Subject) -> Contender:
     """dattri's LoGra: its compressors in its hooks, which replace the backward pass of linear layers."""
-    compressors = _imported("dattri.algorithm.block_projected_if.core.compressor", "dattri")
-    hooks = _imported("dattri.algorithm.block_projected_if.core.hook", "dattri")
+    compressors = imported("dattri.algorithm.block_projected_if.core.compressor", "dattri")
+    hooks = imported("dattri.algorithm.block_projected_if.core.hook", "dattri")
     model, layers = _linear_copy(subject)
     if refused := [name for name in layers if not isinstance(model.get_submodule(name), nn.Linear)]:
         raise Unavailable(f"hooks linear layers only, so {len(refused)} of {len(layers)} layers would be missing")
@@ -113,8 +115,8 @@ def dattri_logra(subject: Subject) -> Contender:
 
 def bergson(subject: Subject) -> Contender:
     """bergson: StreamingGradientCollector, a projection on both sides of each linear layer, left in memory."""
-    collectors = _imported("bergson.collector.gradient_collectors", "bergson")
-    processors = _imported("bergson.gradients", "bergson")
+    collectors = imported("bergson.collector.gradient_collectors", "bergson")
+    processors = imported("bergson.gradients", "bergson")
     model = copy.deepcopy(subject.model)
     layers = [name.removesuffix(".weight") for name in linear_weights(model)]
     side = math.isqrt(SKETCH_DIM // len(layers))
@@ -142,7 +144,7 @@ def bergson(subject: Subject) -> Contender:
 
 def logix(subject: Subject) -> Contender:
     """LogIX: LoGra by layers of random rank-r adapters, whose middle gradients are logged in memory."""
-    package, config = _imported("logix", "logix-ai"), _imported("logix.config", "logix-ai")
+    package, config = imported("logix", "logix-ai"), imported("logix.config", "logix-ai")
     model, layers = _linear_copy(subject)
     limits = [min(_sides(model.get_submodule(name))) for name in layers]
     rank = max(r for r in range(1, 1 + max(limits)) if sum(min(r, each) ** 2 for each in limits) <= SKETCH_DIM)
@@ -172,14 +174,6 @@ PEERS: dict[str, Callable[[Subject], Contender]] = {
     "bergson": bergson,
     "LogIX": logix,
 }
-
-
-def _imported(module: str, package: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        missing = error.name == module.split(".")[0]
-        raise Unavailable("not installed" if missing else f"{package} does not import: {error}") from error
 
 
 def _projector_width(numel: int) -> tuple[tuple[int, int], float, str]:

@@ -19,13 +19,14 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from fimo_fast.bench import Unavailable
 from fimo_fast.bench.results import machine
 
 from . import dot, table
 from .contenders import CONTENDERS
 from .models import SUBJECTS, Subject
 from .peers import PEERS
-from .timing import Contender, Unavailable, take_turns
+from .timing import Contender, take_turns
 
 _PACKAGES = ("torch", "transformers", "traker", "dattri", "bergson", "logix-ai")
 

@@ -8,15 +8,11 @@ from statistics import median
 
 import torch
 
-from fimo_fast.bench.timing import time_call
+from fimo_fast.bench.clock import time_call
 
 _ROUNDS = (3, 15)
 _SLOW = 5.0  # seconds; such a contender gets two rounds
 _CPU = torch.device("cpu")
-
-
-class Unavailable(Exception):
-    """A contender cannot run here, or not on this model; the message says why."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import torch
 import typer
 
 from fimo_fast import build_info
+from fimo_fast.bench.results import cpu_model
 from fimo_fast.utils.progress import Plan
 
 from . import figure, gradients, problems
@@ -88,7 +89,7 @@ def main(
         measure("noise", taken, VECTOR, NOISE_DIMS)
     facts = {
         "date": datetime.date.today().isoformat(),
-        "processor": _processor(),
+        "processor": cpu_model(),
         "isa": build_info()["isa"],
         "threads": threads,
         "torch": torch.__version__,
@@ -110,13 +111,6 @@ def _write(out: Path, facts: dict[str, object], panels: dict[str, Panel]) -> Non
         drawn = figure.figure([panels[each] for each in shown])
         figure.save(drawn, out / name, DESCRIPTION)
     typer.echo(f"{out}: quality.json, quality.md; quality and quality-layers as .png and .svg")
-
-
-def _processor() -> str:
-    """The processor's name where Linux tells it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 if __name__ == "__main__":

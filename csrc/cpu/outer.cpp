@@ -5,11 +5,11 @@
 
 #include <algorithm>
 
-#include "checks.h"
-#include "dispatch.h"
+#include "common/checks.h"
+#include "cpu/isa/dispatch.h"
+#include "cpu/outer_tile.h"
+#include "cpu/workspace.h"
 #include "fimo_fast/parallel.h"
-#include "outer_tile.h"
-#include "workspace.h"
 
 namespace fimo {
 namespace {

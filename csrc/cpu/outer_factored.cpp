@@ -3,12 +3,12 @@
 //
 // Tokens of an example are summed in parts of at most 256, added to out in order. Parts depend on the sizes only; the cut into
 // groups of examples and chunks of tokens depends on threads and caches, and keeps parts whole.
-#include "outer_routes.h"
+#include "cpu/outer_sketches.h"
 
-#include "dispatch.h"
+#include "cpu/isa/dispatch.h"
+#include "cpu/outer_tile.h"
+#include "cpu/workspace.h"
 #include "fimo_fast/parallel.h"
-#include "outer_tile.h"
-#include "workspace.h"
 
 namespace fimo {
 namespace {

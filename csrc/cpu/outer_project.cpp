@@ -6,14 +6,14 @@
 #include <optional>
 #include <utility>
 
-#include "checks.h"
-#include "dispatch.h"
+#include "common/checks.h"
+#include "common/mask.h"
+#include "cpu/isa/dispatch.h"
+#include "cpu/outer_sketches.h"
+#include "cpu/outer_tile.h"
+#include "cpu/srht_rows.h"
+#include "cpu/workspace.h"
 #include "fimo_fast/parallel.h"
-#include "mask.h"
-#include "outer_routes.h"
-#include "outer_tile.h"
-#include "srht_rows.h"
-#include "workspace.h"
 
 namespace fimo {
 namespace {
@@ -152,16 +152,6 @@ void project_outer(const ConstTensor3View& a, const ConstTensor3View& delta, con
   } else {
     project_formed(a, delta, std::get<Sketch>(sketch), offset, out, num_threads);
   }
-}
-
-ConstTensor3View some_examples(const ConstTensor3View& x, Range examples) {
-  return {advance(x.data, examples.begin * x.batch_stride, x.dtype),
-          x.dtype,
-          examples.end - examples.begin,
-          x.tokens,
-          x.dim,
-          x.batch_stride,
-          x.token_stride};
 }
 
 }  // namespace

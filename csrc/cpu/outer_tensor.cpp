@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // TensorSketch: tokens of an example are summed in parts of at most 256, which are added to out in order.
-#include "dispatch.h"
+#include "cpu/isa/dispatch.h"
+#include "cpu/outer_sketches.h"
+#include "cpu/workspace.h"
 #include "fimo_fast/parallel.h"
-#include "outer_routes.h"
-#include "workspace.h"
 
 namespace fimo {
 namespace {

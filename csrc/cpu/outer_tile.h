@@ -4,9 +4,9 @@
 /// matrices.
 #pragma once
 
+#include "cpu/kernels/kernels.h"
+#include "cpu/workspace.h"
 #include "fimo_fast/tensor_view.h"
-#include "kernels.h"
-#include "workspace.h"
 
 namespace fimo {
 

@@ -3,15 +3,15 @@
 #include <atomic>
 #include <vector>
 
-#include "checks.h"
-#include "dispatch.h"
+#include "common/checks.h"
+#include "common/mask.h"
+#include "cpu/isa/dispatch.h"
+#include "cpu/sketch_tables.h"
+#include "cpu/srht_rows.h"
+#include "cpu/task_queue.h"
+#include "cpu/workspace.h"
 #include "fimo_fast/parallel.h"
 #include "fimo_fast/sketch.h"
-#include "mask.h"
-#include "sketch_tables.h"
-#include "srht_rows.h"
-#include "task_queue.h"
-#include "workspace.h"
 
 namespace fimo {
 namespace {

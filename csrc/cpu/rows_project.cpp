@@ -7,13 +7,13 @@
 #include <cstring>
 #include <vector>
 
-#include "checks.h"
-#include "dispatch.h"
+#include "common/checks.h"
+#include "common/mask.h"
+#include "cpu/isa/dispatch.h"
+#include "cpu/sketch_tables.h"
+#include "cpu/srht_rows.h"
+#include "cpu/workspace.h"
 #include "fimo_fast/parallel.h"
-#include "mask.h"
-#include "sketch_tables.h"
-#include "srht_rows.h"
-#include "workspace.h"
 
 namespace fimo {
 namespace {

@@ -5,11 +5,11 @@
 
 #include <vector>
 
-#include "checks.h"
-#include "dispatch.h"
+#include "common/checks.h"
+#include "cpu/isa/dispatch.h"
+#include "cpu/workspace.h"
 #include "fimo_fast/parallel.h"
 #include "fimo_fast/score.h"
-#include "workspace.h"
 
 namespace fimo {
 

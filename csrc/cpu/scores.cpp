@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // scores: tiles of queries against blocks of features, each written where it belongs.
+#include "cpu/score_tile.h"
 #include "fimo_fast/parallel.h"
-#include "score_tile.h"
 
 namespace fimo {
 

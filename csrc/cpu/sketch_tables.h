@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/sketch_sizes.h"
+#include "cpu/workspace.h"
 #include "fimo_fast/sketch.h"
-#include "sketch_sizes.h"
-#include "workspace.h"
 
 namespace fimo {
 

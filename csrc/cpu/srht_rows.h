@@ -9,11 +9,11 @@
 #include <utility>
 #include <vector>
 
+#include "common/mask.h"  // multiply_high
+#include "common/sketch_sizes.h"
+#include "cpu/workspace.h"
 #include "fimo_fast/random.h"
 #include "fimo_fast/sketch.h"
-#include "mask.h"  // multiply_high
-#include "sketch_sizes.h"
-#include "workspace.h"
 
 namespace fimo {
 

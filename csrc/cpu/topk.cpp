@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "cpu/score_tile.h"
 #include "fimo_fast/parallel.h"
-#include "score_tile.h"
 
 namespace fimo {
 namespace {

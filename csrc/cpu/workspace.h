@@ -9,7 +9,7 @@
 #include <new>
 #include <utility>
 
-#include "common.h"
+#include "common/common.h"
 
 namespace fimo {
 

@@ -1,23 +1,18 @@
-"""Benchmarks of the primitives, defined once: for ``fimo-fast bench`` and for ``benchmarks/``.
+"""Benchmarks of the primitives, installed with the package for ``fimo-fast bench``.
 
-Modules, each importing only those before it: ``case`` (what a benchmark is), ``roofs`` (what the machine can do),
-``peers``, ``torch_sketches`` and ``torch_outer`` (rivals), ``project``, ``outer_project``, ``rows_project``, ``outer``,
-``scores`` and ``overhead`` (the cases), ``clock``, ``measured`` and ``timing`` (in turns), ``predictions`` (of CUDA),
-``results`` (JSON), ``table`` and ``roofline`` (what is shown), ``command`` (the command line).
+``benchmarks/`` in the source tree times the same cases with pytest-benchmark, and holds the studies of gradients and
+of quality, which need other libraries and data.
+
+Each module imports only those before it: ``case`` (what a benchmark is), ``peak`` (the machine's highest rates),
+``baselines/`` (what kernels are compared with), ``operations/`` (the cases), ``clock``, ``measured`` and ``timing``
+(in turns), ``predictions`` (of CUDA), ``results`` (JSON), ``table`` and ``roofline`` (what is shown), ``command``.
 
 May import: ops, sketch, testing, report, utils.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-
-import torch
-
-from . import outer, outer_project, overhead, project, rows_project, scores
 from .case import Case, Unavailable, WrongResult
 from .measured import Result
+from .operations import OPERATIONS, Operation, cases
 from .timing import measure, names, prepare
 
 __all__ = [
@@ -32,44 +27,3 @@ __all__ = [
     "names",
     "prepare",
 ]
-
-_FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-
-
-@dataclass(frozen=True)
-class Operation:
-    """The cases of one operation.
-
-    Attributes:
-        cases: (dtypes, full) to cases.
-        default: dtypes where none are asked for.
-        supported: dtypes that can be.
-    """
-
-    cases: Callable[[tuple[torch.dtype, ...], bool], Iterable[Case]]
-    default: tuple[torch.dtype, ...] = (torch.float32,)
-    supported: tuple[torch.dtype, ...] = _FLOATS
-
-
-OPERATIONS = {
-    "project": Operation(project.cases),
-    "outer_project": Operation(outer_project.cases),
-    "rows_project": Operation(rows_project.cases),
-    "outer_dot": Operation(outer.dot_cases),
-    "outer_norm2": Operation(outer.norm_cases),
-    "scores": Operation(scores.scores_cases, (torch.float32, torch.bfloat16, torch.int8), (*_FLOATS, torch.int8)),
-    "topk": Operation(scores.topk_cases, (torch.float32, torch.bfloat16, torch.int8), (*_FLOATS, torch.int8)),
-    "overhead": Operation(overhead.cases),
-}
-
-
-def cases(operation: str, dtypes: tuple[torch.dtype, ...] = (), full: bool = False) -> Iterator[Case]:
-    """The cases of an operation.
-
-    Args:
-        operation: a key of ``OPERATIONS``.
-        dtypes: only these, where the operation has them; empty: its default ones.
-        full: all sizes of the tables in the documentation, not only those that take seconds.
-    """
-    found = OPERATIONS[operation]
-    yield from found.cases(tuple(d for d in dtypes if d in found.supported) if dtypes else found.default, full)

@@ -1,4 +1,4 @@
-"""What a benchmark is: inputs, the kernel's call, its check, the fewest work it can do, and its rivals.
+"""What a benchmark is: inputs, the kernel's call, its check, the fewest work it can do, and its baselines.
 
 A `Case` is a description; nothing is allocated before ``case.inputs(device)``. `fimo_fast.bench.timing` and
 ``benchmarks/`` time the same cases.
@@ -28,11 +28,11 @@ class WrongResult(AssertionError):
 
 
 class Unavailable(RuntimeError):
-    """A rival cannot run here; the message says why."""
+    """A baseline cannot run here; the message says why."""
 
 
 @dataclass(frozen=True)
-class Rival:
+class Baseline:
     """Another way to the same, or to a comparable, result.
 
     Attributes:
@@ -71,7 +71,7 @@ class Case:
         kernel: what is measured, called with the inputs.
         check: compares with `fimo_fast.ops.reference` in float64; given the inputs and the result of ``kernel``. Raises
             AssertionError.
-        rivals: {name: rival}.
+        baselines: {name: baseline}.
         only: the one type of device that it runs on; None: any.
     """
 
@@ -86,16 +86,16 @@ class Case:
     inputs: Callable[[torch.device], Inputs]
     kernel: Callable[..., Any]
     check: Callable[[Inputs, Any], None]
-    rivals: Mapping[str, Rival] = field(default_factory=dict)
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
     only: Literal["cpu", "cuda"] | None = None
 
     def __str__(self) -> str:
         return f"{self.operation} {self.name}, {dtype_name(self.dtype)}"
 
     def needed(self, peers: bool, device: str = "cpu") -> int:
-        """Bytes that the case and its rivals hold at once on a type of device, with or without other libraries."""
-        rivals = [r for r in self.rivals.values() if r.only in (None, device)]
-        return self.memory + sum(r.memory for r in rivals if peers or r.kind != "peer")
+        """Bytes that the case and its baselines hold at once on a type of device, with or without other libraries."""
+        baselines = [r for r in self.baselines.values() if r.only in (None, device)]
+        return self.memory + sum(r.memory for r in baselines if peers or r.kind != "peer")
 
     def checked(self, inputs: Inputs) -> None:
         """Runs the kernel and checks its result.

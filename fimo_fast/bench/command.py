@@ -20,11 +20,10 @@ from . import OPERATIONS, cases
 from .case import Case, WrongResult, dtype_name
 from .clock import time_call
 from .measured import Result
-from .predictions import Predictions
-from .predictions import read as read_predictions
+from .peak import matmul_precision, peak_rates
+from .predictions import Predictions, read
 from .results import available_memory, document, reason_to_skip
 from .roofline import draw
-from .roofs import machine_roofs, matmul_precision
 from .table import markdown, terminal
 from .timing import measure
 
@@ -44,13 +43,16 @@ def bench(
     peers: Annotated[bool, typer.Option("--peers", help="Time TRAK, dattri and FAISS, too, if installed.")] = False,
     full: Annotated[bool, typer.Option("--full", help="All sizes: tens of minutes.")] = False,
     memory: Annotated[float | None, typer.Option(help="GiB a case may take; default: 3/4 of what is free.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Show the predicted times of this file, too (docs/cuda_performance.md).")
+    ] = None,
     out_json: Annotated[Path | None, typer.Option("--json", help="Write all rounds and the machine.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Write the roofline as PNG.")] = None,
     out_markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the table.")] = None,
 ) -> None:
     """Time the kernels beside the floors of this machine, torch and other libraries (about a minute).
 
-    With --device cuda also beside what was predicted for them. Ends with status 1 if a result was wrong.
+    Ends with status 1 if a result was wrong.
     """
     chosen = _cases(_known("--op", op, list(OPERATIONS)), _known("--dtype", dtype, list(_DTYPES)), full)
     where = _device(device)
@@ -64,12 +66,12 @@ def bench(
     if where.type == "cuda" and threads is not None:
         raise typer.BadParameter(f"expected nothing with --device cuda, got {threads}", param_hint="--threads")
     count = 1 if where.type == "cuda" else threads or torch.get_num_threads()
-    predictions = read_predictions() if where.type == "cuda" else Predictions()
+    predicted = _predictions(predictions, where)
     with ExitStack() as stack:
         if isa is not None:
             stack.enter_context(force_isa(isa))
         stack.enter_context(matmul_precision("highest"))
-        results = _run(chosen, where, count, peers, limit, predictions)
+        results = _run(chosen, where, count, peers, limit, predicted)
     _console.print(terminal(results))
     if out_json is not None:
         _write(out_json, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
@@ -113,16 +115,29 @@ def _device(name: str) -> torch.device:
     return torch.device(name) if name == "cpu" else torch.device(name, torch.cuda.current_device())
 
 
+def _predictions(path: Path | None, device: torch.device) -> Predictions:
+    if path is None:
+        return Predictions()
+    if device.type != "cuda":
+        raise typer.BadParameter(f"expected nothing without --device cuda, got {path}", param_hint="--predictions")
+    try:
+        return read(path)
+    except OSError as error:
+        raise typer.BadParameter(f"expected a file, got {path}: {error.strerror}", param_hint="--predictions") from None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--predictions") from None
+
+
 def _run(
     chosen: list[Case], device: torch.device, threads: int, peers: bool, memory: int, predictions: Predictions
 ) -> dict[str, Any]:
     torch.manual_seed(0)
-    roofs = machine_roofs(device, threads, time_call)
-    reasons = {case: reason_to_skip(case, peers, memory, roofs["SGEMM"], _PATIENCE, device.type) for case in chosen}
+    peaks = peak_rates(device, threads, time_call)
+    reasons = {case: reason_to_skip(case, peers, memory, peaks["SGEMM"], _PATIENCE, device.type) for case in chosen}
     kept = [case for case in chosen if reasons[case] is None]
     # A guess: each case is rounds of about three seconds, or three rounds where one takes longer.
     plan = Plan(
-        {str(case): max(2.0, 15 * case.operations / roofs["SGEMM"], 15 * case.moved / roofs["read"]) for case in kept}
+        {str(case): max(2.0, 15 * case.operations / peaks["SGEMM"], 15 * case.moved / peaks["read"]) for case in kept}
     )
     results: list[Result] = []
     wrong: dict[str, str] = {}
@@ -130,20 +145,20 @@ def _run(
         for case in kept:
             with plan.stage(str(case)):
                 try:
-                    result = measure(case, device, threads, peers, roofs, advance=plan.advance)
+                    result = measure(case, device, threads, peers, peaks, advance=plan.advance)
                 except (WrongResult, RuntimeError) as error:
                     # The others say whether it is one kernel or all; the command's status says that something is wrong.
                     _console.print(f"[bold red]{error}[/]", highlight=False)
                     wrong[str(case)] = str(error)
                     continue
-            # The machine may have been busy at the start: its roofs are the best that it showed at any time.
-            if (rate := result.product_rate) is not None and result.product_name in roofs:
-                roofs[result.product_name] = max(roofs[result.product_name], rate)
-            roofs["read"] = max(roofs["read"], result.read_rate or 0.0)
+            # The machine may have been busy at the start: its peak rates are the best that it showed at any time.
+            if (rate := result.product_rate) is not None and result.product_name in peaks:
+                peaks[result.product_name] = max(peaks[result.product_name], rate)
+            peaks["read"] = max(peaks["read"], result.read_rate or 0.0)
             results.append(result)
     skipped = {str(case): reason for case, reason in reasons.items() if reason is not None}
     command = " ".join(["fimo-fast", *sys.argv[1:]])
-    return document(results, skipped, roofs, device, threads, command, wrong, predictions)
+    return document(results, skipped, peaks, device, threads, command, wrong, predictions)
 
 
 def _write(path: Path, content: bytes) -> None:

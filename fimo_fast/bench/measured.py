@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 
-from . import roofs
+from . import peak
 from .case import Bound, Call, Case, Kind
 
 _UNCACHED = 2**26  # bytes: twice the largest last-level cache of one core complex
@@ -29,7 +29,7 @@ class Entry:
     """One of the calls that take turns.
 
     Attributes:
-        name: ``kernel``, ``read``, ``copy``, ``sgemm`` or the rival's.
+        name: ``kernel``, ``read``, ``copy``, ``sgemm`` or the baseline's.
         role: what it is compared as.
         call: what is timed.
         threads: torch's while it runs.
@@ -68,8 +68,8 @@ class Result:
         threads: the larger number of threads.
         input_bytes: of the plain read.
         entries: with their rounds.
-        missing: {rival or floor: why it did not run}.
-        known: rates of `roofs.machine_roofs` that the machine reaches when it is quiet.
+        missing: {baseline or floor: why it did not run}.
+        known: rates of `peak.peak_rates` that the machine reaches when it is quiet.
         device: where.
     """
 
@@ -145,12 +145,12 @@ class Result:
     @property
     def product_name(self) -> str:
         """Of the products that the case is held against."""
-        return roofs.product_name(self.case.dtype, self.device)
+        return peak.product_name(self.case.dtype, self.device)
 
     @property
     def square_operations(self) -> int:
         """Of the square product that takes turns with the case."""
-        return roofs.gemm_operations(self.case.dtype, self.device)
+        return peak.gemm_operations(self.case.dtype, self.device)
 
     @property
     def disturbed(self) -> bool:

@@ -1,7 +1,8 @@
 """What the CUDA kernels are predicted to take, from counted bytes and instructions (docs/cuda_performance.md).
 
-Predictions are of one device and no measurements. They lie in ``cuda_predictions.json``: ``device``, its name, and
-``cases``, from ``str(case)`` to ``seconds``, ``floor_seconds`` and ``bound``, in words what limits the kernel.
+Predictions are of one device and no measurements. A file of them is JSON: ``device``, its name, and ``cases``, from
+``str(case)`` to ``seconds``, ``floor_seconds`` and ``bound``, in words what limits the kernel. The repository has one
+for an H100, ``tools/cuda/speed_model/cuda_predictions.json``; it is not installed.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-FILE = Path(__file__).with_name("cuda_predictions.json")
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,17 @@ class Predictions:
     cases: Mapping[str, Prediction] = field(default_factory=dict)
 
 
-def read(path: Path = FILE) -> Predictions:
-    """The predictions of a file; none where there is no file.
+def read(path: Path) -> Predictions:
+    """The predictions of a file.
 
     Raises:
+        OSError: it cannot be read.
         ValueError: it has another form; the message names the place.
     """
-    if not path.exists():
-        return Predictions()
-    found: Any = json.loads(path.read_text())
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # also of what is no UTF-8
+        raise ValueError(f"{path}: expected JSON: {error}") from None
     if not (isinstance(found, dict) and isinstance(found.get("device"), str) and isinstance(found.get("cases"), dict)):
         raise ValueError(f'{path}: expected {{"device": name, "cases": {{case: prediction}}}}')
     return Predictions(found["device"], {name: _prediction(path, name, one) for name, one in found["cases"].items()})

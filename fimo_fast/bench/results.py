@@ -18,14 +18,14 @@ from .clock import flushed_bytes
 from .measured import Entry, Result
 from .predictions import Predictions
 
-SCHEMA = 2
+SCHEMA = 3
 _NONE = Predictions()
 
 
 def document(
     results: Sequence[Result],
     skipped: Mapping[str, str],
-    roofs: Mapping[str, float],
+    peaks: Mapping[str, float],
     device: torch.device,
     threads: int,
     command: str,
@@ -37,7 +37,7 @@ def document(
     Args:
         results: of the cases that ran.
         skipped: {case: why it did not}.
-        roofs: of `roofs.machine_roofs`.
+        peaks: of `peak.peak_rates`.
         device: where.
         threads: the larger number.
         command: what was typed.
@@ -45,19 +45,19 @@ def document(
         predictions: of the kernels on a CUDA device, to stand beside what was measured.
 
     Returns:
-        ``schema`` 2; ``machine``; ``roofs``: ``read`` in bytes a second, the others, products by name, in operations a
+        ``schema`` 3; ``machine``; ``peaks``: ``read`` in bytes a second, the others, products by name, in operations a
         second; ``predicted_for``: the device of predictions, null where there are none; ``skipped``; ``wrong``;
         ``cases``. Each case has its sizes and what bounds it (``product``: which matrix product that may be),
         ``seconds`` of the kernel, ``floor_seconds``, their ratio ``of_floor`` and the same of medians (null where there
         is no floor), ``scaling`` from one thread (null for one), ``disturbed``: others used the machine all the time,
-        ``rivals``: how many times faster the kernel is than each, ``missing``, ``predicted`` (``seconds``,
+        ``baselines``: how many times faster the kernel is than each, ``missing``, ``predicted`` (``seconds``,
         ``floor_seconds``, ``bound``; or null), and ``timings``: every entry with all its rounds, in seconds for the
         whole work (where ``share`` is below 1, one call did that part of it).
     """
     return {
         "schema": SCHEMA,
         "machine": machine(device, threads, command),
-        "roofs": dict(roofs),
+        "peaks": dict(peaks),
         "predicted_for": predictions.device or None,
         "skipped": dict(skipped),
         "wrong": dict(wrong or {}),
@@ -108,7 +108,7 @@ def cpu_model() -> str:
 def _case(result: Result, predictions: Predictions) -> dict[str, Any]:
     case = result.case
     predicted = predictions.cases.get(str(case))
-    rivals = [e for e in result.entries if e.role in ("torch", "gemm", "peer")]
+    baselines = [e for e in result.entries if e.role in ("torch", "gemm", "peer")]
     return {
         "operation": case.operation,
         "name": case.name,
@@ -125,9 +125,9 @@ def _case(result: Result, predictions: Predictions) -> dict[str, Any]:
         "of_floor_median": result.of_floor_median,
         "scaling": result.scaling,
         "disturbed": result.disturbed,
-        "rivals": [
+        "baselines": [
             {"name": e.name, "kind": e.role, "times": e.best / result.seconds, "share": e.share, "seconds": e.best}
-            for e in rivals
+            for e in baselines
         ],
         "missing": result.missing,
         "predicted": None if predicted is None else asdict(predicted),

@@ -33,7 +33,7 @@ Point = tuple[float, float]
 
 
 def draw(results: Mapping[str, Any]) -> bytes:
-    """A PNG with the roofs, a numbered mark for each case that has a floor, and the list of the cases.
+    """A PNG: the peak rates as a roofline, a numbered mark for each case that has a floor, and the list of them.
 
     Raises:
         ValueError: no case has a floor.
@@ -46,7 +46,7 @@ def draw(results: Mapping[str, Any]) -> bytes:
     figure = new_figure(_WIDTH, height)
     axes = bare_axes(figure, (_LEFT, _FOOT, _PLOT, height - _HEAD - _FOOT))
     points = [(case["operations"] / case["moved_bytes"], case["operations"] / case["seconds"] / 1e9) for case in cases]
-    _roofs(axes, results, points)
+    _peaks(axes, results, points)
     _marks(figure, axes, cases, points)
     _list(figure, cases, height)
     machine = results["machine"]
@@ -58,11 +58,11 @@ def draw(results: Mapping[str, Any]) -> bytes:
     return to_png(figure)
 
 
-def _roofs(axes: Axes, results: Mapping[str, Any], points: Sequence[Point]) -> None:
-    read, sgemm = results["roofs"]["read"] / 1e9, results["roofs"]["SGEMM"] / 1e9
+def _peaks(axes: Axes, results: Mapping[str, Any], points: Sequence[Point]) -> None:
+    read, sgemm = results["peaks"]["read"] / 1e9, results["peaks"]["SGEMM"] / 1e9
     # Beside SGEMM those products that some case is held against.
     held = {case["product"] for case in results["cases"] if case["bound"] == "sgemm"} | {"SGEMM"}
-    products = {name: rate / 1e9 for name, rate in results["roofs"].items() if name in held}
+    products = {name: rate / 1e9 for name, rate in results["peaks"].items() if name in held}
     highest = max(products.values())
     ridge = sgemm / read
     low = min(0.5 * min(x for x, _ in points), 0.25 * ridge)
@@ -89,15 +89,15 @@ def _roofs(axes: Axes, results: Mapping[str, Any], points: Sequence[Point]) -> N
     rise = box.height / math.log(top / bottom)
     run = box.width / math.log(high / low)
     at = math.sqrt(low * ridge)
-    roof: dict[str, Any] = {"fontsize": 9.5, "color": CEILING, "fontfamily": FONT, "fontweight": "bold"}
+    bold: dict[str, Any] = {"fontsize": 9.5, "color": CEILING, "fontfamily": FONT, "fontweight": "bold"}
     axes.annotate(
         f"reading {read:.3g} GB/s", (at, at * read), xytext=(-6, 6), textcoords="offset points", ha="center",
-        va="bottom", rotation=math.degrees(math.atan2(rise, run)), rotation_mode="anchor", **roof,
+        va="bottom", rotation=math.degrees(math.atan2(rise, run)), rotation_mode="anchor", **bold,
     )  # fmt: skip
     for name, rate in products.items():
         axes.annotate(
             f"{name} {flops(rate * 1e9)}", (rate / read, rate), xytext=(4, 6), textcoords="offset points", ha="left",
-            **roof,
+            **bold,
         )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def _marks(figure: Figure, axes: Axes, cases: Sequence[Mapping[str, Any]], point
 
 
 def _places(x: float, y: float) -> list[Point]:
-    """Where a disc may go: around its dot, below the roofs first."""
+    """Where a disc may go: around its dot, below the roofline first."""
     angles = (-0.5, -0.25, -0.75, 0.0, -1.0, 0.25, 0.75, 0.5, -0.375, -0.625, -0.125, -0.875)
     radii = (1.9, 2.9, 4.1, 5.5, 7.1)
     return [

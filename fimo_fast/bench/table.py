@@ -81,7 +81,7 @@ def _rate(case: Mapping[str, Any]) -> str:
     if case["bound"] == "sgemm":
         return flops(case["operations"] / case["seconds"])
     # The fixed cost of a call: what a product of two tiny matrices costs in the same library, to compare.
-    return ", ".join(f"{r['name']}: {duration(r['seconds'])}" for r in case["rivals"])
+    return ", ".join(f"{r['name']}: {duration(r['seconds'])}" for r in case["baselines"])
 
 
 def flops(rate: float) -> str:
@@ -98,36 +98,36 @@ def machine_line(results: Mapping[str, Any]) -> str:
     return f"{machine['cpu']}, {machine['isa']}, {machine['threads']} thread{'s' * (machine['threads'] > 1)}"
 
 
-def _times(rival: Mapping[str, Any]) -> str:
-    return f"{_digits(rival['times']) if rival['times'] < 10 else format(rival['times'], ',.0f')}×" + (
-        "*" if rival["share"] < 1 else ""
+def _times(baseline: Mapping[str, Any]) -> str:
+    return f"{_digits(baseline['times']) if baseline['times'] < 10 else format(baseline['times'], ',.0f')}×" + (
+        "*" if baseline["share"] < 1 else ""
     )
 
 
 def _best_torch(case: Mapping[str, Any]) -> str:
-    found = [r for r in case["rivals"] if r["kind"] == "torch"]
+    found = [r for r in case["baselines"] if r["kind"] == "torch"]
     return _times(min(found, key=lambda r: r["seconds"])) if found and case["bound"] != "call" else ""
 
 
 def _peers(case: Mapping[str, Any]) -> str:
-    """Each library with the best of its ways, named by the first word of the rival."""
+    """Each library with the best of its ways, named by the first word of the baseline."""
     best: dict[str, Mapping[str, Any]] = {}
-    for rival in sorted((r for r in case["rivals"] if r["kind"] == "peer"), key=lambda r: r["seconds"]):
-        best.setdefault(rival["name"].split()[0], rival)
-    return ", ".join(f"{name} {_times(rival)}" for name, rival in best.items())
+    for baseline in sorted((r for r in case["baselines"] if r["kind"] == "peer"), key=lambda r: r["seconds"]):
+        best.setdefault(baseline["name"].split()[0], baseline)
+    return ", ".join(f"{name} {_times(baseline)}" for name, baseline in best.items())
 
 
 def notes(results: Mapping[str, Any]) -> list[str]:
     """What the columns mean, on which machine, and what is missing."""
-    machine, roofs, on_cuda = results["machine"], results["roofs"], results["machine"]["device"] != "cpu"
-    products = ", ".join(f"{name} {flops(rate)}" for name, rate in roofs.items() if name != "read")
+    machine, peaks, on_cuda = results["machine"], results["peaks"], results["machine"]["device"] != "cpu"
+    products = ", ".join(f"{name} {flops(rate)}" for name, rate in peaks.items() if name != "read")
     lines = [
         f"{machine_line(results)}, torch {machine['torch']}, fimo_fast {machine['fimo_fast']}, {machine['date']}.",
-        f"Roofs: reading {_digits(roofs['read'] / 1e9)} GB/s, {products}. {_CUDA_FLOORS if on_cuda else _CPU_FLOORS}",
+        f"Peak: reading {_digits(peaks['read'] / 1e9)} GB/s, {products}. {_CUDA_FLOORS if on_cuda else _CPU_FLOORS}",
         "Times and ratios are of minima, in parentheses of medians. torch, peers: how many times faster the kernel is "
         "than the best torch expression, and than other libraries.",
     ]
-    if any(r["share"] < 1 for c in results["cases"] for r in c["rivals"] if r["kind"] != "gemm"):
+    if any(r["share"] < 1 for c in results["cases"] for r in c["baselines"] if r["kind"] != "gemm"):
         lines.append("* timed on a part of the work, to which the cost is proportional.")
     if (predicted := results["predicted_for"]) is not None:
         lines.append(
@@ -135,7 +135,7 @@ def notes(results: Mapping[str, Any]) -> list[str]:
             "measurement (docs/cuda_performance.md). An empty cell: no prediction."
         )
     elif on_cuda:
-        lines.append("Predicted times are missing: fimo_fast/bench/cuda_predictions.json is not there.")
+        lines.append("Without predicted times: --predictions names a file of them (docs/cuda_performance.md).")
     if any(c["disturbed"] for c in results["cases"]):
         cause = "others used the device, or its clock fell" if on_cuda else "others used the machine"
         lines.append(f"! {cause}: beside this case the product stayed below 0.8 of its rate. Run it again.")

@@ -1,7 +1,7 @@
 """Timing: everything that is compared runs in one process, in turns.
 
 On a shared machine the speed drifts by tens of percent within minutes, so two numbers are only comparable if they
-were measured next to each other. Each round calls the kernel (on one thread and on all), the floors and the rivals
+were measured next to each other. Each round calls the kernel (on one thread and on all), the floors and the baselines
 once; rounds start at different entries. The minimum over the rounds is what the code needs; the rest is other users.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
-from . import roofs
+from . import peak
 from .case import Case, Inputs, Unavailable
 from .clock import awake_threads, host_time, time_call
 from .measured import CPU, Entry, Result
@@ -32,14 +32,14 @@ def measure(
     seconds: float = 3.0,
     advance: Callable[[float], None] = lambda share: None,
 ) -> Result:
-    """Checks a case and times it beside its floors and rivals.
+    """Checks a case and times it beside its floors and baselines.
 
     Args:
         case: what to measure.
         device: CPU or CUDA.
         threads: on the CPU, the kernel is timed with 1 and with this number, the rest with this number.
         peers: time other libraries, too.
-        known: rates of `roofs.machine_roofs`; on CUDA needed for the floor. Where the case's own product stays far
+        known: rates of `peak.peak_rates`; on CUDA needed for the floor. Where the case's own product stays far
             below, somebody else was using the machine, and the rounds are repeated, at most twice.
         seconds: about how long all rounds may take; there are 3 to 15.
         advance: called with the share of the work done since the last call.
@@ -69,7 +69,7 @@ def measure(
             entries.remove(entry)
         advance(0.3 / count)
     rounds = min(_ROUNDS[1], max(_ROUNDS[0], int(seconds / sum(e.turn for e in entries))))
-    result = Result(case, threads, max(1, roofs.size_bytes(inputs)), entries, missing, known or {}, device)
+    result = Result(case, threads, max(1, peak.size_bytes(inputs)), entries, missing, known or {}, device)
     for _ in range(_BATCHES):
         for entry, done in in_turns(entries, rounds):
             took = clock(entry.call, device, entry.threads, entry.repeats)
@@ -87,9 +87,9 @@ def _nothing() -> None:
 
 
 def _left_out(error: RuntimeError, name: str, device: torch.device, missing: dict[str, str]) -> None:
-    """Notes why a rival or floor has no time; raises the error where that is a reason to stop.
+    """Notes why a baseline or floor has no time; raises the error where that is a reason to stop.
 
-    On CUDA it is none that a rival does not fit into the memory, or has no kernel for these sizes.
+    On CUDA it is none that a baseline does not fit into the memory, or has no kernel for these sizes.
     """
     if name == "kernel" or not (isinstance(error, Unavailable) or device.type == "cuda"):
         raise error
@@ -125,30 +125,30 @@ def in_turns(entries: list[Entry], rounds: int) -> Iterator[tuple[Entry, float]]
 
 
 def names(case: Case, peers: bool, device: torch.device = CPU) -> list[str]:
-    """The names of a case's entries: the kernel, the floors where it has one, and the rivals of this device."""
+    """The names of a case's entries: the kernel, the floors where it has one, and the baselines of this device."""
     floors = [] if case.bound == "call" else ["read", "copy", "sgemm"]
-    rivals = [
+    baselines = [
         name
-        for name, rival in case.rivals.items()
-        if (peers or rival.kind != "peer") and rival.only in (None, device.type)
+        for name, baseline in case.baselines.items()
+        if (peers or baseline.kind != "peer") and baseline.only in (None, device.type)
     ]
-    return ["kernel", *floors, *rivals]
+    return ["kernel", *floors, *baselines]
 
 
 def prepare(case: Case, inputs: Inputs, name: str, device: torch.device, threads: int) -> Entry:
     """One of the entries, ready to be timed.
 
     Raises:
-        Unavailable: a rival, or a floor's product, that cannot run here.
+        Unavailable: a baseline, or a floor's product, that cannot run here.
     """
     if name == "kernel":
         return Entry(name, "kernel", lambda: case.kernel(*inputs), threads)
     if name == "read":
-        return Entry(name, "read", roofs.read(inputs), threads)
+        return Entry(name, "read", peak.read(inputs), threads)
     if name == "copy":
-        call, share = roofs.copy(inputs)
+        call, share = peak.copy(inputs)
         return Entry(name, "copy", call, threads, share)
     if name == "sgemm":
-        return Entry(name, "sgemm", roofs.gemm(case.dtype, device), threads)
-    rival = case.rivals[name]
-    return Entry(name, rival.kind, rival.prepare(inputs), threads, rival.share)
+        return Entry(name, "sgemm", peak.gemm(case.dtype, device), threads)
+    baseline = case.baselines[name]
+    return Entry(name, baseline.kind, baseline.prepare(inputs), threads, baseline.share)

@@ -7,22 +7,21 @@ BᵀB [parameters, parameters] and BBᵀ [n·outputs, n·outputs] is smaller.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.func import hessian, vmap
 
-from ..gradients import GradientStream, check_finite
+from ..gradients import GradientSet, GradientStream, check_finite
 from ..problem import Examples, Problem
 from ..problem.trees import Tree, alone, index
+from ..utils.memory import rows_within
+from .base import Curvature
+from .filters import Filter, on_spectrum
 
 _LARGEST = 16384  # eigendecomposition of this size: 2 GiB and about a quarter of an hour on two cores
 _MEMORY = 8 * 2**30
-_WORKSPACE = 256 * 2**20  # of a batch of Jacobians
-
-Filter = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -47,20 +46,14 @@ class SpectralScores:
         Raises:
             ValueError: f is not finite on the spectrum (an influence function without damping on a singular H).
         """
-        values = f(self.eigenvalues)
-        at_zero = f(self.eigenvalues.new_zeros(()))
-        if not torch.isfinite(values).all() or (self.rest is not None and not torch.isfinite(at_zero)):
-            raise ValueError(
-                "damping: the Gauss-Newton matrix is singular, smallest eigenvalue "
-                f"{0.0 if self.rest is not None else self.eigenvalues.min().item():.3g}; expected a positive damping"
-            )
+        values, at_zero = on_spectrum(f, self.eigenvalues, self.rest is not None)
         scores = (self.train * values) @ self.queries.T
         if self.rest is not None:
             scores = scores + at_zero * self.rest
         return scores / len(self.train)
 
 
-class GaussNewton:
+class GaussNewton(Curvature[GradientSet]):
     """Spectrum of the Gauss-Newton matrix of a problem's mean training loss, in float64.
 
     Args:
@@ -78,7 +71,7 @@ class GaussNewton:
         with torch.no_grad():
             outputs = problem.forward(problem.parameters(), train[slice(0, 1)].inputs)[0].numel()
         rows = len(train) * outputs
-        self._batch = max(1, _WORKSPACE // (8 * outputs * max(outputs, problem.numel)))
+        self._batch = rows_within(8 * outputs * max(outputs, problem.numel), 1 / 2)  # of Jacobians
         self.dual = rows < problem.numel
         size = min(rows, problem.numel)
         # Dual: the rows, their copy when joined, the basis. Primal: the matrix, its eigenvectors, LAPACK's copy. The
@@ -92,6 +85,17 @@ class GaussNewton:
                 "TRAK, which sketches"
             )
         self.eigenvalues, self._basis = self._dual_spectrum() if self.dual else self._primal_spectrum()
+
+    def apply(self, f: Filter, vectors: GradientSet) -> GradientSet:
+        """f(H) of each gradient, formed, in float64."""
+        values, at_zero = on_spectrum(f, self.eigenvalues, self.dual)
+        rows = vectors.vectors().double()
+        coordinates = rows @ self._basis
+        if self.dual:  # outside the basis H is 0
+            return GradientSet.from_vectors(
+                self.problem, torch.addmm(at_zero * rows, coordinates * (values - at_zero), self._basis.T)
+            )
+        return GradientSet.from_vectors(self.problem, (coordinates * values) @ self._basis.T)
 
     def pair(self, queries: Examples) -> SpectralScores:
         """The training set's loss gradients and the queries' output gradients in the eigenbasis."""

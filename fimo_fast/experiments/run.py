@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..curvature import SpectralScores
+from ..curvature import GaussNewton
 from ..evaluate import Agreement, agreement
-from ..methods import TRAK, FiniteHorizon, GradCos, GradDot, InfluenceFunction, spectral_scores
+from ..methods import METHODS, CurvatureMethod, spectral_scores
 from ..oracle import FurtherTrainingResult, UnrolledDerivative, UnrolledResponse
 from ..oracle.sampling import steps_per_epoch
 from ..oracle.unrolled import unrolled_scores
@@ -107,36 +106,27 @@ def run(task: Task, plan: Plan) -> Outcome:
 Timed = tuple[Tensor, float, str]
 
 
-def _timed(work: Callable[[], Tensor], settings: str = "at the final parameters") -> Timed:
-    began = time.perf_counter()
-    scores = work()
-    return scores, time.perf_counter() - began, settings
-
-
 def _gradient_methods(task: Task) -> dict[str, Timed]:
+    """All registered methods; those that know the horizon after each epoch, the exact matrix decomposed once."""
     problem, train, queries = task.problem, task.train, task.queries
     steps = steps_per_epoch(len(train[0]), task.training.batch_size)
     rate = task.training.rule.learning_rate
     horizons = [steps * epoch for epoch in range(1, task.training.epochs + 1)]
-    timed = {
-        "GradDot": _timed(lambda: GradDot().attribute(problem, train, queries)),
-        "GradCos": _timed(lambda: GradCos().attribute(problem, train, queries)),
-        "TRAK": _timed(lambda: TRAK().attribute(problem, train, queries), "512 dimensions, one model"),
-    }
     began = time.perf_counter()
     spectrum = spectral_scores(problem, train, queries)
     decomposition = time.perf_counter() - began
-
-    def at_horizons(method: type[InfluenceFunction] | type[FiniteHorizon], spectrum: SpectralScores) -> Tensor:
-        methods = [method(learning_rate=rate, steps=horizon) for horizon in horizons]
-        return torch.stack([spectrum.score(method.filter) for method in methods])
-
-    for method, settings in (
-        (InfluenceFunction, f"damping 1/(ηT), η = {rate:g}, T = steps so far"),
-        (FiniteHorizon, f"η = {rate:g}, T = steps so far"),
-    ):
-        scores, seconds, _ = _timed(lambda method=method: at_horizons(method, spectrum))  # type: ignore[misc]
-        timed[method.__name__] = scores, decomposition + seconds, settings
+    timed = {}
+    for name, kind in METHODS.items():
+        methods = [kind.for_horizon(rate, horizon) for horizon in (horizons if kind.knows_horizon else horizons[-1:])]
+        began = time.perf_counter()
+        exact = [m.filter for m in methods if isinstance(m, CurvatureMethod) and m.curvature is GaussNewton]
+        if exact:
+            scores = [spectrum.score(f) for f in exact]
+        else:
+            scores = [method.attribute(problem, train, queries) for method in methods]
+        seconds = time.perf_counter() - began + (decomposition if exact else 0)
+        settings = methods[0].settings + (", T = steps so far" if kind.knows_horizon else "")
+        timed[name] = torch.stack(scores) if kind.knows_horizon else scores[0], seconds, settings
     return timed
 
 

@@ -6,6 +6,7 @@ May import: problem, ops, sketch, utils.
 from ..problem.trees import check_finite
 from .capture.whole_model import untransformable
 from .check import Check, check
+from .gradient_set import GradientSet
 from .layer_sketch import LayerSketch
 from .measures import dots, dots_and_norms, formed, norm2, paths, per_example_gradients, sketch
 from .rules import Call, rule
@@ -17,6 +18,7 @@ __all__ = [
     "Call",
     "Check",
     "Dense",
+    "GradientSet",
     "GradientStream",
     "LayerSketch",
     "Outer",

@@ -1,76 +1,203 @@
-"""Gradients of queries, held as terms, and inner products of training gradients with them as these go by."""
+"""A set of per-example gradients, each in the cheapest form that is exact: factors, rows or numbers."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..problem import Examples
+from ..problem import Data, Problem
 from ..problem.trees import check_finite
+from ..sketch import Composition, VectorSketch
 from .inner_products import dot
 from .inner_products import norm2 as norm2_of
-from .stream import GradientStream, by_token
-from .terms import Convolved, Dense, Outer, Rows, Term
+from .layer_sketch import LayerSketch
+from .sketching import Sketches
+from .stream import form, prepare, zeros
+from .terms import Convolved, Dense, Outer, Rows, Term, alike, by_token, joined, tensors
 
 Held = Outer | Rows | Dense
+"""A term as it is held. A weight and the bias of the same call are one matrix, whose last column is the bias."""
 
 
-class Queries:
-    """The terms of the queries' gradients, in as few groups as their shapes allow.
+class GradientSet:
+    """Per-example gradients in memory, never formed where a layer has factors.
+
+    Make one with `collect` (from a model) or `from_vectors` (from numbers); `map` transforms one, as a preconditioner
+    does. The gradients are those of ``problem`` at its parameters; ``problem.at(parameters)`` is it at others.
 
     Args:
-        gradients: Of the queries.
-        batches: The queries.
-        norms: Whether to compute ``norm2``, their squared norms [queries].
+        problem: Whose parameters they belong to.
     """
 
-    def __init__(self, gradients: GradientStream, batches: Iterable[Examples], norms: bool) -> None:
-        self.groups: list[tuple[int, dict[str, list[Held]]]] = []
-        squares: list[Tensor] = []
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        # Runs of examples whose terms have the same shapes: (how many, {parameter: terms}).
+        self._groups: list[tuple[int, dict[str, list[Held]]]] = []
+        self._mapped = False  # whether a bias may be another column than ones
+
+    @classmethod
+    def collect(
+        cls, problem: Problem, data: Data, of: str = "loss", batch_size: int | None = None, name: str = "data"
+    ) -> GradientSet:
+        """The gradients of these examples.
+
+        Args:
+            problem: Model, loss and parameters.
+            data: Examples in any form that `fimo_fast.data.stream` takes.
+            of: ``"loss"`` for ``loss_fn``, ``"output"`` for the attributed quantity.
+            batch_size: Examples of a forward and backward pass; by their size in memory, unless given.
+            name: What errors call the data.
+
+        Raises:
+            TypeError, ValueError: The data do not fit the problem.
+            FloatingPointError: A gradient is not finite.
+        """
+        stream, batches = prepare(problem, data, name, of, batch_size)
+        found = cls(problem)
         for batch in batches:
-            terms = gradients.collect(batch)
-            if norms:
-                parts = [norm2_of(each) for each in terms.values() if each]
-                squares.append(torch.stack(parts).sum(0) if parts else gradients.zeros(len(batch)))
-            held = {name: [_with_ones(term) for term in each] for name, each in terms.items()}
-            for name, each in held.items():
-                for tensor in itertools.chain.from_iterable(map(_tensors, each)):
-                    check_finite(tensor, f"queries gradients of {name}", len(self))
-            self._hold(len(batch), held)
-        self.norm2 = torch.cat(squares) if squares else gradients.zeros(0)
+            terms = {key: [_with_bias(term) for term in each] for key, each in stream.collect(batch).items()}
+            for key, each in terms.items():
+                for tensor in itertools.chain.from_iterable(map(tensors, each)):
+                    check_finite(tensor, f"{name} gradients of {key}", len(found))
+            found._append(len(batch), terms)
+        return found
+
+    @classmethod
+    def from_vectors(cls, problem: Problem, vectors: Tensor) -> GradientSet:
+        """Of formed gradients, or of what a curvature has made of them.
+
+        Args:
+            problem: Whose parameters.
+            vectors: [examples, parameters], in the order of ``problem.ravel``.
+
+        Raises:
+            ValueError: Another shape.
+        """
+        if vectors.dim() != 2 or vectors.shape[1] != problem.numel:
+            raise ValueError(f"vectors: expected shape [examples, {problem.numel}], got {list(vectors.shape)}")
+        found = cls(problem)
+        split = problem.unravel(vectors)
+        found._append(len(vectors), {name: [Dense.of(part)] for name, part in split.items()} if len(vectors) else {})
+        return found
 
     def __len__(self) -> int:
-        return sum(count for count, _ in self.groups)
+        return sum(count for count, _ in self._groups)
 
-    def _hold(self, count: int, terms: dict[str, list[Held]]) -> None:
-        if self.groups:
-            before, last = self.groups[-1]
-            if all(_alike(*pair) for name in terms for pair in _pairs(last[name], terms[name])):
-                joined = {name: [_joined(*pair) for pair in _pairs(last[name], terms[name])] for name in terms}
-                self.groups[-1] = (before + count, joined)
+    def __repr__(self) -> str:
+        return f"GradientSet({len(self)} examples, {self.problem.numel:,} parameters)"
+
+    def terms(self) -> Iterator[tuple[slice, dict[str, list[Held]]]]:
+        """Examples some at a time, with the terms of each parameter: (examples, {parameter: terms})."""
+        at = 0
+        for count, groups in self._groups:
+            terms = {name: [_without_bias(term) for term in each] for name, each in groups.items()}
+            if self._mapped:  # a partner promises a column of ones
+                terms = {name: [_alone(term) for term in each] for name, each in terms.items()}
+            yield slice(at, at + count), terms
+            at += count
+
+    def vectors(self) -> Tensor:
+        """The gradients formed, [examples, parameters], in the order of ``problem.ravel``."""
+        parts = [self.problem.ravel(form(self.problem, terms, count)) for count, terms in self._counted()]
+        return torch.cat(parts) if parts else zeros(self.problem, 0, self.problem.numel)
+
+    def norm2(self) -> Tensor:
+        """Squared norms, [examples]."""
+        parts = []
+        for count, terms in self._counted():
+            own = [norm2_of(each) for each in terms.values() if each]
+            parts.append(torch.stack(own).sum(0) if own else zeros(self.problem, count))
+        return torch.cat(parts) if parts else zeros(self.problem, 0)
+
+    def dot(self, other: GradientSet) -> Tensor:
+        """Inner products with the gradients of another set, [examples, other's examples]."""
+        result = []
+        for count, groups in self._groups:
+            products = Products(other, count)
+            for name, each in groups.items():
+                for held in each:
+                    products.add(name, _without_bias(held), held)
+            result.append(products.total)
+        return torch.cat(result) if result else zeros(self.problem, 0, len(other))
+
+    def sketch(self, sketch: VectorSketch | Composition | LayerSketch) -> Tensor:
+        """Their sketches, [examples, sketch_dim]; see `fimo_fast.gradients.sketch`."""
+        sketches = Sketches(self.problem, sketch)
+        out = sketches.empty(len(self))
+        for some, terms in self.terms():
+            for name, each in terms.items():
+                for term in each:
+                    sketches.add(name, term, out[some])
+        return out
+
+    def map(self, function: Callable[[str, Held], Held]) -> GradientSet:
+        """The set with each term transformed, as by a preconditioner that acts on each layer.
+
+        Args:
+            function: Given the name of a parameter and a term of its gradients, returns what takes the term's place. A
+                weight and the bias of the same call come as one `Outer` of [m, n + 1], under the weight's name: the
+                last column is the bias.
+
+        Raises:
+            ValueError: A term of another size.
+        """
+        mapped = GradientSet(self.problem)
+        mapped._mapped = True
+        for count, groups in self._groups:
+            terms: dict[str, list[Held]] = {name: [] for name in groups}
+            for name, each in groups.items():
+                for term in each:
+                    if isinstance(term, Dense) and term.partner:
+                        continue  # the last column of its weight
+                    new = function(name, term)
+                    if (new.start, new.width, len(new)) != (term.start, term.width, len(term)):
+                        raise ValueError(
+                            f"function: expected {len(term)} x {term.width} entries from {term.start} on for {name}, "
+                            f"got {len(new)} x {new.width} from {new.start} on"
+                        )
+                    terms[name].append(new)
+                    if isinstance(term, Outer) and term.partner:
+                        if not isinstance(new, Outer) or new.partner != term.partner:
+                            raise ValueError(f"function: expected an Outer with partner {term.partner!r} for {name}")
+                        column = (new.a[..., -1:].mT @ new.delta)[:, 0]
+                        terms[term.partner].append(Dense(column, partner=name))
+            mapped._groups.append((count, terms))
+        return mapped
+
+    def _counted(self) -> Iterator[tuple[int, dict[str, list[Held]]]]:
+        for some, terms in self.terms():
+            yield some.stop - some.start, terms
+
+    def _append(self, count: int, terms: dict[str, list[Held]]) -> None:
+        if count == 0:
+            return
+        if self._groups:
+            before, last = self._groups[-1]
+            if all(_same_shapes(last[name], each) for name, each in terms.items()):
+                both = {name: list(map(joined, last[name], each)) for name, each in terms.items()}
+                self._groups[-1] = (before + count, both)
                 return
-        self.groups.append((count, terms))
+        self._groups.append((count, terms))
 
 
 class Products:
-    """Inner products of one training batch with all queries, term by term.
+    """Inner products of one training batch with all gradients of a set, term by term.
 
     Args:
-        queries: The queries.
-        gradients: Of the training examples.
-        batch: How many of them.
+        queries: The set.
+        batch: How many training examples.
         tokens: Length of their sequences, to have the tokens apart.
     """
 
-    def __init__(self, queries: Queries, gradients: GradientStream, batch: int, tokens: int | None) -> None:
+    def __init__(self, queries: GradientSet, batch: int, tokens: int | None = None) -> None:
         self._queries = queries
         self._tokens = tokens
-        self._sum = gradients.zeros(batch * (tokens or 1), len(queries))
+        self._sum = zeros(queries.problem, batch * (tokens or 1), len(queries))
         self._shape = (batch, len(queries)) if tokens is None else (batch, tokens, len(queries))
 
     @property
@@ -78,8 +205,8 @@ class Products:
         """[batch, queries] or [batch, tokens, queries]."""
         return self._sum.reshape(self._shape)
 
-    def add(self, name: str, term: Term) -> None:
-        """Takes one term."""
+    def add(self, name: str, term: Term, held: Held | None = None) -> None:
+        """Takes one term; ``held`` is the same as a set holds it, where that is at hand."""
         if self._tokens is not None and len(term) != len(self._sum):
             try:
                 term = by_token(term, self._tokens)
@@ -88,9 +215,9 @@ class Products:
                     f"tokens: the gradient of {name} is not known as a sum over positions ({error}); select other "
                     "parameters"
                 ) from error
-        whole = _with_ones(term)
+        whole = _with_bias(term) if held is None else held
         at = 0
-        for count, terms in self._queries.groups:
+        for count, terms in self._queries._groups:
             for other in terms[name]:
                 if (product := _product(term, whole, other)) is not None:
                     self._sum[:, at : at + count] += product
@@ -107,12 +234,12 @@ def _product(term: Term, whole: Held, other: Held) -> Tensor | None:
     if isinstance(other, Outer) and other.partner:
         if isinstance(term, Outer) and term.partner == other.partner:
             return dot(whole, other)
-        return dot(term, replace(other, a=other.a[..., :-1]))
+        return dot(term, _without_bias(other))
     return dot(term, other)
 
 
-def _with_ones(term: Term) -> Held:
-    """Factors, as far as there are; a weight's with a last column of ones, for the bias beside it."""
+def _with_bias(term: Term) -> Held:
+    """Factors, as far as there are; a weight's with a last column of ones, for the bias of the same call."""
     if isinstance(term, Convolved):
         return term.factored()
     if isinstance(term, Outer) and term.partner:
@@ -120,31 +247,14 @@ def _with_ones(term: Term) -> Held:
     return term
 
 
-def _tensors(term: Held) -> tuple[Tensor, ...]:
-    if isinstance(term, Outer):
-        return term.a, term.delta
-    return (term.index, term.delta) if isinstance(term, Rows) else (term.value,)
+def _without_bias(term: Held) -> Held:
+    """A weight's factors alone."""
+    return replace(term, a=term.a[..., :-1]) if isinstance(term, Outer) and term.partner else term
 
 
-def _pairs(first: list[Held], second: list[Held]) -> list[tuple[Held | None, Held | None]]:
-    longest = max(len(first), len(second))
-    fill: list[None] = [None] * longest
-    return list(zip([*first, *fill][:longest], [*second, *fill][:longest], strict=True))
+def _alone(term: Held) -> Held:
+    return replace(term, partner=None) if isinstance(term, (Outer, Dense)) else term
 
 
-def _alike(p: Held | None, q: Held | None) -> bool:
-    if p is None or q is None or type(p) is not type(q) or p.start != q.start:
-        return False
-    if getattr(p, "partner", None) != getattr(q, "partner", None):
-        return False
-    return [tensor.shape[1:] for tensor in _tensors(p)] == [tensor.shape[1:] for tensor in _tensors(q)]
-
-
-def _joined(p: Held | None, q: Held | None) -> Held:
-    assert p is not None and q is not None
-    parts = [torch.cat(pair) for pair in zip(_tensors(p), _tensors(q), strict=True)]
-    if isinstance(p, Outer):
-        return replace(p, a=parts[0], delta=parts[1])
-    if isinstance(p, Rows):
-        return replace(p, index=parts[0], delta=parts[1])
-    return replace(p, value=parts[0])
+def _same_shapes(first: list[Held], second: list[Held]) -> bool:
+    return len(first) == len(second) and all(map(alike, first, second))

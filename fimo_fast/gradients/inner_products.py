@@ -9,10 +9,8 @@ from torch import Tensor
 
 from .. import ops
 from ..ops.dtypes import accumulator
+from ..utils.memory import rows_within
 from .terms import Convolved, Dense, Outer, Rows, Term
-
-# Bytes of what is formed at a time.
-_WORKSPACE = 64 * 2**20
 
 
 def dot(p: Term, q: Term) -> Tensor | None:
@@ -138,8 +136,8 @@ def _disjoint(p: Term, q: Term) -> bool:
 
 
 def chunks(count: int, width: int) -> Iterator[slice]:
-    """Parts of ``count`` examples with at most 64 MiB of ``width`` numbers each."""
-    size = max(1, _WORKSPACE // max(1, 8 * width))
+    """Parts of ``count`` examples whose ``width`` numbers each take an eighth of the workspace."""
+    size = rows_within(8 * width, 1 / 8)
     return (slice(i, min(i + size, count)) for i in range(0, count, size))
 
 

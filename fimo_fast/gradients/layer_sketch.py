@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ..problem import Problem
-from ..sketch import SJLT, SRHT, Factored, TensorSketch
+from ..sketch import SJLT, SRHT, Factored, TensorSketch, from_spec
 from ..utils.integers import integer
 from .parameters import owners
 
@@ -110,10 +110,23 @@ class LayerSketch:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """A JSON-able description."""
+        """A JSON-able description; `from_spec` is its inverse."""
         sketches = {name: sketch.spec for name, sketch in self.sketches.items()}
         places = {"starts": dict(self.starts), "biases": dict(self.biases)}
         return {"kind": "layers", "sketch_dim": self.sketch_dim, "sketches": sketches, **places}
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> LayerSketch:
+        """The sketch that a ``spec`` describes.
+
+        Raises:
+            ValueError: Not the spec of a LayerSketch, or of one that cannot be.
+        """
+        keys = {"kind", "sketch_dim", "sketches", "starts", "biases"}
+        if spec.get("kind") != "layers" or spec.keys() != keys:
+            raise ValueError(f'spec: expected kind "layers" and {sorted(keys)}, got {dict.fromkeys(spec, ...)}')
+        sketches = {name: from_spec(own) for name, own in spec["sketches"].items()}
+        return cls(integer("sketch_dim", spec["sketch_dim"], 1), sketches, dict(spec["starts"]), dict(spec["biases"]))
 
     def check(self, problem: Problem) -> None:
         """Refuses a problem with other parameters.

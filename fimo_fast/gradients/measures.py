@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..ops.dtypes import accumulator
-from ..problem import Data, Examples, Problem, Stream, stream
+from ..problem import Data, Examples, Problem, Stream
 from ..problem.trees import Tree, check_finite
 from ..sketch import Composition, VectorSketch
-from ..utils.integers import integer
 from ..utils.progress import Plan, track
-from .gradient_set import Products, Queries
+from .gradient_set import GradientSet, Products
 from .inner_products import norm2 as norm2_of
 from .layer_sketch import LayerSketch
 from .sketching import Sketches
-from .stream import GradientStream
+from .stream import prepare, zeros
 from .terms import Term
 
 
@@ -78,14 +76,14 @@ def norm2(
     for start, batch in _shown(batches, "norms", progress):
         norms = Norms(gradients.repeated)
         gradients(batch, norms.add)
-        rows.append(check_finite(norms.total(gradients.zeros(len(batch))), "data gradients", start))
+        rows.append(check_finite(norms.total(zeros(problem, len(batch))), "data gradients", start))
     return torch.cat(rows)
 
 
 def dots(
     problem: Problem,
     train: Data,
-    queries: Data,
+    queries: Data | GradientSet,
     batch_size: int | None = None,
     tokens: bool = False,
     progress: bool | Plan = False,
@@ -98,7 +96,7 @@ def dots(
     Args:
         problem: Model, loss, output and parameters.
         train: Training examples.
-        queries: Queries.
+        queries: Queries, whose output gradients are taken; or a `GradientSet` that is at hand, of the same parameters.
         batch_size: As in `sketch`.
         tokens: For training sequences [batch, tokens, ...]: the part of each position. A layer's gradient is a sum over
             positions, and so is each inner product.
@@ -117,21 +115,24 @@ def dots(
 def dots_and_norms(
     problem: Problem,
     train: Data,
-    queries: Data,
+    queries: Data | GradientSet,
     batch_size: int | None = None,
     norms: bool = False,
     tokens: bool = False,
     progress: bool | Plan = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`dots`, and squared norms [n_train] and [n_queries] from the same passes, empty unless asked for."""
-    gradients, batches = prepare(problem, queries, "queries", "output", batch_size)
-    held = Queries(gradients, batches, norms)
+    held = queries
+    if not isinstance(held, GradientSet):
+        held = GradientSet.collect(problem, held, "output", batch_size, "queries")
+    elif held.problem.shapes != problem.shapes:
+        raise ValueError(f"queries: expected gradients of {problem!r}, got those of {held.problem!r}")
     gradients, batches = prepare(problem, train, "train", "loss", batch_size)
     rows: list[Tensor] = []
-    train_norms = [gradients.zeros(0)]
+    train_norms = [zeros(problem, 0)]
     for start, batch in _shown(batches, "inner products", progress):
         length = _length(batch, rows) if tokens else None
-        products = Products(held, gradients, len(batch), length)
+        products = Products(held, len(batch), length)
         own = Norms(gradients.repeated) if norms else None
 
         def receive(name: str, term: Term, products: Products = products, own: Norms | None = own) -> None:
@@ -142,8 +143,8 @@ def dots_and_norms(
         gradients(batch, receive, length)
         rows.append(check_finite(products.total, "train gradients", start))
         if own:
-            train_norms.append(own.total(gradients.zeros(len(batch))))
-    return _joined(rows), torch.cat(train_norms), held.norm2
+            train_norms.append(own.total(zeros(problem, len(batch))))
+    return _joined(rows), torch.cat(train_norms), held.norm2() if norms else zeros(problem, 0)
 
 
 def formed(problem: Problem, data: Data, of: str = "loss", batch_size: int | None = None) -> dict[str, Tensor]:
@@ -184,16 +185,8 @@ def per_example_gradients(problem: Problem, inputs: Tree, targets: Tree, of: str
 
 
 def paths(problem: Problem, data: Data, of: str = "loss") -> dict[str, str]:
-    """Which way each parameter's gradient takes, {parameter: way}; see `GradientStream`."""
+    """How each parameter's gradient is computed, {parameter: path}; see `GradientStream`."""
     return prepare(problem, data, "data", of, None)[0].paths
-
-
-def prepare(problem: Problem, data: Data, name: str, of: str, batch_size: int | None) -> tuple[GradientStream, Stream]:
-    """A verified stream of gradients and the batches to put through it."""
-    size = None if batch_size is None else integer("batch_size", batch_size, 1)
-    batches = stream(problem, data, name, 3, of)
-    gradients = GradientStream(problem, next(iter(batches)), of)
-    return gradients, replace(batches, batch_size=size or gradients.batch_size)
 
 
 class Norms:

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..ops.dtypes import accumulator
-from ..problem import Examples, Problem
+from ..problem import Data, Examples, Problem, Stream, stream
+from ..utils.integers import integer
+from ..utils.memory import rows_within
 from .capture.hooks import Receive, Site, UnlikeTrial, capture
 from .capture.plan import make_plan
 from .capture.whole_model import one_by_one, vectorised
 from .inner_products import formed_together
-from .terms import Dense, Outer, Rows, Term
+from .terms import Dense, Term
 
-# Bytes of a batch's activations.
-_WORKSPACE = 512 * 2**20
-_MOST = 1024
+_MOST = 1024  # examples of a batch
 
 
 class GradientStream:
-    """The terms of the gradients of examples, batch by batch, each parameter in the cheapest way that is exact.
+    """The terms of the gradients of examples, batch by batch, each parameter by the cheapest path that is exact.
 
     Args:
         problem: Model, loss and parameters.
-        examples: Some of the examples to come; the first three are tried, and every way is verified on them.
+        examples: Some of the examples to come; the first three are tried, and every path is verified on them.
         of: ``"loss"`` (training examples) or ``"output"`` (queries).
 
     Attributes:
@@ -43,7 +43,7 @@ class GradientStream:
         plan = make_plan(problem, examples)
         self.paths = plan.paths
         self.repeated = plan.repeated
-        self.batch_size = max(1, min(_MOST, _WORKSPACE // max(1, plan.activations * problem.dtype.itemsize)))
+        self.batch_size = min(_MOST, rows_within(plan.activations * problem.dtype.itemsize, 1))
         self._sites = plan.sites
         self._verify = plan.verify
         self._rest = problem.with_parameters(plan.rest) if plan.rest else None
@@ -93,11 +93,6 @@ class GradientStream:
             break
         return [name for name in self.problem.shapes if name in unlike]
 
-    def zeros(self, *shape: int) -> Tensor:
-        """Zeros of the type and on the device of results."""
-        dtype = accumulator(self.problem.dtype)
-        return torch.zeros(shape, dtype=dtype, device=self.problem.device)
-
     def collect(self, batch: Examples) -> dict[str, list[Term]]:
         """All terms of a batch, {parameter: terms}."""
         terms: dict[str, list[Term]] = {name: [] for name in self.problem.shapes}
@@ -106,14 +101,32 @@ class GradientStream:
 
     def formed(self, batch: Examples) -> dict[str, Tensor]:
         """The gradients themselves, {parameter: [batch, *shape]}."""
-        result = {}
-        for name, terms in self.collect(batch).items():
-            shape = self.problem.shapes[name]
-            values = self.zeros(len(batch), shape.numel())
-            for some, total in formed_together(terms) if terms else ():
-                values[some, : total.shape[1]] += total
-            result[name] = values.reshape(len(batch), *shape)
-        return result
+        return form(self.problem, self.collect(batch), len(batch))
+
+
+def prepare(problem: Problem, data: Data, name: str, of: str, batch_size: int | None) -> tuple[GradientStream, Stream]:
+    """A verified stream of gradients and the batches to put through it."""
+    size = None if batch_size is None else integer("batch_size", batch_size, 1)
+    batches = stream(problem, data, name, 3, of)
+    gradients = GradientStream(problem, next(iter(batches)), of)
+    return gradients, replace(batches, batch_size=size or gradients.batch_size)
+
+
+def zeros(problem: Problem, *shape: int) -> Tensor:
+    """Zeros of the type and on the device of what is made of a problem's gradients."""
+    return torch.zeros(shape, dtype=accumulator(problem.dtype), device=problem.device)
+
+
+def form(problem: Problem, terms: Mapping[str, Sequence[Term]], count: int) -> dict[str, Tensor]:
+    """The gradients of ``count`` examples put together from their terms, {parameter: [count, *shape]}."""
+    result = {}
+    for name, each in terms.items():
+        shape = problem.shapes[name]
+        values = zeros(problem, count, shape.numel())
+        for some, total in formed_together(each) if each else ():
+            values[some, : total.shape[1]] += total
+        result[name] = values.reshape(count, *shape)
+    return result
 
 
 def _without(sites: Sequence[Site], names: Set[str]) -> list[Site]:
@@ -124,23 +137,3 @@ def _without(sites: Sequence[Site], names: Set[str]) -> list[Site]:
         if parameters:
             kept.append(replace(site, parameters=parameters))
     return kept
-
-
-def by_token(term: Term, tokens: int) -> Term:
-    """A term with each token as an example of its own, [batch · tokens, 1, ...]: what it adds to the gradient.
-
-    Raises:
-        ValueError: The term does not know its tokens apart.
-    """
-    if isinstance(term, Outer) and term.a.shape[1] == tokens:
-        a, delta = (t.reshape(-1, 1, t.shape[-1]) for t in (term.a, term.delta))
-        return Outer(a, delta, term.start)
-    if isinstance(term, Rows) and term.index.shape[1] == tokens:
-        delta = term.delta.reshape(-1, 1, term.delta.shape[-1])
-        return Rows(term.index.reshape(-1, 1), delta, term.rows, term.start)
-    raise ValueError(f"expected factors of {tokens} tokens, got {type(term).__name__} of {_shape(term)}")
-
-
-def _shape(term: Term) -> list[int]:
-    part: torch.Tensor = term.value if isinstance(term, Dense) else term.delta
-    return list(part.shape)

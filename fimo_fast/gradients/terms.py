@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv1d_weight, conv2d_weight, conv3d_weight
@@ -217,3 +218,47 @@ _SMALL = 2**20
 _WEIGHTS: dict[int, Callable[..., Tensor]] = {1: conv1d_weight, 2: conv2d_weight, 3: conv3d_weight}
 
 Term = Outer | Rows | Dense | Convolved
+
+
+def tensors(term: Outer | Rows | Dense) -> tuple[Tensor, ...]:
+    """What a term is made of."""
+    if isinstance(term, Outer):
+        return term.a, term.delta
+    return (term.index, term.delta) if isinstance(term, Rows) else (term.value,)
+
+
+def alike(p: Outer | Rows | Dense, q: Outer | Rows | Dense) -> bool:
+    """Whether two terms differ in their examples only."""
+    if type(p) is not type(q) or p.start != q.start or getattr(p, "partner", None) != getattr(q, "partner", None):
+        return False
+    return [tensor.shape[1:] for tensor in tensors(p)] == [tensor.shape[1:] for tensor in tensors(q)]
+
+
+def joined(p: Outer | Rows | Dense, q: Outer | Rows | Dense) -> Outer | Rows | Dense:
+    """The examples of one after those of the other, which is alike."""
+    parts = [torch.cat(pair) for pair in zip(tensors(p), tensors(q), strict=True)]
+    if isinstance(p, Outer):
+        return replace(p, a=parts[0], delta=parts[1])
+    if isinstance(p, Rows):
+        return replace(p, index=parts[0], delta=parts[1])
+    return replace(p, value=parts[0])
+
+
+def by_token(term: Term, tokens: int) -> Term:
+    """A term with each token as an example of its own, [batch · tokens, 1, ...]: what it adds to the gradient.
+
+    Raises:
+        ValueError: The term does not know its tokens apart.
+    """
+    if isinstance(term, Outer) and term.a.shape[1] == tokens:
+        a, delta = (t.reshape(-1, 1, t.shape[-1]) for t in (term.a, term.delta))
+        return Outer(a, delta, term.start)
+    if isinstance(term, Rows) and term.index.shape[1] == tokens:
+        delta = term.delta.reshape(-1, 1, term.delta.shape[-1])
+        return Rows(term.index.reshape(-1, 1), delta, term.rows, term.start)
+    raise ValueError(f"expected factors of {tokens} tokens, got {type(term).__name__} of {_shape(term)}")
+
+
+def _shape(term: Term) -> list[int]:
+    part: Tensor = term.value if isinstance(term, Dense) else term.delta
+    return list(part.shape)

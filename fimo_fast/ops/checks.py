@@ -1,7 +1,4 @@
-"""Checks of the arguments of `fimo_fast.ops`, with one manner of message.
-
-A message names the argument, what was expected and what came.
-"""
+"""Checks of the arguments of `fimo_fast.ops`. A message names the argument, what was expected and what came."""
 
 from __future__ import annotations
 
@@ -19,6 +16,7 @@ _DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+_DTYPES_AND_INT8 = {**_DTYPES, "int8": torch.int8}
 
 
 def check_arrays(arrays: dict[str, Any], dims: tuple[int, ...], shapes: str, *, int8: bool = False) -> None:
@@ -30,7 +28,7 @@ def check_arrays(arrays: dict[str, Any], dims: tuple[int, ...], shapes: str, *, 
         shapes: the allowed shapes in words, for the message.
         int8: whether int8 is allowed beside the floating-point types.
     """
-    dtypes = {**_DTYPES, "int8": torch.int8} if int8 else _DTYPES
+    dtypes = _DTYPES_AND_INT8 if int8 else _DTYPES
     (first_name, first), *_ = arrays.items()
     numpy = isinstance(first, np.ndarray)
     kind: Any = np.ndarray if numpy else Tensor
@@ -65,7 +63,7 @@ def refuse_grad(name: str, x: Tensor) -> None:
         )
 
 
-def check_out(out: Any, kind: Any, shape: tuple[int, int], dtype: Any, like_name: str = "grads") -> None:
+def check_out(out: Any, kind: Any, shape: tuple[int, ...], dtype: Any, like_name: str = "grads") -> None:
     """Checks the array that a result is added into."""
     if not isinstance(out, kind):
         raise TypeError(f"out: expected {kind.__name__} like {like_name}, got {type(out).__name__}")
@@ -79,7 +77,7 @@ def check_out(out: Any, kind: Any, shape: tuple[int, int], dtype: Any, like_name
         )
 
 
-def check_torch_out(out: Any, shape: tuple[int, int], dtype: Any, like_name: str, like: Tensor) -> None:
+def check_torch_out(out: Any, shape: tuple[int, ...], dtype: Any, like_name: str, like: Tensor) -> None:
     """Checks the tensor that a result is added into."""
     check_out(out, Tensor, shape, dtype, like_name)
     check_device("out", out, like_name, like)

@@ -1,15 +1,18 @@
-"""The ops for NumPy arrays: allocate the result, call the compiled kernel. Checks and copies are in `ops`."""
+"""The ops on NumPy arrays by the compiled functions: allocate, call. `fimo_fast.ops` checks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
-from .checks import check_out
 from .native import _C
-from .sketch_args import sketch_dim
+from .registry import OPS, Op
+
+__all__ = ["NUMPY", "numpy_accumulator", "native_layout"]
+
 
 _ACCUMULATOR: dict[Any, np.dtype[Any]] = {
     np.dtype(np.float64): np.dtype(np.float64),
@@ -18,9 +21,10 @@ _ACCUMULATOR: dict[Any, np.dtype[Any]] = {
 }
 
 
-def _accumulator(x: np.ndarray) -> np.dtype[Any]:
+def numpy_accumulator(dtype: Any) -> np.dtype[Any]:
+    """The type in which an op adds and returns, as in `dtypes`."""
     # Types that NumPy knows through others (bfloat16) have two bytes, too.
-    return _ACCUMULATOR.get(x.dtype) or np.dtype(np.float64 if x.dtype.itemsize == 8 else np.float32)
+    return _ACCUMULATOR.get(dtype) or np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
 
 
 def native_layout(x: Any) -> Any:
@@ -40,96 +44,32 @@ def native_layout(x: Any) -> Any:
     return np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")) if strided or broken else x
 
 
-def _result(out: Any, columns: int, like: np.ndarray, name: str) -> Any:
-    """Zeros to add to, a row for each of ``like``; or ``out``, checked."""
-    shape, dtype = (like.shape[0], columns), _accumulator(like)
-    if out is None:
-        return np.zeros(shape, dtype=dtype)
-    check_out(out, np.ndarray, shape, dtype, name)
-    return out
+def _int64(index: np.ndarray) -> np.ndarray:
+    """``index``, converted from int32 only: the compiled module refuses other types."""
+    return index.astype(np.int64) if index.dtype == np.int32 else index
 
 
-def project(
-    grads: np.ndarray,
-    kind: str,
-    input_dim: int,
-    sketch_dim: int,
-    seed: int,
-    nonzeros: int,
-    offset: int,
-    out: Any = None,
-) -> np.ndarray:
-    """A new array [batch, sketch_dim], or ``out``."""
-    result = _result(out, sketch_dim, grads, "grads")
-    threads = torch.get_num_threads()
-    _C.project(grads, kind, input_dim, sketch_dim, seed, nonzeros, offset, result, threads)
-    return result
+def _function(op: Op) -> Callable[..., Any]:
+    """A function of all arguments of the schema; returns new arrays, or ``out`` with the result added to it."""
+    compiled, shape, like, make = getattr(_C, op.name), op.shape, op.like, np.zeros if op.adds else np.empty
+
+    def one(*args: Any, out: np.ndarray | None = None) -> np.ndarray:
+        if out is None:
+            out = make(shape(*args), dtype=numpy_accumulator(args[like].dtype))
+        compiled(*args, out, torch.get_num_threads())
+        return out
+
+    def one_of_index(index: np.ndarray, *args: Any, out: np.ndarray | None = None) -> np.ndarray:
+        return one(_int64(index), *args, out=out)
+
+    def two(*args: Any) -> tuple[np.ndarray, np.ndarray]:
+        size = shape(*args)
+        out, indices = np.empty(size, dtype=numpy_accumulator(args[like].dtype)), np.empty(size, dtype=np.int64)
+        compiled(*args, out, indices, torch.get_num_threads())
+        return out, indices
+
+    return two if op.indices else one_of_index if op.position("index") == 0 else one
 
 
-def outer_project(
-    a: np.ndarray, delta: np.ndarray, kinds: str, numbers: list[int], offset: int | None = None, out: Any = None
-) -> np.ndarray:
-    """Factors [batch, tokens, dim] or [batch, dim]; the sketch as in `sketch_args`."""
-    result = _result(out, sketch_dim(kinds, numbers), a, "a")
-    _C.outer_project(a, delta, kinds, numbers, offset, result, torch.get_num_threads())
-    return result
-
-
-def rows_project(
-    index: np.ndarray,
-    delta: np.ndarray,
-    kind: str,
-    input_dim: int,
-    sketch_dim: int,
-    seed: int,
-    nonzeros: int,
-    offset: int,
-    out: Any = None,
-) -> np.ndarray:
-    """A new array [batch, sketch_dim], or ``out``."""
-    result = _result(out, sketch_dim, delta, "delta")
-    rows = index.astype(np.int64) if index.dtype == np.int32 else index
-    _C.rows_project(rows, delta, kind, input_dim, sketch_dim, seed, nonzeros, offset, result, torch.get_num_threads())
-    return result
-
-
-def outer_dot(*factors: np.ndarray) -> np.ndarray:
-    """Factors a, delta, a2, delta2, all [batch, tokens, dim]."""
-    a, delta, a2, delta2 = factors
-    out = np.empty((a.shape[0], a2.shape[0]), dtype=_accumulator(a))
-    _C.outer_dot(a, delta, a2, delta2, out, torch.get_num_threads())
-    return out
-
-
-def outer_norm2(*factors: np.ndarray) -> np.ndarray:
-    """Factors a and delta, both [batch, tokens, dim]."""
-    a, delta = factors
-    out = np.empty((a.shape[0],), dtype=_accumulator(a))
-    _C.outer_norm2(a, delta, out, torch.get_num_threads())
-    return out
-
-
-def scores(
-    queries: np.ndarray,
-    features: np.ndarray,
-    query_scales: np.ndarray | None = None,
-    feature_scales: np.ndarray | None = None,
-) -> np.ndarray:
-    """All inner products, [queries, features]."""
-    out = np.empty((queries.shape[0], features.shape[0]), dtype=_accumulator(queries))
-    _C.scores(queries, features, query_scales, feature_scales, out, torch.get_num_threads())
-    return out
-
-
-def topk(
-    queries: np.ndarray,
-    features: np.ndarray,
-    k: int,
-    query_scales: np.ndarray | None = None,
-    feature_scales: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Values and indices, both [queries, k]."""
-    values = np.empty((queries.shape[0], k), dtype=_accumulator(queries))
-    indices = np.empty((queries.shape[0], k), dtype=np.int64)
-    _C.topk(queries, features, k, query_scales, feature_scales, values, indices, torch.get_num_threads())
-    return values, indices
+NUMPY: dict[str, Callable[..., Any]] = {name: _function(op) for name, op in OPS.items()}
+"""What runs each op on NumPy arrays."""

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from ..sketch import Composition, Factored, Sketch, TensorSketch, VectorSketch
 from ..utils.integers import integer
-from . import numpy_kernels
-from .checks import Array, check_arrays, check_factors, check_last_dim, check_torch_out
-from .dtypes import accumulator
+from .checks import Array, check_arrays, check_factors, check_last_dim
 from .fast_path import try_fast_path
 from .sketch_args import to_args
+from .slow_path import SLOW_PATH
 
 
 def outer_project(a: Array, delta: Array, sketch: Sketch, offset: int | None = None, out: Array | None = None) -> Array:
@@ -25,7 +20,7 @@ def outer_project(a: Array, delta: Array, sketch: Sketch, offset: int | None = N
     - `Factored`: the sketches of a_t and delta_t, whose outer products are summed.
     - `TensorSketch`: CountSketches of a_t and delta_t, and their Walsh-Hadamard transforms.
     - `Mask`: only the entries of G that are kept.
-    - other sketches of vectors: G, a tile of some examples at a time; the slowest way.
+    - other sketches of vectors: G, a tile of some examples at a time; the slowest path.
     - `Composition`: the first stage as above, for some examples at a time, then the second.
 
     A result depends on its own example and the sizes only, to the bit: not on the batch, strides or
@@ -61,21 +56,13 @@ def outer_project(a: Array, delta: Array, sketch: Sketch, offset: int | None = N
         raise TypeError(f"sketch: expected a sketch of fimo_fast.sketch, got {type(sketch).__name__}")
     kinds, numbers = to_args(sketch)
     if out is None and (offset is None or type(offset) is int):
-        done = try_fast_path("outer_project", (a, delta), kinds, numbers, offset)
+        done = try_fast_path("outer_project", a, delta, kinds, numbers, offset)
         if done is not None:
             return done
     check_arrays({"a": a, "delta": delta}, (2, 3), "[batch, tokens, dim] or [batch, dim], the same rank for both")
     check_factors(("a", "delta"), a, delta)
     offset = _check_outer_sketch(sketch, a.shape[-1], delta.shape[-1], offset)
-    if isinstance(a, np.ndarray):
-        factors = (numpy_kernels.native_layout(a), numpy_kernels.native_layout(delta))
-        return numpy_kernels.outer_project(*factors, kinds, numbers, offset, out)
-    if out is None:
-        result: Tensor = torch.ops.fimo_fast.outer_project(a, delta, kinds, numbers, offset)
-        return result
-    check_torch_out(out, (a.shape[0], sketch.sketch_dim), accumulator(a.dtype), "a", a)
-    torch.ops.fimo_fast.outer_project_(a, delta, out, kinds, numbers, offset)
-    return out
+    return SLOW_PATH["outer_project"](a, delta, kinds, numbers, offset, out=out)
 
 
 def _check_outer_sketch(sketch: Sketch, n: int, m: int, offset: int | None) -> int | None:
@@ -136,7 +123,7 @@ def outer_dot(a: Array, delta: Array, a2: Array, delta2: Array) -> Array:
         ValueError: shapes that do not match.
         RuntimeError: an input requires grad while gradients are recorded.
     """
-    done = try_fast_path("outer_dot", (a, delta, a2, delta2))
+    done = try_fast_path("outer_dot", a, delta, a2, delta2)
     if done is not None:
         return done
     arrays = {"a": a, "delta": delta, "a2": a2, "delta2": delta2}
@@ -145,10 +132,7 @@ def outer_dot(a: Array, delta: Array, a2: Array, delta2: Array) -> Array:
     check_factors(("a2", "delta2"), a2, delta2)
     check_last_dim("a2", a2, "a", a)
     check_last_dim("delta2", delta2, "delta", delta)
-    if isinstance(a, np.ndarray):
-        return numpy_kernels.outer_dot(*map(numpy_kernels.native_layout, (a, delta, a2, delta2)))
-    result: Tensor = torch.ops.fimo_fast.outer_dot(a, delta, a2, delta2)
-    return result
+    return SLOW_PATH["outer_dot"](a, delta, a2, delta2)
 
 
 def outer_norm2(a: Array, delta: Array) -> Array:
@@ -166,13 +150,10 @@ def outer_norm2(a: Array, delta: Array) -> Array:
         ValueError: shapes that do not match.
         RuntimeError: an input requires grad while gradients are recorded.
     """
-    done = try_fast_path("outer_norm2", (a, delta))
+    done = try_fast_path("outer_norm2", a, delta)
     if done is not None:
         return done
     arrays = {"a": a, "delta": delta}
     check_arrays(arrays, (2, 3), "[batch, tokens, dim] or [batch, dim], the same rank for both")
     check_factors(("a", "delta"), a, delta)
-    if isinstance(a, np.ndarray):
-        return numpy_kernels.outer_norm2(*map(numpy_kernels.native_layout, (a, delta)))
-    result: Tensor = torch.ops.fimo_fast.outer_norm2(a, delta)
-    return result
+    return SLOW_PATH["outer_norm2"](a, delta)

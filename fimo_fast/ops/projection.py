@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from ..sketch import Composition, Factored, Mask, Sketch, TensorSketch, VectorSketch
 from ..utils.integers import integer
-from . import numpy_kernels
-from .checks import Array, check_arrays, check_torch_out
-from .dtypes import accumulator
+from .checks import Array, check_arrays
 from .fast_path import try_fast_path
-from .sketch_args import signed
+from .slow_path import SLOW_PATH
 
 
 def _width(x: Any) -> int | None:
@@ -61,23 +55,14 @@ def project(grads: Array, sketch: Sketch, offset: int | None = None, out: Array 
     if not isinstance(sketch, VectorSketch):
         hint = "; outer_project applies it to factors" if isinstance(sketch, (Factored, TensorSketch)) else ""
         raise TypeError(f"sketch: expected a sketch of vectors, got {type(sketch).__name__}{hint}")
-    native: tuple[str, int, int, int, int] = sketch.native
+    native = sketch.native
     # Without offset and out the width must be input_dim; the compiled module checks all else.
     if out is None and (type(offset) is int or (offset is None and _width(grads) == native[1])):
-        done = try_fast_path("project", (grads,), *native, offset or 0)
+        done = try_fast_path("project", grads, *native, offset or 0)
         if done is not None:
             return done
     start = _check_slice(grads, sketch, offset, out)
-    if isinstance(grads, np.ndarray):
-        return numpy_kernels.project(numpy_kernels.native_layout(grads), *native, start, out)
-    kind, input_dim, sketch_dim, seed, nonzeros = native
-    args = (kind, input_dim, sketch_dim, signed(seed), nonzeros, start)
-    if out is None:
-        result: Tensor = torch.ops.fimo_fast.project(grads, *args)
-        return result
-    check_torch_out(out, (grads.shape[0], sketch_dim), accumulator(grads.dtype), "grads", grads)
-    torch.ops.fimo_fast.project_(grads, out, *args)
-    return out
+    return SLOW_PATH["project"](grads, *native, start, out=out)
 
 
 def _check_slice(grads: Any, sketch: VectorSketch | Composition, offset: int | None, out: Any) -> int:

@@ -10,11 +10,9 @@ from torch import Tensor
 
 from ..sketch import VectorSketch
 from ..utils.integers import integer
-from . import numpy_kernels
-from .checks import Array, check_arrays, check_device, check_torch_out
-from .dtypes import accumulator
+from .checks import Array, check_arrays, check_device
 from .fast_path import try_fast_path
-from .sketch_args import signed
+from .slow_path import SLOW_PATH
 
 
 def rows_project(index: Array, delta: Array, sketch: VectorSketch, offset: int = 0, out: Array | None = None) -> Array:
@@ -55,25 +53,15 @@ def rows_project(index: Array, delta: Array, sketch: VectorSketch, offset: int =
     """
     if not isinstance(sketch, VectorSketch):
         raise TypeError(f"sketch: expected a sketch of vectors of one stage, got {type(sketch).__name__}")
-    native: tuple[str, int, int, int, int] = sketch.native
-    kind, input_dim, sketch_dim, seed, nonzeros = native
+    native = sketch.native
     if out is None and type(offset) is int:
-        done = try_fast_path("rows_project", (index, delta), *native, offset)
+        done = try_fast_path("rows_project", index, delta, *native, offset)
         if done is not None:
             return done
     check_arrays({"delta": delta}, (3,), "[batch, tokens, dim]")
     _check_index(index, delta)
-    start = integer("offset", offset, 0, input_dim, f"input_dim = {input_dim}")
-    if isinstance(delta, np.ndarray):
-        rows, numbers = numpy_kernels.native_layout(index), numpy_kernels.native_layout(delta)
-        return numpy_kernels.rows_project(rows, numbers, *native, start, out)
-    args = (kind, input_dim, sketch_dim, signed(seed), nonzeros, start)
-    if out is None:
-        result: Tensor = torch.ops.fimo_fast.rows_project(index, delta, *args)
-        return result
-    check_torch_out(out, (delta.shape[0], sketch_dim), accumulator(delta.dtype), "delta", delta)
-    torch.ops.fimo_fast.rows_project_(index, delta, out, *args)
-    return out
+    start = integer("offset", offset, 0, sketch.input_dim, f"input_dim = {sketch.input_dim}")
+    return SLOW_PATH["rows_project"](index, delta, *native, start, out=out)
 
 
 def _check_index(index: Any, delta: Any) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..utils.integers import integer
 from . import numpy_kernels
 from .checks import Array, check_arrays, check_last_dim, check_scales
 from .dtypes import accumulator
 from .fast_path import try_fast_path
+from .slow_path import SLOW_PATH
 
 
 def scores(
@@ -42,16 +42,11 @@ def scores(
         RuntimeError: an input requires grad while gradients are recorded.
     """
     if query_scales is feature_scales is None:
-        done = try_fast_path("scores", (queries, features))
+        done = try_fast_path("scores", queries, features, None, None)
         if done is not None:
             return done
     _check_scored(queries, features, query_scales, feature_scales)
-    if isinstance(queries, np.ndarray):
-        return numpy_kernels.scores(
-            *map(numpy_kernels.native_layout, (queries, features, query_scales, feature_scales))
-        )
-    result: Tensor = torch.ops.fimo_fast.scores(queries, features, query_scales, feature_scales)
-    return result
+    return SLOW_PATH["scores"](queries, features, query_scales, feature_scales)
 
 
 def topk(
@@ -83,16 +78,12 @@ def topk(
         RuntimeError: an input requires grad while gradients are recorded.
     """
     if query_scales is feature_scales is None and type(k) is int:
-        done = try_fast_path("topk", (queries, features), k)
+        done = try_fast_path("topk", queries, features, k, None, None)
         if done is not None:
             return done
     _check_scored(queries, features, query_scales, feature_scales)
     k = integer("k", k, 1, features.shape[0], f"the number of features = {features.shape[0]}")
-    if isinstance(queries, np.ndarray):
-        native = map(numpy_kernels.native_layout, (queries, features, query_scales, feature_scales))
-        return numpy_kernels.topk(next(native), next(native), k, *native)
-    result: tuple[Tensor, Tensor] = torch.ops.fimo_fast.topk(queries, features, k, query_scales, feature_scales)
-    return result
+    return SLOW_PATH["topk"](queries, features, k, query_scales, feature_scales)
 
 
 def _check_scored(queries: Any, features: Any, query_scales: Any, feature_scales: Any) -> None:

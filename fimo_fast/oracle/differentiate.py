@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.func import grad, jacrev, jvp, vjp, vmap
 
 from ..problem import Examples
+from ..utils.memory import rows_within
 from ..utils.progress import Advance
 from .optimizers import State, UpdateRule
 from .replicas import Replicas
 from .sampling import Batch, steps_per_epoch
 from .trajectory import Step, Trajectory
 
-_WORKSPACE = 256 * 2**20
 Update = Callable[..., tuple[Tensor, State]]  # (θ, *s, g) → (θ, s)
 
 
@@ -59,7 +59,7 @@ class Differentiation:
         self._per_epoch = steps_per_epoch(len(replicas.train), batch_size)
         # A direction takes about three times what a replica takes: tangents of activations, in and on the way back.
         size = 3 * replicas.bytes_per_replica(replicas.train[slice(0, batch_size)])
-        self._chunk = max(1, _WORKSPACE // size)
+        self._chunk = rows_within(size, share=1 / 2)
 
     def forward(self, seed: int, index: Tensor, advance: Advance) -> list[Change]:
         """Change of the model's outputs at each end: a tangent of (θ, s) for each example of ``index``."""

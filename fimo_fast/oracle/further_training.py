@@ -12,14 +12,12 @@ from torch import Tensor
 
 from ..problem import Data, Examples, Problem, load
 from ..utils.integers import integer
+from ..utils.memory import rows_within
 from ..utils.progress import Advance, Plan, track
 from .optimizers import OptimizerChoice, StepNumber, UpdateRule, update_rule
 from .replicas import Replicas
 from .result import FurtherTrainingResult
 from .sampling import SAMPLERS, steps_per_epoch
-
-# Memory of the replicas that train at once. Larger groups gain nothing once the vector units are busy.
-_WORKSPACE = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,8 @@ class FurtherTraining:
         replicas, train_examples, query_examples = self.prepare(train, queries)
         left_out = check_indices("leave_out", leave_out, len(train_examples))
         everyone = torch.tensor([-1, *left_out], device=replicas.problem.device)
-        size = max(1, _WORKSPACE // replicas.bytes_per_replica(train_examples[slice(0, self.batch_size)]))
+        # Larger groups of replicas gain nothing once the vector units are busy.
+        size = rows_within(replicas.bytes_per_replica(train_examples[slice(0, self.batch_size)]), share=1 / 2)
         groups = everyone.tensor_split(-(-len(everyone) // size))
         began = time.perf_counter()
         outputs, distances = [], []

@@ -48,7 +48,19 @@ class UnrolledDerivative:
         self.further_training = further_training
 
     def attribute(self, problem: Problem, train: Data, queries: Data, progress: bool | Plan = False) -> Tensor:
-        """Scores of all training examples at the end of further training, [n_train, n_queries], mean over the seeds."""
+        """Scores of all training examples at the end of further training, [n_train, n_queries], mean over the seeds.
+
+        Args:
+            problem: ``further_training.problem`` itself. It is an argument because all methods are called alike;
+                another object is refused, also one made from the same model and loss.
+            train: As for ``by_epoch``.
+            queries: As for ``by_epoch``.
+            progress: As for ``by_epoch``.
+
+        Raises:
+            ValueError: As for ``by_epoch``.
+            FloatingPointError: As for ``by_epoch``.
+        """
         return self.by_epoch(problem, train, queries, epochs=[self.further_training.epochs], progress=progress)[0]
 
     def by_epoch(
@@ -64,7 +76,7 @@ class UnrolledDerivative:
         """Scores of some examples after some epochs.
 
         Args:
-            problem: The further training's own.
+            problem: ``further_training.problem`` itself, as for ``attribute``.
             train: A pair of tensors, a dict with labels, a Dataset, a DataLoader (see ``data.load``).
             queries: The same.
             examples: Training indices; all, unless given.
@@ -119,7 +131,9 @@ def unrolled_scores(
     Arguments and errors as for ``UnrolledDerivative.by_epoch``.
     """
     if problem is not training.problem:
-        raise ValueError("problem: expected the further training's own problem, got another one")
+        raise ValueError(
+            f"problem: expected further_training.problem itself, {training.problem}, got another object, {problem}"
+        )
     if mode not in _MODES:
         raise ValueError(f"mode: expected one of {_MODES}, got {mode!r}")
     replicas, train_examples, query_examples = training.prepare(train, queries)

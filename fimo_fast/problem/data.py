@@ -70,9 +70,19 @@ class Stream:
         return self.source.count
 
     def __iter__(self) -> Iterator[Examples]:
-        for number, batch in enumerate(_checked_batches(self.problem, self.source, self.name, self.batch_size)):
-            if number == 0 and self.first is not None:
-                check_same(batch, self.first, self.name)
+        return self.batches()
+
+    def batches(self, start: int = 0) -> Iterator[Examples]:
+        """The examples from row ``start`` on, which goes from 0 to their number; see ``Source.batches``.
+
+        Raises:
+            TypeError: A start that is no integer.
+            ValueError: A start out of range; and as for ``stream``.
+        """
+        batches = _checked_batches(self.problem, self.source, self.name, self.batch_size, start)
+        for number, batch in enumerate(batches):
+            if number == 0 and self.first is not None and start < len(self.first):
+                check_same(batch, self.first[slice(start, None)], self.name)
             yield batch
 
 
@@ -115,9 +125,9 @@ def _source(data: Any, name: str) -> Source:
     return source((data.inputs, data.targets) if isinstance(data, Examples) else data, name)
 
 
-def _checked_batches(problem: Problem, raw: Source, name: str, size: int) -> Iterator[Examples]:
-    count = 0
-    for inputs, targets in raw.batches(size):
+def _checked_batches(problem: Problem, raw: Source, name: str, size: int, start: int = 0) -> Iterator[Examples]:
+    count = start
+    for inputs, targets in raw.batches(size, start):
         examples = checked(problem, inputs, targets, raw.in_memory, name, count)
         count += len(examples)
         yield examples

@@ -8,16 +8,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ..utils.memory import rows_within
 from . import hugging_face
 from .examples import Examples
 from .losses import TokenOutput
 from .problem import Problem
 from .trees import Tree, equal, first_not_finite, named_leaves, tree_map
 
-_BATCH = 256
-
-
-_WORKSPACE = 256 * 2**20  # of a forward pass that tries the loss
+_BATCH = 256  # examples of a forward pass that tries the loss, at most
 
 
 def checked(problem: Problem, inputs: Tree, targets: Tree, in_memory: bool, name: str, start: int) -> Examples:
@@ -85,9 +83,9 @@ def check_values(problem: Problem, examples: Examples, name: str, of: str) -> No
     first = _forward(problem, examples[slice(0, 1)], name)
     # Inputs stand for the activations; outputs are counted with what a loss makes of them.
     per_input = sum(leaf[0].numel() * leaf.element_size() for _, leaf in named_leaves(examples.inputs, ""))
-    size = _WORKSPACE // max(1, 16 * per_input + 4 * first.numel() * first.element_size())
+    size = rows_within(16 * per_input + 4 * first.numel() * first.element_size(), share=1 / 2)
     start = 0
-    for batch in examples.batches(max(1, min(_BATCH, size))):
+    for batch in examples.batches(min(_BATCH, size)):
         values = _read(problem, _forward(problem, batch, name), batch.targets, name, of)
         if (row := first_not_finite(values)) is not None:
             what = "losses" if _function(problem, of) == "loss_fn" else "outputs"

@@ -115,10 +115,10 @@ class Problem:
 
     def unravel(self, vector: Tensor) -> dict[str, Tensor]:
         """[*lead, parameters] → {name: [*lead, *shape]}, views."""
-        pieces = vector.split([shape.numel() for shape in self.shapes.values()], dim=-1)
+        parts = vector.split([shape.numel() for shape in self.shapes.values()], dim=-1)
         return {
-            name: piece.reshape(*vector.shape[:-1], *shape)
-            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+            name: part.reshape(*vector.shape[:-1], *shape)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 
     def call(self, inputs: Tree) -> Tensor:
@@ -186,6 +186,31 @@ class Problem:
         return Problem(
             cast(nn.Module, model), cast(PerExample, loss_fn), cast("PerExample | None", output_fn), _named(self.shapes)
         )
+
+    def at(self, parameters: Tensor | Mapping[str, Tensor]) -> Problem:
+        """The same problem at other values of its parameters, on a copy of the model.
+
+        Args:
+            parameters: A vector [parameters] in the order of ``ravel``, or {name: [*shape]} of all of them.
+
+        Raises:
+            ValueError: Another shape, other names, or values that are not finite.
+        """
+        if isinstance(parameters, Tensor):
+            if parameters.shape != (self.numel,):
+                raise ValueError(f"parameters: expected shape [{self.numel}], got {list(parameters.shape)}")
+            parameters = self.unravel(parameters)
+        elif {name: p.shape for name, p in parameters.items()} != self.shapes:
+            got = {name: list(p.shape) for name, p in parameters.items()}
+            raise ValueError(f"parameters: expected {_some(self.shapes)} in their shapes, got {got}")
+        model = copy.deepcopy(self.model)
+        named = dict(model.named_parameters())
+        with torch.no_grad():
+            for name, values in parameters.items():
+                if not torch.isfinite(values).all():
+                    raise ValueError(f"parameters: expected finite numbers, got NaN or infinity in {name}")
+                named[name].copy_(values)
+        return Problem(model, self.loss_fn, self.output_fn, _named(self.shapes))
 
     def with_output_fn(self, output_fn: PerExample | str) -> Problem:
         """The same problem with another attributed quantity, or one by name."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
+from ..utils.integers import integer
 from .trees import Tree, from_data, index, named_leaves, rows
 
 _TARGETS = ("labels", "label")
@@ -22,19 +23,41 @@ class MapStyle(Protocol):
     def __getitem__(self, index: Any, /) -> Any: ...
 
 
+Batches = Iterator[tuple[Tree, Tree]]  # of inputs and targets
+
+
 @dataclass(frozen=True)
 class Source:
     """Data as batches.
 
     Attributes:
+        name: What errors call it.
         count: How many examples, if known beforehand.
-        batches: Batch size → batches of (inputs, targets); a DataLoader keeps its own size.
+        read: (batch size, first row) → batches; the row is below ``count``.
         in_memory: Whether the caller holds all tensors: those are not moved to another device unasked.
     """
 
+    name: str
     count: int | None
-    batches: Callable[[int], Iterator[tuple[Tree, Tree]]]
+    read: Callable[[int, int], Batches]
     in_memory: bool
+
+    def batches(self, size: int, start: int = 0) -> Batches:
+        """Batches of the rows from ``start`` on.
+
+        Only a DataLoader of an IterableDataset, of whole batches (``batch_size=None``) or of a subclass is read from
+        its beginning; all others read nothing that comes before.
+
+        Args:
+            size: Rows a batch; a DataLoader keeps its own batches, and a start inside one of them cuts it.
+            start: The first row, from 0 to ``count``.
+
+        Raises:
+            TypeError: A start that is no integer.
+            ValueError: A start out of range; while reading, where the count is not known.
+        """
+        start = integer(f"{self.name} start", start, 0, self.count)
+        return iter(()) if start == self.count else self.read(size, start)
 
 
 def source(data: Any, name: str) -> Source:
@@ -57,22 +80,23 @@ def source(data: Any, name: str) -> Source:
     if isinstance(data, DataLoader):
         _check_order(data, name)
         known = data.batch_sampler is not None and isinstance(data.dataset, Sized)
-        return Source(len(data.dataset) if known else None, lambda _: _split_all(data, name), False)  # type: ignore[arg-type]
+        count = len(data.dataset) if known else None  # type: ignore[arg-type]
+        return Source(name, count, lambda _, start: _loaded(data, start, name), False)
     if isinstance(data, Mapping) or (isinstance(data, (tuple, list)) and len(data) == 2):
         inputs, targets = _split(data, name)
-        count = rows(inputs)
+        length = rows(inputs)
 
-        def slices(size: int) -> Iterator[tuple[Tree, Tree]]:
-            for start in range(0, count, size):
-                which = slice(start, start + size)
+        def slices(size: int, start: int) -> Batches:
+            for first in range(start, length, size):
+                which = slice(first, first + size)
                 yield index(inputs, which), index(targets, which)
 
-        return Source(count, slices, True)
+        return Source(name, length, slices, True)
     hugging_face = hasattr(data, "with_format")
     mapped = isinstance(data, Dataset) and not isinstance(data, IterableDataset)
     if (mapped or hugging_face) and isinstance(data, Sized):
         items = _as_tensors(data) if hugging_face else data
-        return Source(len(data), lambda size: _split_all(_stacked(items, size, name), name), False)
+        return Source(name, len(data), lambda size, start: _split_all(_stacked(items, size, start, name), name), False)
     raise TypeError(
         f"{name}: expected a torch Dataset with a length or a pair of tensors (inputs, targets), a dict of tensors "
         f"with labels, or a DataLoader (also of a Dataset without a length), got {type(data).__name__}"
@@ -109,8 +133,50 @@ def _check_order(loader: DataLoader[Any], name: str) -> None:
     )
 
 
-def _stacked(items: Any, size: int, name: str) -> Iterator[Any]:
-    batches = iter(DataLoader(items, batch_size=size))
+def _loaded(loader: DataLoader[Any], start: int, name: str) -> Batches:
+    """The loader's own batches from row ``start`` on."""
+    sampler = loader.batch_sampler
+    if start and type(loader) is DataLoader and not isinstance(loader.dataset, IterableDataset) and sampler is not None:
+        assert isinstance(sampler, BatchSampler)  # by _check_order
+        before = start - start % sampler.batch_size
+        return _from_row(_split_all(_without_first(loader, before, sampler.batch_size), name), start - before, name)
+    return _from_row(_split_all(loader, name), start, name)
+
+
+def _without_first(loader: DataLoader[Any], rows_before: int, size: int) -> DataLoader[Any]:
+    """A loader like this one of the batches after the first rows, which are not read."""
+    count = len(loader.dataset)  # type: ignore[arg-type]
+    return DataLoader(
+        loader.dataset,
+        batch_sampler=[list(range(i, min(i + size, count))) for i in range(rows_before, count, size)],
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=loader.generator,
+        prefetch_factor=loader.prefetch_factor,
+    )
+
+
+def _from_row(batches: Batches, start: int, name: str) -> Batches:
+    """Without the first ``start`` rows; the batch in which they end is cut."""
+    before = 0
+    for inputs, targets in batches:
+        count = rows(inputs)
+        if before >= start:
+            yield inputs, targets
+        elif before + count > start:
+            which = slice(start - before, None)
+            yield index(inputs, which), index(targets, which)
+        before += count
+    if before < start:
+        raise ValueError(f"{name} start: expected at most the {before} examples of the data, got {start}")
+
+
+def _stacked(items: Any, size: int, start: int, name: str) -> Iterator[Any]:
+    batches = iter(DataLoader(items, batch_size=size, sampler=range(start, len(items))))
     while True:
         try:
             batch = next(batches)
@@ -124,7 +190,7 @@ def _stacked(items: Any, size: int, name: str) -> Iterator[Any]:
         yield batch
 
 
-def _split_all(batches: Iterable[Any], name: str) -> Iterator[tuple[Tree, Tree]]:
+def _split_all(batches: Iterable[Any], name: str) -> Batches:
     return (_split(batch, name) for batch in batches)
 
 

@@ -11,8 +11,8 @@ numbers say), ``agreement`` and ``gallery`` (figures), ``svg`` and ``page`` (out
 May import: utils.
 """
 
-from fimo_fast.report.gallery import Gallery, GalleryImage, GalleryRow
-from fimo_fast.report.page import write
-from fimo_fast.report.terminal import summary_table
+from .gallery import Gallery, GalleryImage, GalleryRow
+from .page import write
+from .terminal import summary_table
 
 __all__ = ["Gallery", "GalleryImage", "GalleryRow", "summary_table", "write"]

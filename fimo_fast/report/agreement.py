@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fimo_fast.report.canvas import Box, bare_axes, fit, new_figure, quiet_ticks, write
-from fimo_fast.report.curves import LINE, draw_curves, end_labels, label_room, place_labels
-from fimo_fast.report.results import Experiment, Floats
-from fimo_fast.report.style import CEILING, FONT, GRID, INK, MUTED, Style, epoch, number, percent
+from .canvas import Box, bare_axes, fit, new_figure, quiet_ticks, write
+from .curves import LINE, draw_curves, end_labels, label_room, place_labels
+from .results import Experiment, Floats
+from .style import CEILING, FONT, GRID, INK, MUTED, Style, epoch, number, percent
 
 LEFT = 30.0  # tick labels, px
 WIDEST = 210.0  # label column, px

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from fimo_fast.report.style import FONT, PAPER
+from .style import FONT, PAPER
 
 PX = 100  # pixels an inch
 Box = tuple[float, float, float, float]  # left, bottom, width, height, in px

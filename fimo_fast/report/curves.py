@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fimo_fast.report.canvas import PX, Box, fit, measure, plain, write
-from fimo_fast.report.labels import spread
-from fimo_fast.report.results import Experiment, Floats
-from fimo_fast.report.style import CEILING, PAPER, Dashes, Style, number
-from fimo_fast.report.tables import ranked
+from .canvas import PX, Box, fit, measure, plain, write
+from .labels import spread
+from .results import Experiment, Floats
+from .style import CEILING, PAPER, Dashes, Style, number
+from .tables import ranked
 
 LINE = 15.0  # height of a label, px
 LEADER = 18.0  # from the end of the axes to the labels, px

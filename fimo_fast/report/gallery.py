@@ -14,8 +14,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
-from fimo_fast.report.canvas import bare_axes, fit, new_figure, write
-from fimo_fast.report.style import HARMFUL, HELPFUL, INK, MUTED, PAPER
+from .canvas import bare_axes, fit, new_figure, write
+from .style import HARMFUL, HELPFUL, INK, MUTED, PAPER
 
 LARGEST = 160  # px; larger images are scaled down in the HTML
 CELL = 74.0  # px, picture and gap

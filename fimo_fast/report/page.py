@@ -9,15 +9,15 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from fimo_fast.report import style, words
-from fimo_fast.report.agreement import Layout, agreement_figure
-from fimo_fast.report.canvas import to_png
-from fimo_fast.report.gallery import Gallery, data_uri, gallery_figure, score_text, value_range
-from fimo_fast.report.results import Experiment, Results, parse
-from fimo_fast.report.style import Style
-from fimo_fast.report.svg import css_variables, inline_svg
-from fimo_fast.report.tables import chosen_epochs, rows
-from fimo_fast.utils.files import atomic_write
+from ..utils.files import atomic_write
+from . import style, words
+from .agreement import Layout, agreement_figure
+from .canvas import to_png
+from .gallery import Gallery, data_uri, gallery_figure, score_text, value_range
+from .results import Experiment, Results, parse
+from .style import Style
+from .svg import css_variables, inline_svg
+from .tables import chosen_epochs, rows
 
 WIDE = Layout(width=860, titles=False, height=330, points=9.0)
 NARROW = Layout(width=370, titles=False, short=True, height=290, points=9.4)

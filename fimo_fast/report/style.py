@@ -9,6 +9,7 @@ in a darker tone, so that text has a contrast of 4.5 on white.
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -56,8 +57,8 @@ KNOWN = {
     "TRAK": Style("TRAK", "TRAK", "#ad7d08", "#8a6205", "#f7bd45"),
 }
 
-# Unknown methods: (on white, on dark). Told apart from the known ones, and from each other once
-# the colours repeat, by their dashes.
+# Methods without an entry in KNOWN: (on white, on dark). Dashes tell them apart from the known ones, and from each
+# other once the colours repeat.
 _FALLBACK = (
     ("#2f6b2f", "#6fbf6f"),
     ("#c2377f", "#ee82b4"),
@@ -82,8 +83,8 @@ _GREYS_DARK = {
 def styles(names: Iterable[str]) -> dict[str, Style]:
     """A style for each method name, the same in every figure of a report.
 
-    An unknown name starts at the place given by its checksum, so it keeps its colour from one
-    report to the next unless another unknown method claims the same one.
+    A method needs no entry in ``KNOWN``: others are written as the words of their name, with a colour chosen by its
+    checksum. They keep the colour from one report to the next, unless two of them claim the same one.
 
     Args:
         names: all methods of all experiments, in any order, with repetitions.
@@ -100,8 +101,19 @@ def styles(names: Iterable[str]) -> dict[str, Style]:
         line, dark = _FALLBACK[slot % len(_FALLBACK)]
         # Neighbouring colours get other dashes, too.
         dashes = _DASHES[(slot + slot // len(_FALLBACK)) % len(_DASHES)]
-        chosen[name] = Style(name, name, line, line, dark, dashes)
+        chosen[name] = Style(readable(name), readable(name), line, line, dark, dashes)
     return chosen
+
+
+def readable(name: str) -> str:
+    """The words of a class name: ``LayerInfluence`` → ``Layer influence``, ``TRAKEnsemble`` → ``TRAK ensemble``.
+
+    Names that are no CamelCase, or have a part of one or two letters (``TracIn``), stay as they are.
+    """
+    words = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z]+[0-9]*", name)
+    if "".join(words) != name or min(map(len, words), default=0) < 3:
+        return name
+    return " ".join([words[0], *(word if word.isupper() else word.lower() for word in words[1:])])
 
 
 def dark_theme(chosen: Iterable[Style]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 
 from matplotlib.figure import Figure
 
-from fimo_fast.report.canvas import whole
+from .canvas import whole
 
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")

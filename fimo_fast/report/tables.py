@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fimo_fast.report.results import Experiment, Floats, Method
-from fimo_fast.report.style import Style, epoch
+from .results import Experiment, Floats, Method
+from .style import Style, epoch
 
 HELD = 0.9  # "holds" means: at least this fraction of the ceiling
 

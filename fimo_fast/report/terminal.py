@@ -10,9 +10,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from fimo_fast.report.results import Experiment, parse
-from fimo_fast.report.style import Style, epoch, number, percent, seconds, styles
-from fimo_fast.report.tables import Row, chosen_epochs, rows
+from .results import Experiment, parse
+from .style import Style, epoch, number, percent, seconds, styles
+from .tables import Row, chosen_epochs, rows
 
 
 def summary_table(results: Mapping[str, Any]) -> Group:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fimo_fast.report.results import Experiment, Method
-from fimo_fast.report.style import Style, epoch, number, percent, seconds
-from fimo_fast.report.tables import of_ceiling, ranked
+from .results import Experiment, Method
+from .style import Style, epoch, number, percent, seconds
+from .tables import of_ceiling, ranked
 
 CHANGE = 0.1  # a curve that moves less than this between the first and last epoch stays unmentioned
 

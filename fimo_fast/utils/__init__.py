@@ -1,4 +1,4 @@
-"""Numbers, files and progress: what every part may use.
+"""Numbers, files, memory limits and progress: what every part may use.
 
 May import: nothing of fimo_fast.
 """

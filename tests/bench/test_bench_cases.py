@@ -1,35 +1,20 @@
-"""The cases: fewest bytes and operations by hand, checks that catch wrong kernels, rivals that do the same."""
+"""The cases: fewest bytes and operations by hand, checks that catch wrong kernels, baselines that do the same."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
+from bench_helpers import SMALL
 
 from fimo_fast import bench, ops
-from fimo_fast.bench import outer, outer_project, overhead, peers, project, rows_project, scores
+from fimo_fast.bench.baselines import peers
 from fimo_fast.bench.case import Unavailable, WrongResult, size_in_words
+from fimo_fast.bench.operations import outer, outer_project, overhead, project, rows_project, scores
 from fimo_fast.ops import reference
 
 CPU = torch.device("cpu")
 F32, F64, BF16, INT8 = torch.float32, torch.float64, torch.bfloat16, torch.int8
-
-SMALL = [
-    *(project.case(kind, 3, 5000, 96, dtype) for kind in project.KINDS for dtype in (F32, F64, BF16)),
-    *(outer_project.case(kind, 5, 3, 12, 10, 16, dtype) for kind in outer_project.KINDS for dtype in (F32, F64, BF16)),
-    *(rows_project.case(kind, 5, 9, 20, 12, 16, dtype) for kind in rows_project.KINDS for dtype in (F32, F64, BF16)),
-    outer.dot_case("MLP", 40, 1, 6, 5, F32),
-    outer.dot_case("long", 3, 30, 6, 5, BF16),
-    outer.norm_case("MLP", 40, 1, 6, 5, F32),
-    outer.norm_case("long", 3, 30, 6, 5, F64),
-    *(
-        make(queries, 50, 7, dtype)
-        for make in (scores.scores_case, scores.topk_case)
-        for queries in (3, 70)
-        for dtype in (F32, F64, BF16, INT8)
-    ),
-    *(overhead.case(op, library, F32) for op in overhead.CALLS for library in ("torch", "NumPy")),
-]
 
 
 @pytest.mark.parametrize(
@@ -144,11 +129,11 @@ def test_sketches_of_outer_products_are_checked_against_the_definition(kind):
 
 
 @pytest.mark.parametrize("case", [c for c in SMALL if c.operation not in ("project", "overhead")], ids=str)
-def test_torch_rivals_compute_the_same(case):
+def test_torch_baselines_compute_the_same(case):
     inputs = case.inputs(CPU)
-    for name, rival in case.rivals.items():
-        if rival.kind == "torch" and not (case.dtype == BF16 and name in ("torch matmul", "torch matmul, topk")):
-            case.check(inputs, rival.prepare(inputs)())
+    for name, baseline in case.baselines.items():
+        if baseline.kind == "torch" and not (case.dtype == BF16 and name in ("torch matmul", "torch matmul, topk")):
+            case.check(inputs, baseline.prepare(inputs)())
 
 
 @pytest.mark.parametrize("dtype", [F32, BF16])
@@ -159,9 +144,9 @@ def test_torch_sketches_keep_inner_products(kind, dtype):
     case = project.case(kind, 2, 3000, sketch_dim, dtype)
     (grads,) = case.inputs(CPU)
     grads[1] = 0.6 * grads[0] + 0.8 * grads[1]
-    (rival,) = (r for r in case.rivals.values() if r.kind == "torch")
-    assert rival.share == 1
-    x, y = rival.prepare((grads,))().double() / (sketch_dim**0.5 if kind in ("Rademacher", "Gaussian") else 1)
+    (baseline,) = (r for r in case.baselines.values() if r.kind == "torch")
+    assert baseline.share == 1
+    x, y = baseline.prepare((grads,))().double() / (sketch_dim**0.5 if kind in ("Rademacher", "Gaussian") else 1)
     a, b = grads.double()
     assert x.shape == (sketch_dim,)
     assert (x @ x / (a @ a)).item() == pytest.approx(1, abs=0.3)
@@ -184,24 +169,24 @@ def test_integer_products_that_torch_refuses_are_reported(monkeypatch):
     monkeypatch.setattr(torch, "_int_mm", refuse)
     case = scores.scores_case(3, 50, 7, INT8)
     with pytest.raises(Unavailable, match="^torch._int_mm: int8 is not implemented$"):
-        case.rivals["torch _int_mm"].prepare(case.inputs(CPU))
+        case.baselines["torch _int_mm"].prepare(case.inputs(CPU))
 
 
-def test_dense_rivals_do_the_share_they_say():
+def test_dense_baselines_do_the_share_they_say():
     case = project.case("Rademacher", 2, 160_000, 64, F32)
-    torch_rival = case.rivals["torch signs and product"]
-    assert torch_rival.share == case.rivals["stored matrix product"].share == 16_384 / 160_000
-    assert case.rivals["TRAK BasicProjector"].share == 1  # 64 outputs are less than two of its blocks
-    assert project.case("Rademacher", 2, 160, 2048, F32).rivals["dattri BasicProjector"].share == 200 / 2048
+    torch_baseline = case.baselines["torch signs and product"]
+    assert torch_baseline.share == case.baselines["stored matrix product"].share == 16_384 / 160_000
+    assert case.baselines["TRAK BasicProjector"].share == 1  # 64 outputs are less than two of its blocks
+    assert project.case("Rademacher", 2, 160, 2048, F32).baselines["dattri BasicProjector"].share == 200 / 2048
 
 
 def test_missing_libraries_are_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
     case = scores.topk_case(3, 50, 7, F32)
     with pytest.raises(Unavailable, match="faiss"):
-        case.rivals["FAISS IndexFlatIP"].prepare(case.inputs(CPU))
+        case.baselines["FAISS IndexFlatIP"].prepare(case.inputs(CPU))
     with pytest.raises(Unavailable, match="nowhere is not installed"):
-        peers._imported("fimo_fast_nowhere.inside", "nowhere")
+        peers.imported("fimo_fast_nowhere.inside", "nowhere")
 
 
 def test_every_operation_has_cases_of_its_dtypes():

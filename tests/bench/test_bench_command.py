@@ -1,43 +1,16 @@
 """``fimo-fast bench`` on tiny sizes: files, options, errors. No time is looked at."""
 
 import json
-import re
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from bench_helpers import run
 
 from fimo_fast import build_info, ops
-from fimo_fast.bench import OPERATIONS, command, outer, outer_project, project, rows_project, scores
-from fimo_fast.cli import app
+from fimo_fast.bench import OPERATIONS
+from fimo_fast.bench.operations import project
 from fimo_fast.sketch import SRHT
 from fimo_fast.testing import available_isas
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    """Cases and machine roofs of milliseconds."""
-    monkeypatch.setattr(project, "DEFAULT", [(2, 3000, 64)])
-    monkeypatch.setattr(project, "LARGE", [])
-    monkeypatch.setattr(outer_project, "TOKENS", [(4, 3, 12, 10, 16)])
-    monkeypatch.setattr(outer_project, "SINGLE", [(4, 1, 12, 10, 16)])
-    monkeypatch.setattr(rows_project, "DEFAULT", [(4, 3, 20, 12, 16)])
-    monkeypatch.setattr(outer, "DOT", {"short": (4, 3, 5, 6)})
-    monkeypatch.setattr(outer, "NORM", {"short": (4, 3, 5, 6)})
-    monkeypatch.setattr(scores, "SCORES", [(2, 60, 8)])
-    monkeypatch.setattr(scores, "TOPK", [(2, 60, 8)])
-    monkeypatch.setattr(command, "machine_roofs", lambda *_: {"read": 1e9, "SGEMM": 1e6})
-    measured = command.measure
-
-    def measure(*args, **options):
-        return measured(*args, **options, seconds=1e-9)
-
-    monkeypatch.setattr(command, "measure", measure)
-
-
-def run(*options):
-    done = CliRunner().invoke(app, ["bench", *map(str, options)], env={"COLUMNS": "200"})
-    return done, re.sub(r"[\s│]+", " ", done.output)
 
 
 def test_all_operations(tiny, tmp_path):
@@ -52,9 +25,9 @@ def test_all_operations(tiny, tmp_path):
         for c in results["cases"]
         for timing in c["timings"]
     )
-    assert not [r for c in results["cases"] for r in c["rivals"] if r["kind"] == "peer"]
-    # The given roofs are beaten by what the cases saw; reads of a few bytes say nothing about memory.
-    assert results["roofs"]["SGEMM"] > 1e6 and results["roofs"]["read"] == 1e9
+    assert not [r for c in results["cases"] for r in c["baselines"] if r["kind"] == "peer"]
+    # The given peak rates are beaten by what the cases saw; reads of a few bytes say nothing about memory.
+    assert results["peaks"]["SGEMM"] > 1e6 and results["peaks"]["read"] == 1e9
     assert files[1].read_bytes().startswith(b"\x89PNG")
     for case in results["cases"]:
         assert case["name"] in output and case["name"] in files[2].read_text()
@@ -77,7 +50,7 @@ def test_peers_are_run_or_named_as_missing(tiny, tmp_path):
     done, _ = run("--op", "topk", "--dtype", "float32", "--peers", "--threads", 1, "--json", tmp_path / "run.json")
     assert done.exit_code == 0, done.output
     for case in json.loads((tmp_path / "run.json").read_text())["cases"]:
-        ran = {r["name"] for r in case["rivals"] if r["kind"] == "peer"}
+        ran = {r["name"] for r in case["baselines"] if r["kind"] == "peer"}
         assert len(ran | case["missing"].keys()) == 1
 
 

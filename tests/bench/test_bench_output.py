@@ -6,23 +6,24 @@ import pytest
 import torch
 from rich.console import Console
 
-from fimo_fast.bench import overhead, project, roofline, roofs, scores, table
+from fimo_fast.bench import peak, roofline, table
 from fimo_fast.bench.measured import Entry, Result
+from fimo_fast.bench.operations import overhead, project, scores
 from fimo_fast.bench.results import document, reason_to_skip
 
 CPU = torch.device("cpu")
-ROOFS = {"read": 30e9, "SGEMM": 200e9}
-SQUARE = roofs.gemm_operations(torch.float32, CPU)
+PEAKS = {"read": 30e9, "SGEMM": 200e9}
+SQUARE = peak.gemm_operations(torch.float32, CPU)
 
 
-def made(case, kernel, rivals=(), threads=2, sgemm_seconds=SQUARE / 200e9, **missing):
+def made(case, kernel, baselines=(), threads=2, sgemm_seconds=SQUARE / 200e9, **missing):
     entries = [Entry("kernel", "kernel", lambda: None, t, rounds=[kernel / t, 2 * kernel / t]) for t in {1, threads}]
     if case.bound != "call":
         entries.append(Entry("read", "read", lambda: None, threads, rounds=[0.004]))
         entries.append(Entry("sgemm", "sgemm", lambda: None, threads, rounds=[sgemm_seconds]))
-    entries += [Entry(name, kind, lambda: None, threads, share, rounds=[t]) for name, kind, t, share in rivals]
+    entries += [Entry(name, kind, lambda: None, threads, share, rounds=[t]) for name, kind, t, share in baselines]
     read_bytes = max(1, case.sizes.get("batch", 0) * case.sizes.get("dim", 0) * 4)
-    return Result(case, threads, read_bytes, entries, dict(missing), ROOFS)
+    return Result(case, threads, read_bytes, entries, dict(missing), PEAKS)
 
 
 @pytest.fixture
@@ -39,20 +40,20 @@ def results():
         made(scores.topk_case(1024, 20_000, 512, f32), 0.2, sgemm_seconds=1.0),
         made(overhead.case("project", "torch", f32), 6e-6, [("torch a @ b", "torch", 1.5e-6, 1.0)]),
     ]
-    return document(ran, {"project huge": "needs 9.0 GiB"}, ROOFS, CPU, 2, "fimo-fast bench")
+    return document(ran, {"project huge": "needs 9.0 GiB"}, PEAKS, CPU, 2, "fimo-fast bench")
 
 
 def test_document(results):
     again = json.loads(json.dumps(results, allow_nan=False))
     assert set(again) == {
-        "schema", "machine", "roofs", "predicted_for", "skipped", "wrong", "cases"
-    } and again["schema"] == 2  # fmt: skip
+        "schema", "machine", "peaks", "predicted_for", "skipped", "wrong", "cases"
+    } and again["schema"] == 3  # fmt: skip
     assert set(again["machine"]) >= {"cpu", "isa", "threads", "torch", "fimo_fast", "date", "command"}
     assert all(
         set(case) == {
             "operation", "name", "dtype", "sizes", "bound", "product", "predicted", "moved_bytes",
             "input_bytes", "operations", "seconds",
-            "floor_seconds", "of_floor", "of_floor_median", "scaling", "disturbed", "rivals", "missing", "timings",
+            "floor_seconds", "of_floor", "of_floor_median", "scaling", "disturbed", "baselines", "missing", "timings",
         }
         for case in again["cases"]
     )  # fmt: skip
@@ -65,7 +66,7 @@ def test_document(results):
     kernel = srht["timings"][1]
     assert (kernel["threads"], kernel["best"], kernel["median"], kernel["rounds"]) == (2, 0.008, 0.012, [0.008, 0.016])
     assert rademacher["floor_seconds"] == pytest.approx(2 * 32 * 1e6 * 2048 / 200e9)
-    assert [(r["name"], r["times"], r["share"]) for r in rademacher["rivals"]] == [
+    assert [(r["name"], r["times"], r["share"]) for r in rademacher["baselines"]] == [
         ("slow", 5.0, 0.25), ("torch", 4.0, 0.25), ("TRAK", 25.0, 0.1),
     ]  # fmt: skip
     assert rademacher["missing"] == {"dattri": "dattri is not installed"}
@@ -86,8 +87,8 @@ def test_rows(results):
 
 def test_of_each_library_the_best_way_is_shown():
     case = scores.topk_case(8, 100_000, 512, torch.int8)
-    rivals = [("FAISS slow", "peer", 0.4, 1.0), ("FAISS fast", "peer", 0.2, 1.0), ("other", "peer", 0.3, 1.0)]
-    results = document([made(case, 0.2, rivals)], {}, ROOFS, CPU, 2, "")
+    baselines = [("FAISS slow", "peer", 0.4, 1.0), ("FAISS fast", "peer", 0.2, 1.0), ("other", "peer", 0.3, 1.0)]
+    results = document([made(case, 0.2, baselines)], {}, PEAKS, CPU, 2, "")
     (shown,) = results["cases"]
     assert table.row(shown, results)[1] == "int8"
     assert table.row(shown, results)[6] == "FAISS 2.00×, other 3.00×"
@@ -120,7 +121,7 @@ def test_terminal_and_markdown_show_the_same_cells(results):
 
 def test_one_thread_has_no_scaling():
     case = project.case("SRHT", 32, 1_000_000, 2048, torch.float64)
-    results = document([made(case, 0.01, threads=1)], {}, ROOFS, CPU, 1, "")
+    results = document([made(case, 0.01, threads=1)], {}, PEAKS, CPU, 1, "")
     assert table.headings(results)[-1] == "peers" and len(table.row(results["cases"][0], results)) == 7
     assert results["cases"][0]["scaling"] is None
     assert results["cases"][0]["product"] == "DGEMM"

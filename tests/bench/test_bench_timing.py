@@ -4,32 +4,16 @@ import itertools
 
 import pytest
 import torch
+from bench_helpers import make
 
 from fimo_fast.bench import clock as clocks
-from fimo_fast.bench import roofs, timing
-from fimo_fast.bench.case import Case, Rival, Unavailable, WrongResult
+from fimo_fast.bench import peak, timing
+from fimo_fast.bench.case import Baseline, Unavailable, WrongResult
 from fimo_fast.bench.measured import Entry, Result
 from fimo_fast.bench.timing import in_turns, measure, names
 
 CPU = torch.device("cpu")
-SQUARE = roofs.gemm_operations(torch.float32, CPU)
-
-
-def make(bound="read", rivals=None, check=lambda inputs, result: None, kernel=torch.sum, moved=4400, operations=1000):
-    return Case(
-        operation="sum",
-        name="of 1000",
-        dtype=torch.float32,
-        sizes={"n": 1000},
-        moved=moved,
-        operations=operations,
-        bound=bound,
-        memory=0,
-        inputs=lambda device: (torch.ones(1000, device=device),),
-        kernel=kernel,
-        check=check,
-        rivals=rivals or {},
-    )
+SQUARE = peak.gemm_operations(torch.float32, CPU)
 
 
 def entry(name, role="torch", turn=1.0):
@@ -65,13 +49,13 @@ def clock(monkeypatch):
 
 
 def test_a_measurement(clock):
-    rivals = {
-        "half": Rival("torch", lambda inputs: lambda: "half", share=0.5),
-        "library": Rival("peer", lambda inputs: lambda: "library"),
+    baselines = {
+        "half": Baseline("torch", lambda inputs: lambda: "half", share=0.5),
+        "library": Baseline("peer", lambda inputs: lambda: "library"),
     }
     before = torch.get_num_threads()
     progress = []
-    result = measure(make(rivals=rivals), CPU, 2, peers=True, seconds=1e-9, advance=progress.append)
+    result = measure(make(baselines=baselines), CPU, 2, peers=True, seconds=1e-9, advance=progress.append)
     assert torch.get_num_threads() == before
     assert [(e.name, e.threads) for e in result.entries] == [
         ("kernel", 1), ("kernel", 2), ("read", 2), ("copy", 2), ("sgemm", 2), ("half", 2), ("library", 2),
@@ -120,7 +104,7 @@ def test_what_is_missing_is_reported_and_peers_only_run_when_asked_for(clock):
     def absent(inputs):
         raise Unavailable("library is not installed")
 
-    case = make(rivals={"library": Rival("peer", absent)})
+    case = make(baselines={"library": Baseline("peer", absent)})
     assert measure(case, CPU, 1, peers=True, seconds=1e-9).missing == {"library": "library is not installed"}
     assert measure(case, CPU, 1, seconds=1e-9).missing == {}
     assert names(case, peers=False) == ["kernel", "read", "copy", "sgemm"]
@@ -144,17 +128,17 @@ def test_floors_from_times():
 
 def test_reads_and_copies_touch_every_byte():
     for inputs in [(torch.arange(6.0), torch.arange(3, dtype=torch.bfloat16)), (torch.ones(5).numpy(),)]:
-        assert roofs.size_bytes(inputs) == sum(x.nbytes for x in inputs)
-        call, share = roofs.copy(inputs)
+        assert peak.size_bytes(inputs) == sum(x.nbytes for x in inputs)
+        call, share = peak.copy(inputs)
         assert share == 1
-        assert all(torch.equal(a, b) for a, b in zip(call(), roofs.tensors(inputs), strict=True))
-    largest = roofs.read((torch.arange(6.0), torch.arange(3, dtype=torch.bfloat16)))()
+        assert all(torch.equal(a, b) for a, b in zip(call(), peak.tensors(inputs), strict=True))
+    largest = peak.read((torch.arange(6.0), torch.arange(3, dtype=torch.bfloat16)))()
     assert [x.item() for x in largest] == [5.0, 2.0]
     # Four int8 or two bfloat16 at once, as the float32 with their bits.
-    assert roofs.read((torch.tensor([0, 0, 128, 63], dtype=torch.uint8).view(torch.int8),))()[0].item() == 1.0
+    assert peak.read((torch.tensor([0, 0, 128, 63], dtype=torch.uint8).view(torch.int8),))()[0].item() == 1.0
 
 
-def test_machine_roofs_take_the_best_of_interleaved_calls():
+def test_peak_rates_take_the_best_of_interleaved_calls():
     seconds = itertools.cycle([3.0, 4.0, 2.0, 8.0])
     calls = []
 
@@ -162,6 +146,6 @@ def test_machine_roofs_take_the_best_of_interleaved_calls():
         calls.append(call)
         return next(seconds)
 
-    found = roofs.machine_roofs(CPU, 1, time_call)
+    found = peak.peak_rates(CPU, 1, time_call)
     assert found == {"read": 2**28 / 2.0, "SGEMM": SQUARE / 4.0}
     assert len(calls) == 30 and len(set(calls[::2])) == len(set(calls[1::2])) == 1

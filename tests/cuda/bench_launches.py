@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import torch
 from launches import Launch, Shapes, recorded
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fimo_fast import bench
-from fimo_fast.bench import Case, project
-from fimo_fast.ops.sketch_args import to_args
-from fimo_fast.sketch import Composition
+from fimo_fast.bench import Case
+from fimo_fast.bench.operations import project
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int8)
 _OPERATIONS = [name for name in bench.OPERATIONS if name != "overhead"]
@@ -26,55 +28,39 @@ def all_cases() -> list[Case]:
     return list({str(case): case for case in found}.values())
 
 
+class _Recorded(TorchDispatchMode):
+    """Keeps the calls of this project's ops, whose schemas name the arguments as `case.h` does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Shapes] = []
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if op is torch.ops.aten.nonzero.default:  # no place has a number that is not finite
+            return torch.empty(0, args[0].ndim, dtype=torch.int64, device=args[0].device)
+        result = op(*args, **(kwargs or {}))
+        if op.namespace == "fimo_fast":
+            given = {argument.name: value for argument, value in zip(op._schema.arguments, args, strict=False)}
+            given |= {"values": result[0], "indices": result[1]} if isinstance(result, tuple) else {"out": result}
+            self.calls.append(_shapes(op._opname, given))
+        return result
+
+
+def _shapes(op: str, given: dict[str, Any]) -> Shapes:
+    tensors = {name: (tuple(x.shape), x.dtype) for name, x in given.items() if isinstance(x, Tensor)}
+    numbers = {name: [given[name]] for name in ("k", "offset") if given.get(name) is not None}
+    if "kind" in given:  # of one sketch, number by number
+        numbers["sketch"] = [given[name] for name in ("input_dim", "sketch_dim", "seed", "nonzeros")]
+    elif "kinds" in given:
+        numbers["sketch"] = given["numbers"]
+    return Shapes("", op, tensors, given.get("kind", given.get("kinds", "")), numbers)
+
+
 def calls(case: Case) -> list[Shapes]:
-    """The calls of the C++ API that a case makes."""
-    s, dtype = case.sizes, case.dtype
-    sketch = case.kernel.keywords["sketch"] if hasattr(case.kernel, "keywords") else None
-    f32 = torch.float32
-
-    def call(**tensors: tuple[tuple[int, ...], torch.dtype]) -> Shapes:
-        kinds, numbers = to_args(sketch) if sketch is not None else ("", [])
-        given = {"sketch": numbers} if kinds else {}
-        return Shapes("", case.operation, tensors, kinds, given)  # type: ignore[arg-type]
-
-    if case.operation == "project":
-        if isinstance(sketch, Composition):
-            first, second, batch = sketch.first, sketch.second, s["batch"]
-            shapes = []
-            for stage, kind in ((first, dtype), (second, f32)):
-                kinds, numbers = to_args(stage)
-                tensors = {"grads": ((batch, stage.input_dim), kind), "out": ((batch, stage.sketch_dim), f32)}
-                shapes.append(Shapes("", "project", tensors, kinds, {"sketch": numbers}))
-            return shapes
-        return [call(grads=((s["batch"], s["dim"]), dtype), out=((s["batch"], s["sketch_dim"]), f32))]
-    if case.operation == "outer_project":
-        batch, tokens = s["batch"], s["tokens"]
-        out = ((batch, sketch.sketch_dim), f32)
-        return [call(a=((batch, tokens, s["n"]), dtype), delta=((batch, tokens, s["m"]), dtype), out=out)]
-    if case.operation == "rows_project":
-        index = ((s["batch"], s["tokens"]), torch.int64)
-        return [
-            call(
-                index=index,
-                delta=((s["batch"], s["tokens"], s["dim"]), dtype),
-                out=((s["batch"], s["sketch_dim"]), f32),
-            )
-        ]
-    if case.operation in ("outer_dot", "outer_norm2"):
-        a, delta = ((s["batch"], s["tokens"], s[d]) for d in ("n", "m"))
-        if case.operation == "outer_norm2":
-            return [call(a=(a, dtype), delta=(delta, dtype), out=((s["batch"],), f32))]
-        out = ((s["batch"], s["batch"]), f32)
-        return [call(a=(a, dtype), delta=(delta, dtype), a2=(a, dtype), delta2=(delta, dtype), out=out)]
-    tensors = {"queries": ((s["queries"], s["dim"]), dtype), "features": ((s["features"], s["dim"]), dtype)}
-    if dtype == torch.int8:
-        tensors |= {"query_scales": ((s["queries"],), f32), "feature_scales": ((s["features"],), f32)}
-    if case.operation == "scores":
-        return [call(**tensors, out=((s["queries"], s["features"]), f32))]
-    result = (s["queries"], s["k"])
-    found = call(**tensors, values=(result, f32), indices=(result, torch.int64))
-    found.numbers = {"k": [s["k"]]}
-    return [found]
+    """The calls of the C++ API that a case makes, found by making them on tensors without memory."""
+    with _Recorded() as seen:
+        case.kernel(*case.inputs(torch.device("meta")))
+    return seen.calls
 
 
 def launches_of(runner: Path, found: list[Case]) -> dict[str, list[Launch]]:

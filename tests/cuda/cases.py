@@ -1,4 +1,4 @@
-"""Cases for tests/cuda/runner.cpp: an op's arguments and what reference.py makes of them, as a file.
+"""Cases for tests/cuda/runner/runner.cpp: an op's arguments and what reference.py makes of them, as a file.
 
 One file serves every way to run the kernels: the emulator in several schedules, its sanitizer builds,
 translated PTX, and a GPU.
@@ -214,17 +214,18 @@ def _storage(x: Tensor) -> Tensor:
     return x.as_strided((last + 1,), (1,), 0)
 
 
+def head(name: str, op: str, kinds: str, numbers: dict[str, list[int]]) -> bytes:
+    """The first lines of a case: all but its tensors."""
+    lines = [f"case {name} {op}", *([f"kinds {kinds}"] if kinds else [])]
+    lines += [f"numbers {key} {' '.join(map(str, some))}" for key, some in numbers.items()]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
 def dump(case: Case) -> bytes:
     """What `case.h` reads."""
-    parts = [f"case {case.name} {case.op}\n".encode()]
-    if case.kinds:
-        parts.append(f"kinds {case.kinds}\n".encode())
-    for key, numbers in case.numbers.items():
-        parts.append(f"numbers {key} {' '.join(map(str, numbers))}\n".encode())
     limits = {"piece": case.piece, "multiprocessors": case.multiprocessors, "workspace": case.workspace}
-    for key, number in limits.items():
-        if number is not None:
-            parts.append(f"numbers {key} {number}\n".encode())
+    given = {key: [number] for key, number in limits.items() if number is not None}
+    parts = [head(case.name, case.op, case.kinds, case.numbers | given)]
     for key, x in case.tensors.items():
         storage = _storage(x)
         words = [key, dtype_name(x.dtype), x.ndim, *x.shape, *x.stride(), storage.numel(), x.storage_offset()]

@@ -5,8 +5,6 @@ from ptx.cases import floats, instructions, integers, structures
 from ptx.cases.programs import Programs
 from runners import build, missing
 
-from fimo_fast.ops import torch_cuda
-
 
 @pytest.fixture(scope="session")
 def programs(request):
@@ -23,16 +21,3 @@ def programs(request):
         file.write_text(text)
     folder = build(request.config.cache.mkdir("cuda-ptx"), "ptx", f"-DFIMO_PTX_PROGRAMS={file}", target="programs")
     return Programs(folder / "libprograms.so")
-
-
-@pytest.fixture
-def kernels_are_built():
-    """On a device nothing but the kernels is tested."""
-    assert torch_cuda.kernels is not None, "fimo_fast was built without CUDA: see CONTRIBUTING.md"
-
-
-@pytest.fixture
-def calls():
-    """A function that says how often the kernels of each op were called since the test began."""
-    before = torch_cuda._C.cuda_calls()
-    return lambda: {op: n - before[op] for op, n in torch_cuda._C.cuda_calls().items() if n > before[op]}

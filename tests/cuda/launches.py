@@ -9,7 +9,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cases
@@ -42,21 +42,18 @@ class Shapes:
     op: str
     tensors: dict[str, tuple[Sequence[int], torch.dtype]]
     kinds: str = ""
-    numbers: dict[str, list[int]] | None = None
+    numbers: dict[str, list[int]] = field(default_factory=dict)
 
 
-def _lines(shapes: Shapes) -> Iterable[str]:
-    yield f"case {shapes.name} {shapes.op}"
-    if shapes.kinds:
-        yield f"kinds {shapes.kinds}"
-    for key, numbers in (shapes.numbers or {}).items():
-        yield f"numbers {key} {' '.join(map(str, numbers))}"
+def _dump(shapes: Shapes) -> bytes:
+    lines = []
     for key, (shape, dtype) in shapes.tensors.items():
         strides = [1]
         for size in reversed(shape[1:]):
             strides.insert(0, strides[0] * size)
-        yield f"shape {key} {cases.dtype_name(dtype)} {len(shape)} {' '.join(map(str, [*shape, *strides]))}"
-    yield "end"
+        words = [key, cases.dtype_name(dtype), len(shape), *shape, *strides]
+        lines.append(f"shape {' '.join(map(str, words))}\n".encode())
+    return b"".join([cases.head(shapes.name, shapes.op, shapes.kinds, shapes.numbers), *lines, b"end\n"])
 
 
 def recorded(runner: Path, found: Iterable[Case | Shapes]) -> dict[str, list[Launch]]:
@@ -68,11 +65,8 @@ def recorded(runner: Path, found: Iterable[Case | Shapes]) -> dict[str, list[Lau
     found = list(found)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "cases"
-        cases.write([case for case in found if isinstance(case, Case)], file)
-        with open(file, "ab") as more:
-            for shapes in found:
-                if isinstance(shapes, Shapes):
-                    more.write(("\n".join(_lines(shapes)) + "\n").encode())
+        with open(file, "wb") as stream:
+            stream.writelines(_dump(x) if isinstance(x, Shapes) else cases.dump(x) for x in found)
         environment = {**os.environ, "FIMO_EMULATOR_TRACE": "1", "FIMO_EMULATOR_DRY": "1"}
         done = subprocess.run([runner, file], capture_output=True, text=True, env=environment)
     trace = [_launch(line) for line in done.stderr.splitlines() if _LINE.fullmatch(line)]

@@ -27,12 +27,11 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = (
     "tests/cuda/test_kernels.py",
-    "tests/cuda/test_gpu.py",
-    "tests/cuda/test_gpu_streams.py",
-    "tests/cuda/test_gpu_models.py",
+    "tests/cuda/gpu",
     "tests/test_devices.py",
     "tests/bench",
 )
+PREDICTIONS = "tools/cuda/speed_model/cuda_predictions.json"
 _CLI = (sys.executable, "-c", "from fimo_fast.cli import app; app()")
 _NEEDED = ("nvcc", "cmake", "ninja")
 _OPTIONAL = {"compute-sanitizer": "no check of memory, races and barriers on the device"}
@@ -61,8 +60,9 @@ def steps(out: Path, build: bool) -> list[Step]:
     """The commands, in order; the first is left out without ``build``."""
     pytest = [sys.executable, "-m", "pytest", *TESTS, "--device", "cuda", f"--junitxml={out / 'tests.xml'}"]
     types = [part for name in ("float32", "bfloat16", "float16", "int8") for part in ("--dtype", name)]
-    bench = [*_CLI, "bench", "--device", "cuda", "--peers", *types, "--json", str(out / "bench.json")]
-    bench += ["--markdown", str(out / "bench.md"), "--figure", str(out / "roofline.png")]
+    bench = [*_CLI, "bench", "--device", "cuda", "--peers", *types, "--predictions", PREDICTIONS]
+    for option, name in (("--json", "bench.json"), ("--markdown", "bench.md"), ("--figure", "roofline.png")):
+        bench += [option, str(out / name)]
     found = [Step("tests", pytest), Step("bench", bench)]
     install = [sys.executable, "-m", "pip", "install", "-e", ".[test-full]"]
     return [Step("build", install), *found] if build else found

@@ -33,8 +33,8 @@ from typing import Any
 import runners
 from architectures import ARCHITECTURES
 from bench_launches import all_cases, calls
+from cuobjdump import dumped, short_names
 from launches import Launch, recorded
-from sass import dumped, short_names
 
 BUDGET = Path(__file__).parent / "budget.json"
 _TYPES = re.compile(r"\b(float|__half|__nv_bfloat16|Float32|Float16|BFloat16|Int8|int|unsigned int|unsigned short)\b")

@@ -1,4 +1,4 @@
-"""Builds of the runner (runner.cpp) and the ways to run a family's cases on it."""
+"""Builds of the runner (runner/runner.cpp) and the ways to run a family's cases on it."""
 
 from __future__ import annotations
 

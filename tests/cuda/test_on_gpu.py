@@ -130,7 +130,7 @@ def test_the_default_folder_is_named_after_the_device(pretended, monkeypatch, tm
 def test_what_runs(tmp_path):
     build, tests, bench = on_gpu.steps(tmp_path, True)
     assert build.command[-2:] == ["-e", ".[test-full]"]
-    assert all((on_gpu.ROOT / path).exists() for path in on_gpu.TESTS)
+    assert all((on_gpu.ROOT / path).exists() for path in (*on_gpu.TESTS, on_gpu.PREDICTIONS))
     assert tests.command[3:] == [*on_gpu.TESTS, "--device", "cuda", f"--junitxml={tmp_path}/tests.xml"]
     done = subprocess.run(
         [*bench.command[:4], "--help"], capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}
@@ -174,19 +174,10 @@ def test_without_a_compiler_it_says_so(pretended, monkeypatch, capsys):
 def test_the_tests_of_a_gpu_are_right(file, some, least, tmp_path):
     """On the CPU, with its kernels in place of a GPU's: what fails here is a mistake in the test."""
     results = tmp_path / "tests.xml"
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "rehearsal",
-        HERE / file,
-        "-q",
-        "-k",
-        some,
-        f"--junitxml={results}",
-    ]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])}
+    options = ["-p", "gpu.rehearsal", "-q", "-k", some, f"--junitxml={results}"]
+    command = [sys.executable, "-m", "pytest", HERE / "gpu" / file, *options]
+    folders = [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment, cwd=HERE)
     assert done.returncode == 0, done.stdout[-6000:]
     counts, _, skipped = on_gpu.summary(results)

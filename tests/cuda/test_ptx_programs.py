@@ -12,7 +12,7 @@ from ptx.cases.programs import Failed
 
 pytestmark = pytest.mark.native
 
-# --- csrc/cuda/instructions.cuh, of which the other modes run the host twins ------------------------------
+# --- csrc/cuda/device/instructions.cuh, of which the other modes run the host twins ------------------------------
 
 
 def test_copies_of_the_project(programs):

@@ -1,10 +1,10 @@
 """The Python side of the CUDA path, over emulated kernels: bindings, dispatch, and whole computations."""
 
-import importlib.util
 import warnings
 
 import pytest
 import torch
+from loading import load_extension
 from runners import build, missing
 
 import fimo_fast as ff
@@ -39,10 +39,7 @@ def module(request):
     options = ("-DFIMO_MODULE=ON", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}")
     folder = build(request.config.cache.mkdir("cuda-plain"), "plain", *options)
     (path,) = folder.glob("_emulated*.so")
-    spec = importlib.util.spec_from_file_location("_emulated", path)
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return load_extension("_emulated", path)
 
 
 def allocate(size):
@@ -197,7 +194,7 @@ def test_arguments_are_checked_like_those_of_the_cpu(module):
 def everything_emulated(module, monkeypatch):
     """All float32 ops on CPU tensors run the emulated kernels."""
     for op in torch_kernels.OPS:
-        monkeypatch.setattr(torch_kernels.kernels, f"_{op}", getattr(module, f"cuda_{op}"))
+        monkeypatch.setitem(torch_kernels.kernels.compiled, op, getattr(module, f"cuda_{op}"))
     monkeypatch.setattr(torch_kernels.kernels, "_where", lambda x: (allocate, 0))
 
 

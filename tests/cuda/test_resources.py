@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 import resources
+from cuobjdump import cuobjdump
 from resources import BUDGET, Resources, Usage, budget_of, problems
 from runners import build, missing
-from sass import cuobjdump
 
 from fimo_fast.ops.native import _C
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import fimo_fast as ff
-from fimo_fast.curvature import GaussNewton
-from fimo_fast.gradients import per_example_gradients
+from fimo_fast.curvature import DampedInverse, GaussNewton, Horizon
+from fimo_fast.gradients import GradientSet, per_example_gradients
 from fimo_fast.problem import Examples
 
 
@@ -57,6 +57,13 @@ def test_scores_equal_the_definition(width, n, dual):
     expected = gradients[0] @ torch.linalg.solve(matrix + damping * torch.eye(len(matrix)).double(), gradients[1].T) / n
     scores = curvature.pair(queries).score(lambda h: 1 / (h + damping))
     torch.testing.assert_close(scores, expected, rtol=1e-8, atol=1e-12)
+    held = [GradientSet.collect(problem, each) for each in (train, queries)]
+    for f in (DampedInverse(damping), Horizon(0.1, 50)):
+        applied = held[0].dot(curvature.apply(f, held[1])) / n
+        torch.testing.assert_close(applied, curvature.pair(queries).score(f), rtol=1e-8, atol=1e-12)
+    torch.testing.assert_close(
+        held[0].dot(curvature.apply(DampedInverse(damping), held[1])) / n, expected, rtol=1e-8, atol=1e-12
+    )
 
 
 def test_of_a_linear_model_is_its_hessian():

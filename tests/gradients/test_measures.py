@@ -1,5 +1,7 @@
 """Gradients, norms, inner products and sketches of whole models, against one backward pass an example."""
 
+import json
+
 import pytest
 import torch
 from small_models import MODELS, exact, problem_and_data
@@ -7,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 import fimo_fast as ff
+from fimo_fast.gradients import LayerSketch
 from fimo_fast.testing import count_kernel_calls
 
 pytestmark = pytest.mark.filterwarnings("ignore:gradients. no layer rule")
@@ -201,3 +204,19 @@ def test_batch_sizes_that_are_none_are_refused():
         ff.gradients.norm2(problem, data, batch_size=0)
     with pytest.raises(TypeError, match=r"batch_size: expected an integer, got 2\.5"):
         ff.gradients.dots(problem, data, data, batch_size=2.5)
+
+
+def test_the_spec_of_a_layer_sketch_makes_it_again():
+    problem, data = problem_and_data("tied")
+    for matrices in ("tensor", "factored"):
+        sketch = LayerSketch.for_problem(problem, 64, seed=3, matrices=matrices)
+        again = LayerSketch.from_spec(json.loads(json.dumps(sketch.spec)))
+        assert again == sketch
+        assert torch.equal(ff.gradients.sketch(problem, data, again), ff.gradients.sketch(problem, data, sketch))
+    for wrong in (
+        {"kind": "srht"},
+        {**sketch.spec, "more": 1},
+        {k: v for k, v in sketch.spec.items() if k != "starts"},
+    ):
+        with pytest.raises(ValueError, match='spec: expected kind "layers"'):
+            LayerSketch.from_spec(wrong)

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 import fimo_fast as ff
+from fimo_fast.curvature import Curvature
+from fimo_fast.gradients import GradientSet
 from fimo_fast.methods import spectral_scores
 
 
@@ -173,8 +175,42 @@ def test_trak_of_a_classifier_uses_the_log_odds():
 
 
 METHODS = [
-    ff.GradDot(), ff.GradCos(), ff.InfluenceFunction(0.1), ff.FiniteHorizon(0.01, 10), ff.TRAK(16)
-]  # fmt: skip
+    ff.GradDot(),
+    ff.GradCos(),
+    ff.InfluenceFunction(0.1),
+    ff.FiniteHorizon(0.01, 10),
+    ff.TRAK(16),
+]
+
+
+def test_every_method_has_a_row():
+    assert {type(method).__name__ for method in METHODS} == set(ff.methods.METHODS)
+
+
+@pytest.mark.parametrize("kind", ff.methods.METHODS.values(), ids=ff.methods.METHODS)
+def test_made_for_a_horizon(kind):
+    method = kind.for_horizon(0.05, 7)
+    assert type(method) is kind and method.settings and kind.__name__ in repr(method)
+    if kind.knows_horizon:
+        assert repr(method) != repr(kind.for_horizon(0.05, 8))
+
+
+class Diagonal(Curvature):
+    """The diagonal of the empirical Fisher matrix: a curvature of the user's own."""
+
+    def __init__(self, problem, train):
+        self.problem = problem
+        self.diagonal = GradientSet.collect(problem, train).vectors().square().mean(0)
+
+    def apply(self, f, vectors):
+        return GradientSet.from_vectors(self.problem, vectors.vectors() * f(self.diagonal))
+
+
+@pytest.mark.parametrize("method", [ff.InfluenceFunction(0.3, curvature=Diagonal), ff.FiniteHorizon(0.01, 9, Diagonal)])
+def test_any_curvature(linear, method):
+    problem, train, queries, _, gradients, query_gradients = linear
+    scaled = query_gradients * method.filter(gradients.square().mean(0))
+    torch.testing.assert_close(method.attribute(problem, train, queries), gradients @ scaled.T / N)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)

@@ -8,7 +8,7 @@ import torch
 from plain_training import OPTIMIZERS, query_losses, regression, smooth_mlp, squared_error
 
 import fimo_fast as ff
-from fimo_fast.oracle import further_training
+from fimo_fast.utils.memory import workspace
 
 EPOCHS, BATCH, LEFT_OUT = 3, 8, [0, 5, 22]
 
@@ -41,12 +41,12 @@ def test_replicas_equal_one_at_a_time_training(name, batches, n):
     assert result.effects.abs().max() > 1e-4  # the effects are not all zero
 
 
-def test_groups_of_replicas_do_not_change_the_result(monkeypatch):
+def test_groups_of_replicas_do_not_change_the_result():
     train, queries = regression()
     training = ff.FurtherTraining(ff.Problem(smooth_mlp(), squared_error), OPTIMIZERS["adam"], 2, 8, seeds=2)
     together = training.run(train, queries, LEFT_OUT)
-    monkeypatch.setattr(further_training, "_WORKSPACE", 1)  # one replica at a time
-    alone = training.run(train, queries, LEFT_OUT)
+    with workspace(1):  # one replica at a time
+        alone = training.run(train, queries, LEFT_OUT)
     torch.testing.assert_close(together.per_seed, alone.per_seed, rtol=0, atol=1e-13)
 
 

@@ -5,7 +5,7 @@ import torch
 from plain_training import OPTIMIZERS, query_losses, regression, smooth_mlp, squared_error
 
 import fimo_fast as ff
-from fimo_fast.oracle import differentiate
+from fimo_fast.utils.memory import workspace
 
 SMOOTH = [name for name in OPTIMIZERS if name != "ascent"]
 EPOCHS, BATCH = 3, 8
@@ -48,13 +48,13 @@ def test_reverse_and_forward_mode_agree_at_every_epoch(name):
     )
 
 
-def test_chunks_do_not_change_the_result(monkeypatch):
+def test_chunks_do_not_change_the_result():
     _, problem, training, train, queries = setup("adam")
     derivative = ff.UnrolledDerivative(training)
     whole = [derivative.by_epoch(problem, train, queries, mode=mode) for mode in ("forward", "reverse")]
-    monkeypatch.setattr(differentiate, "_WORKSPACE", 1)
     for mode, expected in zip(("forward", "reverse"), whole, strict=True):
-        one_by_one = derivative.by_epoch(problem, train, queries, mode=mode)
+        with workspace(1):
+            one_by_one = derivative.by_epoch(problem, train, queries, mode=mode)
         torch.testing.assert_close(one_by_one, expected, rtol=1e-9, atol=1e-13)
 
 
@@ -164,14 +164,22 @@ def test_refused():
         ff.UnrolledDerivative(problem)
     with pytest.raises(ValueError, match='expected batches="matched"'):
         ff.UnrolledDerivative(setup("sgd", batches="shifted")[2])
-    with pytest.raises(ValueError, match="problem: expected the further training's own"):
-        derivative.attribute(ff.Problem(smooth_mlp(), squared_error), train, queries)
     with pytest.raises(ValueError, match=r"epochs: expected increasing numbers from 1 to 3, got \[3, 4\]"):
         derivative.by_epoch(problem, train, queries, epochs=[3, 4])
     with pytest.raises(ValueError, match="examples: expected indices from 0 to 22"):
         derivative.by_epoch(problem, train, queries, examples=[23])
     with pytest.raises(ValueError, match="mode: expected one of"):
         derivative.by_epoch(problem, train, queries, mode="backward")
+
+
+@pytest.mark.parametrize("kind", ["another model", "an equal problem"])
+def test_another_problem_is_refused_before_data_are_read(kind):
+    model, problem, training, _, _ = setup("sgd")
+    other = ff.Problem(model if kind == "an equal problem" else torch.nn.Linear(2, 1), squared_error)
+    with pytest.raises(ValueError) as raised:
+        ff.UnrolledDerivative(training).attribute(other, train=None, queries=None)
+    expected = f"problem: expected further_training.problem itself, {problem!r}, got another object, {other!r}"
+    assert str(raised.value) == expected
 
 
 class Attention(torch.nn.Module):

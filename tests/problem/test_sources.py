@@ -1,86 +1,19 @@
 """Kinds of data: the same examples from each, in memory and streamed, and orders that are refused."""
 
-import gc
-
 import pytest
 import torch
+from data_kinds import KINDS, Endless, Items, TwoInputs, X, Y, Z, as_dict
 from torch import nn
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    Dataset,
-    IterableDataset,
-    RandomSampler,
-    SequentialSampler,
-    Subset,
-    WeightedRandomSampler,
-)
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, WeightedRandomSampler
 
 import fimo_fast as ff
-from fimo_fast.problem import Examples, load, stream
+from fimo_fast.problem import load, stream
 from fimo_fast.problem.losses import TokenCrossEntropy, squared_error
-
-X, Z = torch.randn(2, 11, 3, generator=torch.Generator().manual_seed(0))
-Y = torch.linspace(-1, 1, 11)
-
-
-class TwoInputs(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.first, self.second = nn.Linear(3, 4), nn.Linear(3, 1)
-
-    def forward(self, x, z):
-        return self.second(torch.tanh(self.first(x))[:, :3] * z)
 
 
 class Joined(TwoInputs):
     def forward(self, both):
         return super().forward(both[:, 0], both[:, 1])
-
-
-class Items(Dataset):
-    """What a function makes of each example."""
-
-    def __init__(self, make, n=11):
-        self.make, self.n = make, n
-
-    def __len__(self):
-        return self.n
-
-    def __getitem__(self, i):
-        if i >= self.n:
-            raise IndexError(i)
-        return self.make(i)
-
-
-class Endless(IterableDataset):
-    """No length."""
-
-    def __iter__(self):
-        return iter([((X[i], Z[i]), Y[i]) for i in range(11)])
-
-
-def as_dict(i):
-    return {"x": X[i], "z": Z[i], "labels": Y[i]}
-
-
-KINDS = {
-    "pair with a tuple": ((X, Z), Y),
-    "pair with a dict": ({"x": X, "z": Z}, Y),
-    "dict": {"x": X, "z": Z, "labels": Y},
-    "Examples": Examples((X, Z), Y),
-    "Dataset of pairs": Items(lambda i: ((X[i], Z[i]), Y[i])),
-    "Dataset of dicts": Items(as_dict),
-    "Subset": Subset(Items(as_dict, 100), range(11)),
-    "DataLoader": DataLoader(Items(as_dict), batch_size=4),
-    "DataLoader of single items": DataLoader(Items(lambda i: as_dict(slice(3 * i, 3 * i + 3)), 4), batch_size=None),
-    "DataLoader with a batch_sampler": DataLoader(
-        Items(as_dict), batch_sampler=BatchSampler(SequentialSampler(range(11)), 4, drop_last=False)
-    ),
-    "DataLoader of an IterableDataset": DataLoader(Endless(), batch_size=4),
-}
 
 
 @pytest.fixture
@@ -122,6 +55,8 @@ def test_datasets_of_hugging_face(problem):
         examples = load(problem, data, "train")
         torch.testing.assert_close(examples.inputs["z"], Z)
         assert [len(batch) for batch in stream(problem, data, "train", 4)] == [4, 4, 3]
+        rest = list(stream(problem, data, "train", 4).batches(6))
+        torch.testing.assert_close(torch.cat([batch.inputs["z"] for batch in rest]), Z[6:])
     with pytest.raises(TypeError, match="train: expected a torch Dataset with a length"):
         load(problem, table.to_iterable_dataset(), "train")
 
@@ -146,27 +81,6 @@ def test_the_oracle_sees_through_the_form_of_the_data(problem, batches):
 
     for name in ("pair with a tuple", "dict"):
         torch.testing.assert_close(effects(problem, KINDS[name]), effects(joined, plain), rtol=0, atol=1e-12)
-
-
-def test_a_stream_holds_one_batch(monkeypatch):
-    """By the memory of its own batches: what other tests have left in this process does not count."""
-    batches, stack = [], torch.utils.data.default_collate
-
-    def watched(items):
-        made = stack(items)
-        batches.append(StorageWeakRef(made[0].untyped_storage()))
-        return made
-
-    monkeypatch.setattr(torch.utils.data._utils.collate, "default_collate", watched)
-    problem = ff.Problem(nn.Linear(1000, 1), lambda output, target: output[:, 0])
-    held = []
-    gc.freeze()  # or each collection would search all that this process holds
-    for _ in stream(problem, Items(lambda i: (torch.full((1000,), float(i)), 0.0), 64), "train", 4):
-        gc.collect()
-        held.append(sum(not batch.expired() for batch in batches))
-    gc.unfreeze()
-    # This one, and the one before until the loop lets go of it.
-    assert len(held) == 16 and max(held) <= 2, held
 
 
 class Sequences(Items):
@@ -258,31 +172,3 @@ def test_refused(problem, data, error, message):
         load(problem, data, "train")
     with pytest.raises(error, match=message):
         list(stream(problem, data, "train", 4))
-
-
-def test_a_later_batch_of_a_stream_is_checked_too(problem):
-    bad = Z.index_fill(0, torch.tensor([9]), float("nan"))
-    batches = stream(problem, ((X, bad), Y), "train", 4)
-    with pytest.raises(
-        ValueError, match=r"train inputs\[1\]: expected finite numbers, got NaN or infinity in example 9"
-    ):
-        list(batches)
-    logarithmic = ff.Problem(TwoInputs(), lambda output, target: target.log() + 0 * output[:, 0])
-    with pytest.raises(ValueError, match="train: expected finite losses, got nan for example 1"):
-        stream(logarithmic, ((X, Z), Y.abs().index_fill(0, torch.tensor([1]), -1.0)), "train", 4)
-
-
-def test_examples_that_change_from_pass_to_pass_are_refused():
-    torch.manual_seed(0)
-    problem = ff.Problem(torch.nn.Linear(3, 1), ff.losses.squared_error)
-
-    class Augmented(torch.utils.data.Dataset):
-        def __len__(self):
-            return 5
-
-        def __getitem__(self, i):
-            return torch.randn(3), torch.zeros(1)
-
-    for data in (Augmented(), torch.utils.data.DataLoader(Augmented(), batch_size=2)):
-        with pytest.raises(ValueError, match="data: expected the same examples each time they are read, got others"):
-            ff.gradients.norm2(problem, data)

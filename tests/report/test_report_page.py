@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from fimo_fast.report import Gallery, GalleryImage, GalleryRow, page, write
+from fimo_fast.report.style import styles
 
 Make = Callable[..., dict[str, Any]]
 VOID = {"meta", "br", "img"}
@@ -66,6 +67,20 @@ def gallery() -> Gallery:
 
     row = GalleryRow(rng.random((28, 20, 3)), "3", "<u>8", some(4), some(0))
     return Gallery([row, GalleryRow(rng.random((8, 8)), "3", "3", some(2), some(3))], "<s>caption")
+
+
+def test_methods_without_an_entry_are_shown_like_the_others(tmp_path: Path, results: Make, experiment: Make) -> None:
+    ends = {"DampedEKFAC": (0.9, 0.95), "SomeInfluence": (0.2, 0.1), "GradDot": (0.5, 0.4)}
+    report = write(results(experiment(methods=ends)), tmp_path)[0]
+    rows = [row[0] for row in read(report).cells if row]
+    assert [name for name in rows if name in ("Damped EKFAC", "Grad-Dot", "Some influence")] == [
+        "Damped EKFAC", "Grad-Dot", "Some influence",
+    ]  # fmt: skip
+    page = report.read_text(encoding="utf-8")
+    assert "Damped EKFAC reaches .95" in page
+    for style in styles(ends).values():  # its curve, in its own colour, which has another one on the dark background
+        assert f"--c-{style.line.removeprefix('#')}: {style.dark}" in page
+        assert page.count(f"var(--c-{style.line.removeprefix('#')})") >= 2
 
 
 def test_file_set_and_sizes(tmp_path: Path, results: Make, experiment: Make, gallery: Gallery) -> None:

@@ -88,6 +88,25 @@ def test_unknown_methods_are_stable_and_distinct() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("LayerInfluence", "Layer influence"),
+        ("LastLayerInfluence", "Last layer influence"),
+        ("TRAKEnsemble", "TRAK ensemble"),
+        ("DampedEKFAC", "Damped EKFAC"),
+        ("Top10Mean", "Top10 mean"),
+        ("EKFAC", "EKFAC"),
+        ("TracIn", "TracIn"),
+        ("a method, in words", "a method, in words"),
+        ("snake_case", "snake_case"),
+        ("", ""),
+    ],
+)
+def test_a_method_without_an_entry_is_written_in_words(name: str, text: str) -> None:
+    assert (style.styles([name])[name].name, style.styles([name])[name].short) == (text, text)
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [(0.954, ".95"), (0.999, "1.00"), (-0.07, "−.07"), (-0.001, ".00"), (np.nan, "–"), (0, ".00")],
 )

@@ -1,8 +1,8 @@
-"""One forward and one backward pass that hand each layer's terms of per-example gradients over, and keep none.
+"""One forward and one backward pass with hooks, which hand over each layer's terms of per-example gradients.
 
 The gradient of a layer's parameters needs its inputs and the gradient δ by its outputs. Hooks keep the inputs until the
 backward pass brings δ; then the layer's rule makes terms of both, the caller takes them, and both are freed. No weight
-gradient is computed on the way, so the pass itself costs less than a step of training.
+gradient is computed in it, so the pass itself costs less than a step of training.
 
 Inside a captured call the parameters are replaced by detached ones: whatever gradient still reaches the parameters
 themselves comes from a use that no hook saw, and is reported.
@@ -32,7 +32,7 @@ Receive = Callable[[str, Term], None]
 
 @dataclass(frozen=True)
 class Site:
-    """A module whose calls are captured.
+    """A module with forward hooks, whose calls are captured.
 
     Attributes:
         name: The module's name in the model.
@@ -62,7 +62,7 @@ class Site:
 
 
 class UnlikeTrial(Exception):
-    """Modules are called in another way than on the first examples."""
+    """Modules are called unlike on the first examples."""
 
     def __init__(self, sites: Sequence[Site], how: str) -> None:
         names = ", ".join(sorted({site.name for site in sites}))

@@ -1,4 +1,4 @@
-"""The state a model is in while its gradients are taken, and the way back from it."""
+"""The state of a model while its gradients are taken, and how what it was before is restored."""
 
 from __future__ import annotations
 

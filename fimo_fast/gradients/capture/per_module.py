@@ -16,13 +16,11 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ...problem.functional_call import functional_call
 from ...problem.problem import transformable
+from ...utils.memory import rows_within
 from ..batch_axis import BatchAxis, CallAxes
 from ..rules import Call, Terms
 from ..terms import Dense
 from .whole_model import dense
-
-# Bytes of one chunk of formed gradients.
-_WORKSPACE = 256 * 2**20
 
 
 def together(call: Call) -> Terms:
@@ -90,7 +88,7 @@ def _together(replay: _Replay) -> dict[str, Tensor]:
         return found
 
     size = sum(value.numel() * value.element_size() for value in replay.values.values())
-    chunk = max(1, _WORKSPACE // max(1, size))
+    chunk = rows_within(size, 1 / 2)
     result: dict[str, Tensor] = vmap(gradient, in_dims=(replay.input_axes, replay.delta_axes), chunk_size=chunk)(
         replay.inputs, replay.deltas
     )

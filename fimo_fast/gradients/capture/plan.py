@@ -1,6 +1,6 @@
-"""Which way each parameter's gradient is obtained, decided on a few examples and verified there.
+"""How each parameter's gradient is computed, decided on a few examples and verified there.
 
-For each selected parameter the cheapest way that is exact: the rules of the layers that use it; else torch.func at the
+For each selected parameter the cheapest path that is exact: the rules of the layers that use it; else torch.func at the
 module that owns it, from that module's own calls; else differentiation of the whole model by that parameter alone. What
 hooks cannot see (a weight used outside its module, examples that are mixed inside) shows in the verification, which
 compares every parameter with plain differentiation of one example at a time.
@@ -38,7 +38,7 @@ FUNCTIONAL, SINGLE = "torch.func", "one by one"
 
 @dataclass(frozen=True)
 class Plan:
-    """The way of each parameter.
+    """The path of each parameter.
 
     Attributes:
         sites: Modules whose calls are captured.
@@ -65,7 +65,7 @@ _TRIED: WeakKeyDictionary[nn.Module, dict[object, Plan]] = WeakKeyDictionary()
 
 
 def make_plan(problem: Problem, examples: Examples) -> Plan:
-    """Tries the ways on the first examples, in float64 where a copy of the model is affordable.
+    """Tries the paths on the first examples, in float64 where a copy of the model is affordable.
 
     A fixed function of the model's outputs is differentiated, not the loss, which may be flat there. The plan is
     kept for the same model, parameters and kind of inputs.
@@ -88,7 +88,7 @@ def make_plan(problem: Problem, examples: Examples) -> Plan:
             found = _Trial(probe.with_output_fn(combination), few, keep=problem.numel <= _KEPT).plan()
         nowhere = nn.Module()
         plans[key] = replace(found, sites=[replace(site, module=nowhere) for site in found.sites])
-        _say(found.paths)
+        _warn(found.paths)
     modules = dict(model.named_modules())
     return replace(plans[key], sites=[replace(site, module=modules[site.name]) for site in plans[key].sites])
 
@@ -121,7 +121,7 @@ def _in_float64(problem: Problem, few: Examples) -> tuple[Problem, Examples] | N
 
 
 class _Trial:
-    """Ways of the parameters, tried from the cheapest on."""
+    """Paths of the parameters, tried from the cheapest on."""
 
     def __init__(self, problem: Problem, few: Examples, keep: bool) -> None:
         self.problem = problem
@@ -132,7 +132,7 @@ class _Trial:
         self.owners = owners(problem)
 
     def plan(self) -> Plan:
-        """The cheapest way of each parameter that reproduces its gradient."""
+        """The cheapest path of each parameter that reproduces its gradient."""
         found: dict[str, list[Site]] = {}
         terms: Counter[str] = Counter()
         pending = list(self.problem.shapes)
@@ -268,7 +268,7 @@ def _guarded(site: Site, failed: set[str]) -> Callable[[Call], Terms]:
 
 
 def _merged(found: Mapping[str, list[Site]]) -> list[Site]:
-    """One site for each module and way."""
+    """One site for each module and rule."""
     merged: dict[tuple[str, object], Site] = {}
     for sites in found.values():
         for site in sites:
@@ -286,10 +286,10 @@ def _upwards(name: str) -> Iterable[str]:
     yield ""
 
 
-def _say(paths: Mapping[str, str]) -> None:
-    slow = {way: [name for name, path in paths.items() if path == way] for way in (FUNCTIONAL, SINGLE)}
-    for way, names in slow.items():
+def _warn(paths: Mapping[str, str]) -> None:
+    slow = {path: [name for name, taken in paths.items() if taken == path] for path in (FUNCTIONAL, SINGLE)}
+    for path, names in slow.items():
         if names:
-            how = "through torch.func" if way == FUNCTIONAL else "one example at a time"
+            how = "through torch.func" if path == FUNCTIONAL else "one example at a time"
             listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             warnings.warn(f"gradients: no layer rule gives the gradients of {listed}; they go {how}", stacklevel=5)

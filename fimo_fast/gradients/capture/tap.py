@@ -1,4 +1,4 @@
-"""A place in the model at which gradients are handed over on the way back."""
+"""An identity in the model that hands gradients over in the backward pass, as a hook on several tensors would."""
 
 from __future__ import annotations
 

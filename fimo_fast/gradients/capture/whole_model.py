@@ -11,11 +11,8 @@ from torch.func import grad, vmap
 
 from ...problem import Examples, Problem
 from ...problem.trees import Tree, alone
+from ...utils.memory import rows_within
 from .model_state import as_captured
-
-# Bytes that one chunk of the batch may take in gradients: large enough to fill the vector units, small enough that a
-# batch of examples of a large model does not take the machine.
-_WORKSPACE = 256 * 2**20
 
 
 def vectorised(problem: Problem, examples: Examples, of: str = "loss") -> dict[str, Tensor]:
@@ -37,7 +34,8 @@ def vectorised(problem: Problem, examples: Examples, of: str = "loss") -> dict[s
         return read(problem.forward(values, alone(x)), alone(y))[0]
 
     size = problem.numel * torch.finfo(problem.dtype).bits // 8
-    chunk = max(1, min(len(examples), _WORKSPACE // max(1, size)))
+    # So many that vector units are full, so few that their gradients do not take the machine.
+    chunk = max(1, min(len(examples), rows_within(size, 1 / 2)))
     try:
         gradients = vmap(grad(one), in_dims=(None, 0, 0), chunk_size=chunk)(
             parameters, examples.inputs, examples.targets
@@ -50,7 +48,7 @@ def vectorised(problem: Problem, examples: Examples, of: str = "loss") -> dict[s
 def each_alone(problem: Problem, examples: Examples, of: str = "loss") -> Iterator[dict[str, Tensor]]:
     """Gradients {parameter name: [*shape]} of one example after the other, by plain differentiation of the model.
 
-    The definition that everything else is compared with, and the way of last resort.
+    The definition that everything else is compared with, and the last path that is tried.
     """
     named = dict(problem.model.named_parameters())
     selected = {name: named[name] for name in problem.shapes}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What kernels see instead of CUDA (csrc/cuda/gpu.cuh includes it with FIMO_EMULATE): they run on the CPU, thread by thread.
-// docs/cuda_testing.md says what this finds and what it cannot.
+// What kernels see instead of CUDA (csrc/cuda/device/gpu.cuh includes it with FIMO_EMULATE): they run on the CPU, thread by
+// thread. docs/cuda_testing.md says what this finds and what it cannot.
 #pragma once
 
 #include "emulator/async_copy.h"

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "cuda/context.h"
+#include "cuda/device/context.h"
 #include "emulator/self_test_kernels.h"
-#include "memory.h"
+#include "runner/memory.h"
 
 namespace fimo::cuda::self_test {
 namespace {

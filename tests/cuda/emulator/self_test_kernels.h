@@ -2,7 +2,7 @@
 // The kernels of self_test.cpp: right, or with a fault, by template arguments.
 #pragma once
 
-#include "cuda/instructions.cuh"
+#include "cuda/device/instructions.cuh"
 
 // Not in an anonymous namespace: translated kernels (ptx/self_test.cu) are found by name.
 namespace fimo::cuda::self_test {

@@ -1,4 +1,4 @@
-"""Sketches of vectors by Rademacher and Gaussian (csrc/cuda/dense_signs.cuh, dense_normal.cuh)."""
+"""Sketches of vectors by Rademacher and Gaussian (csrc/cuda/dense/dense_signs.cuh, dense_normal.cuh)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fimo_fast.sketch import Gaussian, Rademacher
 
-F32, BF16, F16 = torch.float32, torch.bfloat16, torch.float16
-_CPP = {F32: "float", BF16: "__nv_bfloat16", F16: "__half"}
+from . import BF16, ELEMENTS, F16, F32
+
 _NAMES = {F32: "f32", BF16: "bf16", F16: "f16"}
 _PARTS = "add_parts_"
 
@@ -27,7 +27,7 @@ def _case(what: str, kind: Any, grads: Tensor, k: int, *kernels: str, offset: in
 
 
 def _signs(dtype: torch.dtype, tiles: int) -> str:
-    return f"signs_kernel<{_CPP[dtype]}, {tiles}>"
+    return f"signs_kernel<{ELEMENTS[dtype]}, {tiles}>"
 
 
 def _rademacher() -> list[Case]:
@@ -68,7 +68,7 @@ def _normals(dtype: torch.dtype, rows: int) -> tuple[str, ...]:
     """The kernels of so many rows: tiles of 256 rows, and a smaller one for up to 128 that are left."""
     full, rest = divmod(rows, 256)
     shapes = [8] * (full > 0) + [next((s for s in (1, 2, 4) if rest <= 32 * s), 8)] * (rest > 0)
-    return tuple(f"normal_kernel<{_CPP[dtype]}, {s}>" for s in dict.fromkeys(shapes))
+    return tuple(f"normal_kernel<{ELEMENTS[dtype]}, {s}>" for s in dict.fromkeys(shapes))
 
 
 def _gaussian() -> list[Case]:

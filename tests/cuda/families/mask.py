@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import torch
 from cases import Case, normal, nothing, padded, project
 
 from fimo_fast.ops import reference
 from fimo_fast.sketch import Mask
 
+from . import ELEMENTS
+
 
 def cases() -> list[Case]:
     found = []
     far = int(reference.mask_coordinates(Mask(2**47 + 11, 50, 9))[0][49])
-    for dtype, t, cpp in (
-        (torch.float32, "f32", "float"),
-        (torch.bfloat16, "bf16", "__nv_bfloat16"),
-        (torch.float16, "f16", "__half"),
-    ):
+    for (dtype, cpp), t in zip(ELEMENTS.items(), ("f32", "bf16", "f16"), strict=True):
         kernels = (f"mask_kernel<{cpp}>",)
 
         def case(

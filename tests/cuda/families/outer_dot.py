@@ -1,4 +1,4 @@
-"""Cases of outer_dot and outer_norm2 (csrc/cuda/outer_dot.cuh, outer_norm2.cuh)."""
+"""Cases of outer_dot and outer_norm2 (csrc/cuda/outer/outer_dot.cuh, outer_norm2.cuh)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import torch
 from cases import Case, normal, padded
 from torch import Tensor
 
-F32, BF16, F16 = torch.float32, torch.bfloat16, torch.float16
-_NAMES = {F32: "Float32", BF16: "BFloat16", F16: "Float16"}
+from . import BF16, F16, F32, TRAITS
 
 
 def _kernel(name: str, dtype: torch.dtype) -> str:
-    return f"{name}<fimo::cuda::{_NAMES[dtype]}>"
+    return f"{name}<fimo::cuda::{TRAITS[dtype]}>"
 
 
 def _squares(dtype: torch.dtype, lanes: int) -> str:
-    return f"sum_squares_kernel<fimo::cuda::{_NAMES[dtype]}, {lanes}>"
+    return f"sum_squares_kernel<fimo::cuda::{TRAITS[dtype]}, {lanes}>"
 
 
 def _tensor(shape: tuple[int, int, int], dtype: torch.dtype, seed: int, layout: tuple[int, int] = (0, 0)) -> Tensor:
@@ -33,7 +32,7 @@ def _dot(name: str, left: tuple[int, int], right: tuple[int, int], n: int, m: in
     a, delta = _tensor((*left, n), dtype, 1, layouts[0]), _tensor((*left, m), dtype, 2, layouts[1])
     a2, delta2 = _tensor((*right, n), dtype, 3, layouts[2]), _tensor((*right, m), dtype, 4, layouts[3])
     return build.outer_dot(
-        f"outer_dot/{name}-{_NAMES[dtype]}", a, delta, a2, delta2, kernels=kernels, relative=1e-6, **more
+        f"outer_dot/{name}-{TRAITS[dtype]}", a, delta, a2, delta2, kernels=kernels, relative=1e-6, **more
     )
 
 
@@ -41,7 +40,7 @@ def _norm(name: str, batch: int, tokens: int, n: int, m: int, dtype: torch.dtype
           layouts: tuple[tuple[int, int], ...] = ((0, 0),) * 2, **more: Any) -> Case:  # fmt: skip
     a, delta = _tensor((batch, tokens, n), dtype, 5, layouts[0]), _tensor((batch, tokens, m), dtype, 6, layouts[1])
     return build.outer_norm2(
-        f"outer_dot/norm2-{name}-{_NAMES[dtype]}", a, delta, kernels=kernels, relative=1e-6, **more
+        f"outer_dot/norm2-{name}-{TRAITS[dtype]}", a, delta, kernels=kernels, relative=1e-6, **more
     )
 
 

@@ -1,141 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sketches of outer products, and the gradients formed for them."""
+"""Sketches of outer products; _form_gradients.py has the cases of those that are formed for them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from cases import POISON, Case, form_gradients, normal, outer_project, padded
+from cases import Case, normal, outer_project, padded
 
 from fimo_fast.sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch
 
-FLOAT, BF16, HALF = torch.float32, torch.bfloat16, torch.float16
-_ELEMENTS = {"float32": "float", "bfloat16": "__nv_bfloat16", "float16": "__half"}
-DTYPES = {"float32": FLOAT, "bfloat16": BF16, "float16": HALF}
-
-
-def _factors(batch: int, tokens: int, n: int, m: int, dtype: torch.dtype = FLOAT, row_padding: int = 0, lead: int = 0,
-             seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-    """a [batch, tokens, n] and delta [batch, tokens, m]."""
-    a = normal(batch, tokens, n, dtype=dtype, seed=2 * seed)
-    delta = normal(batch, tokens, m, dtype=dtype, seed=2 * seed + 1)
-    if row_padding or lead:
-        a, delta = padded(a, row_padding, lead), padded(delta, row_padding, lead)
-    return a, delta
+from . import BF16, DTYPES, ELEMENTS, F16, F32
+from ._form_gradients import factors, form_cases, strided
 
 
 def _uneven(batch: int, tokens: int, n: int, m: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """Factors with one token more in memory, whose examples are further apart than their tokens."""
-    a, delta = _factors(batch, tokens + 1, n, m, dtype)
+    a, delta = factors(batch, tokens + 1, n, m, dtype)
     return a[:, 1:], delta[:, :-1]
-
-
-def _strided(x: torch.Tensor, batch_stride: int) -> torch.Tensor:
-    """x with examples ``batch_stride`` apart."""
-    batch, tokens, dim = x.shape
-    storage = torch.full((batch * batch_stride,), POISON).to(x.dtype)
-    view = storage.as_strided(x.shape, (batch_stride, dim, 1))
-    view.copy_(x)
-    return view
-
-
-def _form_cases() -> list[Case]:
-    found: list[Case] = []
-
-    def add(what: str, kernel: str, batch: int, tokens: int, n: int, m: int, begin: int = 0, end: int | None = None,
-            dtype: torch.dtype = FLOAT, row_padding: int = 0, lead: int = 0, out_padding: int = 0, out_lead: int = 0,
-            **more: Any) -> None:  # fmt: skip
-        a, delta = _factors(batch, tokens, n, m, dtype, row_padding, lead, seed=len(found))
-        cols = (n * m if end is None else end) - begin
-        out = padded(torch.full((batch, cols), POISON), out_padding, out_lead)
-        found.append(
-            form_gradients(f"outer_project/form_{what}", a, delta, begin, end, out=out, kernels=(kernel,), **more)
-        )
-
-    few, parts = "form_few_kernel<", "add_parts_kernel<"
-    for name, dtype in DTYPES.items():
-        element = _ELEMENTS[name]
-        tile64, tile128 = (f"form_tile_kernel<{element}, {size}>" for size in (64, 128))
-        add(f"few_{name}", f"{few}{element}, 1>", 2, 1, 48, 40, dtype=dtype)
-        add(f"few_tokens2_{name}", f"{few}{element}, 8>", 2, 2, 48, 40, dtype=dtype)
-        add(
-            f"few_one_unaligned_{name}",
-            f"{few}{element}, 1>",
-            2,
-            1,
-            70,
-            33,
-            5,
-            2001,
-            dtype=dtype,
-            row_padding=1,
-            lead=1,
-        )
-        add(f"few_unaligned_{name}", few + element, 2, 5, 49, 21, dtype=dtype, row_padding=3, lead=1)
-        # Four stages deep, the last of them not full.
-        add(f"tile64_{name}", tile64, 2, 55, 40, 72, dtype=dtype)
-        add(f"tile64_unaligned_{name}", tile64, 2, 52, 39, 67, dtype=dtype, row_padding=1, lead=1)
-        add(f"tile128_{name}", tile128, 1, 50, 136, 72, dtype=dtype)
-        add(f"tile128_unaligned_{name}", tile128, 1, 34, 133, 70, dtype=dtype, row_padding=2, lead=3)
-        add(f"flush_{name}", tile64, 1, 528, 8, 16, dtype=dtype, piece=1, not_kernels=(parts,))
-    # Everything is aligned to 16 bytes but one thing: the end of rows, the start, rows, examples, one of the factors.
-    for what, row_padding, lead, n, m in (("dim", 1, 0, 39, 43), ("lead", 0, 2, 40, 44), ("rows", 1, 0, 40, 44)):
-        add(f"aligned_but_{what}", "form_tile_kernel<float, 64>", 2, 10, n, m, row_padding=row_padding, lead=lead)
-    a, delta = _factors(2, 10, 40, 44, seed=3)
-    for what, one, other in (
-        ("examples", _strided(a, 402), _strided(delta, 442)),
-        ("a", padded(a, 1, 0), delta),
-        ("delta", a, padded(delta, 1, 0)),
-    ):
-        found.append(
-            form_gradients(f"outer_project/form_aligned_but_{what}", one, other, kernels=("form_tile_kernel<",))
-        )
-    # Threads in a row: 1, 2, ... 256; rows and columns over the edge of a tile; more than one tile of each.
-    add("few_tokens8", few, 2, 8, 36, 18)
-    for n, m in ((1, 1), (1, 300), (3, 70), (5, 9), (1027, 3), (1024, 17), (2052, 2), (260, 33)):
-        add(f"few_{n}x{m}", few, 1, 2, n, m)
-    add("few_many_examples", few, 300, 1, 4, 4)
-    # Ranges of entries: whole rows, within one row, cut rows at both ends; 16-byte stores or not.
-    for begin, end in ((0, 1), (20, 60), (21, 29), (8, 403), (7, 397), (44, 88), (12, 400), (100, 401)):
-        add(f"few_range_{begin}_{end}", few, 2, 3, 20, 21, begin, end)
-        add(f"tile_range_{begin}_{end}", "form_tile_kernel<", 2, 9, 20, 21, begin, end)
-    for begin, end in ((4, 407), (40, 398)):  # an end within a vector
-        add(f"few_end_{end}", few, 2, 3, 20, 21, begin, end, out_padding=-(end - begin) % 4 + 4)
-        add(f"tile_end_{end}", "form_tile_kernel<", 2, 9, 20, 21, begin, end, out_padding=-(end - begin) % 4 + 4)
-    found.append(form_gradients("outer_project/form_range_empty", *_factors(2, 150, 20, 10), 13, 13))
-    add("few_range_wide", few, 1, 1, 3000, 2, 1030, 2950)
-    add("tile_range_wide", "form_tile_kernel<float, 64>", 1, 9, 300, 2, 67, 290)
-    add("few_out", few, 3, 2, 20, 6, out_padding=4)
-    add("few_out_unaligned", few, 3, 2, 20, 6, out_padding=5)
-    add("few_out_lead", few, 3, 2, 20, 6, out_padding=4, out_lead=2)
-    add("tile_out", "form_tile_kernel<", 3, 9, 20, 6, out_padding=4)
-    add("tile_out_unaligned", "form_tile_kernel<", 3, 9, 20, 6, out_padding=5)
-    add("tile_out_lead", "form_tile_kernel<", 3, 9, 20, 6, out_padding=4, out_lead=1)
-    # Tiles: one row or column less and more than a tile, and a second tile.
-    for n, m in ((63, 65), (64, 65), (65, 64), (131, 5)):
-        add(f"tile64_{n}x{m}", "form_tile_kernel<float, 64>", 1, 17, n, m)
-    for n, m in ((127, 129), (129, 127), (128, 66), (65, 257)):
-        add(f"tile128_{n}x{m}", "form_tile_kernel<float, 128>", 1, 9, n, m)
-    # The edges of stages and parts: parts of 64 tokens begin with 128.
-    for tokens in (9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 127):
-        add(f"tokens_{tokens}", "form_tile_kernel<", 1, tokens, 8, 8, not_kernels=(parts,))
-    for tokens in (128, 131, 200, 321):
-        add(f"parts_{tokens}", parts, 2, tokens, 9, 5)
-    add("parts_range", parts, 2, 150, 20, 10, 13, 150, out_padding=2)
-    add("parts_end", parts, 2, 150, 20, 10, 4, 29, out_padding=3)  # parts that cannot be vectors beside rows that can
-    # Vectors or not; a row of threads less, as much, more than a block; rows without gaps, which are one; many parts.
-    vectors, no_vectors = "add_parts_kernel<true>", "add_parts_kernel<false>"
-    add("parts_padded", vectors, 3, 130, 12, 5, out_padding=4)
-    add("parts_padded_unaligned", no_vectors, 3, 130, 12, 5, out_padding=3)
-    add("parts_lead", no_vectors, 3, 130, 12, 5, out_padding=4, out_lead=1)
-    add("parts_dense", vectors, 3, 130, 13, 4)
-    add("parts_dense_odd", no_vectors, 3, 130, 13, 5)
-    add("parts_wide", vectors, 2, 128, 36, 29, out_padding=4)
-    add("parts_wide_unaligned", no_vectors, 2, 128, 41, 25, out_padding=3)
-    add("parts_8", vectors, 1, 9 * 64, 4, 3, not_kernels=("add_parts_sliced",))
-    add("parts_9", "add_parts_sliced_kernel", 1, 10 * 64, 4, 3, not_kernels=(parts,))
-    return found
 
 
 def _outer(found: list[Case], what: str, factors: tuple[torch.Tensor, torch.Tensor], sketch: Any, *kernels: str,
@@ -149,30 +31,30 @@ def _outer(found: list[Case], what: str, factors: tuple[torch.Tensor, torch.Tens
 def _mask_cases() -> list[Case]:
     found: list[Case] = []
     for name, dtype in DTYPES.items():
-        _outer(found, f"mask_{name}", _factors(3, 5, 19, 23, dtype, 2, 1), Mask(19 * 23, 60, 7), "outer_mask_kernel<")
-    _outer(found, "mask_one_entry", _factors(2, 1, 1, 1), Mask(1, 1, 7))
-    _outer(found, "mask_one_output", _factors(2, 3, 30, 20), Mask(600, 1, 8))
-    _outer(found, "mask_all_outputs", _factors(2, 2, 18, 16), Mask(288, 288, 9))  # a second block of threads
+        _outer(found, f"mask_{name}", factors(3, 5, 19, 23, dtype, 2, 1), Mask(19 * 23, 60, 7), "outer_mask_kernel<")
+    _outer(found, "mask_one_entry", factors(2, 1, 1, 1), Mask(1, 1, 7))
+    _outer(found, "mask_one_output", factors(2, 3, 30, 20), Mask(600, 1, 8))
+    _outer(found, "mask_all_outputs", factors(2, 2, 18, 16), Mask(288, 288, 9))  # a second block of threads
     # Outputs that fill 256 bytes: what stores behind them hits the next array.
-    _outer(found, "mask_64", _factors(2, 1, 18, 16), Mask(288, 64, 9))
-    _outer(found, "mask_seed", _factors(1, 1, 40, 30), Mask(1200, 257, 2**64 - 1))
-    _outer(found, "mask_parts", _factors(2, 101, 12, 10), Mask(120, 30, 3), "outer_mask_kernel<", "add_parts_")
-    _outer(found, "mask_parts64", _factors(1, 64, 12, 10), Mask(120, 30, 3), "add_parts_")
+    _outer(found, "mask_64", factors(2, 1, 18, 16), Mask(288, 64, 9))
+    _outer(found, "mask_seed", factors(1, 1, 40, 30), Mask(1200, 257, 2**64 - 1))
+    _outer(found, "mask_parts", factors(2, 101, 12, 10), Mask(120, 30, 3), "outer_mask_kernel<", "add_parts_")
+    _outer(found, "mask_parts64", factors(1, 64, 12, 10), Mask(120, 30, 3), "add_parts_")
     for offset in (0, 1, 500, 2**33 + 5, 2**47 + 1):
         sketch = Mask(offset + 900, max(300, min(offset // 7, 4000)), 4)
-        _outer(found, f"mask_offset_{offset}", _factors(2, 2, 30, 20, seed=1), sketch, offset=offset)
-    _outer(found, "mask_pieces", _factors(2, 2, 18, 16), Mask(288, 100, 9), piece=12 * 37)
-    _outer(found, "mask_slice", _factors(2, 2, 30, 20, seed=1), Mask(5000, 4000, 4), offset=2000)
+        _outer(found, f"mask_offset_{offset}", factors(2, 2, 30, 20, seed=1), sketch, offset=offset)
+    _outer(found, "mask_pieces", factors(2, 2, 18, 16), Mask(288, 100, 9), piece=12 * 37)
+    _outer(found, "mask_slice", factors(2, 2, 30, 20, seed=1), Mask(5000, 4000, 4), offset=2000)
     # Many examples: a thread takes several of them, four at a time; of the last group there are fewer.
     one, four = "outer_mask_kernel<float, 1>", "outer_mask_kernel<float, 4>"
-    _outer(found, "mask_groups_none", _factors(4223, 1, 5, 4), Mask(20, 3, 2), one)
-    _outer(found, "mask_groups_4", _factors(4226, 2, 5, 4, seed=1), Mask(20, 3, 2), four)
+    _outer(found, "mask_groups_none", factors(4223, 1, 5, 4), Mask(20, 3, 2), one)
+    _outer(found, "mask_groups_4", factors(4226, 2, 5, 4, seed=1), Mask(20, 3, 2), four)
     _outer(
-        found, "mask_groups_8", _factors(8453, 3, 5, 4, torch.float16), Mask(20, 3, 2), "outer_mask_kernel<__half, 4>"
+        found, "mask_groups_8", factors(8453, 3, 5, 4, torch.float16), Mask(20, 3, 2), "outer_mask_kernel<__half, 4>"
     )
-    _outer(found, "mask_groups_wide", _factors(2115, 1, 18, 16, torch.bfloat16, 2), Mask(288, 260, 9),
+    _outer(found, "mask_groups_wide", factors(2115, 1, 18, 16, torch.bfloat16, 2), Mask(288, 260, 9),
            "outer_mask_kernel<__nv_bfloat16, 4>")  # fmt: skip
-    _outer(found, "mask_slice_between", _factors(2, 1, 3, 2, seed=1), Mask(10**6, 50, 4), offset=1000)  # no output
+    _outer(found, "mask_slice_between", factors(2, 1, 3, 2, seed=1), Mask(10**6, 50, 4), offset=1000)  # no output
     return found
 
 
@@ -180,39 +62,39 @@ def _tensor_cases() -> list[Case]:
     found: list[Case] = []
     for name, dtype in DTYPES.items():
         _outer(
-            found, f"tensor_{name}", _factors(3, 3, 37, 50, dtype, 2, 1), TensorSketch(37, 50, 64, 5), "tensor_kernel<"
+            found, f"tensor_{name}", factors(3, 3, 37, 50, dtype, 2, 1), TensorSketch(37, 50, 64, 5), "tensor_kernel<"
         )
-        _outer(found, f"tensor_wide_{name}", _factors(2, 2, 21, 30, dtype, 2, 1), TensorSketch(21, 30, 16384, 5),
+        _outer(found, f"tensor_wide_{name}", factors(2, 2, 21, 30, dtype, 2, 1), TensorSketch(21, 30, 16384, 5),
                "tensor_rows_kernel<", "tensor_pass_kernel<16>", "tensor_pass_kernel<2>",
                "tensor_product_kernel")  # fmt: skip
     for k in (1, 2, 4, 8, 16, 32, 128, 256, 512, 1024, 2048, 4096, 8192):
-        _outer(found, f"tensor_k{k}", _factors(2, 2, 5, 11, seed=k), TensorSketch(5, 11, k, 6), "tensor_kernel<")
+        _outer(found, f"tensor_k{k}", factors(2, 2, 5, 11, seed=k), TensorSketch(5, 11, k, 6), "tensor_kernel<")
     for n, m in ((1, 1), (3, 1), (1, 4), (5, 4097), (1030, 2)):
-        _outer(found, f"tensor_{n}x{m}", _factors(1, 1, n, m), TensorSketch(n, m, 256, 2**63 + 7))
+        _outer(found, f"tensor_{n}x{m}", factors(1, 1, n, m), TensorSketch(n, m, 256, 2**63 + 7))
     for tokens in (4, 7, 8, 9, 40):
-        _outer(found, f"tensor_tokens{tokens}", _factors(2, tokens, 10, 12), TensorSketch(10, 12, 32, 1))
+        _outer(found, f"tensor_tokens{tokens}", factors(2, tokens, 10, 12), TensorSketch(10, 12, 32, 1))
     for piece in (8, 8 * 16384 * 3, 8 * 16384 * 11):  # one token at a time, some of one example, several examples
-        _outer(found, f"tensor_pieces_{piece}", _factors(3, 5, 7, 9), TensorSketch(7, 9, 16384, 1), piece=piece)
+        _outer(found, f"tensor_pieces_{piece}", factors(3, 5, 7, 9), TensorSketch(7, 9, 16384, 1), piece=piece)
     # Four examples a block: the last one has one, two parts of the tokens.
     for name, dtype in DTYPES.items():
         _outer(
             found,
             f"tensor_together_{name}",
-            _factors(1057, 1, 5, 7, dtype, 1, 1),
+            factors(1057, 1, 5, 7, dtype, 1, 1),
             TensorSketch(5, 7, 64, 5),
-            f"tensor_kernel<{_ELEMENTS[name]}, 4>",
+            f"tensor_kernel<{ELEMENTS[dtype]}, 4>",
             heavy=name != "float32",
         )
     together, alone = "tensor_kernel<float, 4>", "tensor_kernel<float, 1>"
-    _outer(found, "tensor_together_tokens", _factors(1056, 2, 9, 6), TensorSketch(9, 6, 2, 5), together, heavy=True)
+    _outer(found, "tensor_together_tokens", factors(1056, 2, 9, 6), TensorSketch(9, 6, 2, 5), together, heavy=True)
     sketch = TensorSketch(1100, 1, 1024, 5)
-    _outer(found, "tensor_together_1024", _factors(1058, 1, 1100, 1), sketch, together, heavy=True)
-    _outer(found, "tensor_not_together", _factors(1055, 1, 5, 7), TensorSketch(5, 7, 8, 5), alone, heavy=True)
+    _outer(found, "tensor_together_1024", factors(1058, 1, 1100, 1), sketch, together, heavy=True)
+    _outer(found, "tensor_not_together", factors(1055, 1, 5, 7), TensorSketch(5, 7, 8, 5), alone, heavy=True)
     sketch = TensorSketch(5, 7, 2048, 5)
-    _outer(found, "tensor_not_together_2048", _factors(1056, 1, 5, 7), sketch, alone, heavy=True)
-    _outer(found, "tensor_chunks", _factors(1, 2, 9000, 2), TensorSketch(9000, 2, 64, 1), "tensor_kernel<float, 1>")
-    _outer(found, "tensor_crowded", _factors(1, 2, 900, 700), TensorSketch(900, 700, 4, 1))
-    _outer(found, "tensor_wide_crowded", _factors(1, 2, 400, 3), TensorSketch(400, 3, 16384, 1), "tensor_rows_kernel<")
+    _outer(found, "tensor_not_together_2048", factors(1056, 1, 5, 7), sketch, alone, heavy=True)
+    _outer(found, "tensor_chunks", factors(1, 2, 9000, 2), TensorSketch(9000, 2, 64, 1), "tensor_kernel<float, 1>")
+    _outer(found, "tensor_crowded", factors(1, 2, 900, 700), TensorSketch(900, 700, 4, 1))
+    _outer(found, "tensor_wide_crowded", factors(1, 2, 400, 3), TensorSketch(400, 3, 16384, 1), "tensor_rows_kernel<")
     return found
 
 
@@ -220,33 +102,33 @@ def _factored_cases() -> list[Case]:
     found: list[Case] = []
     for name, dtype in DTYPES.items():
         sketch = Factored(Mask(40, 9, 1), SJLT(50, 12, 2))
-        _outer(found, f"factored_{name}", _factors(3, 5, 40, 50, dtype, 2, 1), sketch, "form_few_kernel<float")
+        _outer(found, f"factored_{name}", factors(3, 5, 40, 50, dtype, 2, 1), sketch, "form_few_kernel<float")
         _outer(found, f"factored_uneven_{name}", _uneven(3, 11, 40, 50, dtype), sketch, "even_tokens_kernel<",
                "form_tile_kernel<float, 64>")  # fmt: skip
-    _outer(found, "factored_one_token", _uneven(5, 1, 40, 50, FLOAT), Factored(SJLT(40, 7, 1), Rademacher(50, 6, 2)))
+    _outer(found, "factored_one_token", _uneven(5, 1, 40, 50, F32), Factored(SJLT(40, 7, 1), Rademacher(50, 6, 2)))
     _outer(
         found,
         "factored_one_example",
-        _factors(1, 9, 40, 50, row_padding=1),
+        factors(1, 9, 40, 50, row_padding=1),
         Factored(SJLT(40, 8, 1), Gaussian(50, 6, 2)),
     )
-    _outer(found, "factored_logra", _factors(2, 70, 20, 24), Factored(Rademacher(20, 64, 1), Rademacher(24, 64, 2)),
+    _outer(found, "factored_logra", factors(2, 70, 20, 24), Factored(Rademacher(20, 64, 1), Rademacher(24, 64, 2)),
            "form_tile_kernel<float, 64>")  # fmt: skip
-    _outer(found, "factored_parts", _factors(2, 130, 10, 12), Factored(Mask(10, 5, 1), Mask(12, 4, 2)), "add_parts_")
+    _outer(found, "factored_parts", factors(2, 130, 10, 12), Factored(Mask(10, 5, 1), Mask(12, 4, 2)), "add_parts_")
     for piece in (8, 500, 1000, 2000):  # one token at a time, some, all of one example, of several
         _outer(
             found,
             f"factored_pieces_{piece}",
-            _uneven(4, 7, 9, 13, FLOAT),
+            _uneven(4, 7, 9, 13, F32),
             Factored(SJLT(9, 5, 1), SJLT(13, 6, 2)),
             piece=piece,
         )
     # Rows of out that take vectors: in registers, in tiles.
     for tokens, kernel in ((3, "form_few_kernel<float, 8>"), (12, "form_tile_kernel<float, 64>")):
-        found.append(outer_project(f"outer_project/factored_vectors_{tokens}", *_factors(2, tokens, 10, 12),
+        found.append(outer_project(f"outer_project/factored_vectors_{tokens}", *factors(2, tokens, 10, 12),
                                    Factored(SJLT(10, 8, 1), SJLT(12, 7, 2)), out=normal(2, 56, seed=tokens),
                                    kernels=(kernel,)))  # fmt: skip
-    _outer(found, "factored_srht", _factors(2, 12, 40, 50), Factored(SRHT(40, 16, 1), SRHT(50, 5, 2)))
+    _outer(found, "factored_srht", factors(2, 12, 40, 50), Factored(SRHT(40, 16, 1), SRHT(50, 5, 2)))
     return found
 
 
@@ -256,16 +138,16 @@ def _formed_cases() -> list[Case]:
     sketches = {"rademacher": Rademacher, "gaussian": Gaussian, "sjlt": SJLT, "srht": SRHT}
     for kind, sketch in sketches.items():
         for name, dtype in DTYPES.items():
-            _outer(found, f"formed_{kind}_{name}", _factors(3, 3, n, m, dtype), sketch(n * m, 40, 3),
+            _outer(found, f"formed_{kind}_{name}", factors(3, 3, n, m, dtype), sketch(n * m, 40, 3),
                    "form_few_kernel<" if kind != "srht" else "srht_outer_kernel<11, true>")  # fmt: skip
         for offset in (0, 37, 2**40 + 64):
-            _outer(found, f"formed_{kind}_offset_{offset}", _factors(2, 10, n, m), sketch(offset + n * m + 9, 33, 3),
+            _outer(found, f"formed_{kind}_offset_{offset}", factors(2, 10, n, m), sketch(offset + n * m + 9, 33, 3),
                    "form_tile_kernel<", offset=offset)  # fmt: skip
     # Several tiles, several groups of examples, both; tiles of one SRHT block.
     for piece in (256, 1024, 6000):
-        _outer(found, f"formed_pieces_{piece}", _factors(4, 2, 14, 15), SJLT(210, 8, 1), piece=piece)
-        _outer(found, f"formed_pieces_srht_{piece}", _factors(4, 2, 14, 15), SRHT(299, 32, 1), offset=39, piece=piece)
-    _outer(found, "formed_one_entry", _factors(2, 1, 1, 1), SJLT(1, 3, 1, nonzeros=1))
+        _outer(found, f"formed_pieces_{piece}", factors(4, 2, 14, 15), SJLT(210, 8, 1), piece=piece)
+        _outer(found, f"formed_pieces_srht_{piece}", factors(4, 2, 14, 15), SRHT(299, 32, 1), offset=39, piece=piece)
+    _outer(found, "formed_one_entry", factors(2, 1, 1, 1), SJLT(1, 3, 1, nonzeros=1))
     return found
 
 
@@ -274,9 +156,9 @@ def _srht_cases() -> list[Case]:
     found: list[Case] = []
 
     def add(what: str, bits: int, batch: int, tokens: int, n: int, m: int, k: int, offset: int | None = None,
-            dtype: torch.dtype = FLOAT, row_padding: int = 0, lead: int = 0) -> None:  # fmt: skip
+            dtype: torch.dtype = F32, row_padding: int = 0, lead: int = 0) -> None:  # fmt: skip
         sketch = SRHT((offset or 0) + n * m + (offset is not None), k, len(found))
-        _outer(found, f"srht_{what}", _factors(batch, tokens, n, m, dtype, row_padding, lead, seed=len(found)), sketch,
+        _outer(found, f"srht_{what}", factors(batch, tokens, n, m, dtype, row_padding, lead, seed=len(found)), sketch,
                f"srht_outer_kernel<{bits}, {str(k <= 1024).lower()}>", offset=offset)  # fmt: skip
 
     for name, dtype in DTYPES.items():
@@ -295,14 +177,14 @@ def _srht_cases() -> list[Case]:
     add("many_tiles", 11, 1, 1, 128, 160, 32)
     add("many_tiles_unaligned", 11, 1, 1, 129, 160, 32)
     # Aligned to 16 bytes but for what lies between examples, or tokens.
-    a, delta = _factors(2, 1, 64, 70, seed=5)
-    _outer(found, "srht_aligned_but_examples", (_strided(a, 65), delta), SRHT(64 * 70, 32, 6), "srht_outer_kernel<11")
-    a, delta = _factors(1, 2, 64, 70, seed=6)
+    a, delta = factors(2, 1, 64, 70, seed=5)
+    _outer(found, "srht_aligned_but_examples", (strided(a, 65), delta), SRHT(64 * 70, 32, 6), "srht_outer_kernel<11")
+    a, delta = factors(1, 2, 64, 70, seed=6)
     _outer(found, "srht_aligned_but_tokens", (padded(a, 1), delta), SRHT(64 * 70, 32, 6), "srht_outer_kernel<11")
     for bits, k in ((11, 2048), (12, 4096)):
         add(f"bits_{bits}", bits, 2, 2, 8, 40, k, offset=2**bits - 100)
     add("bits_12_aligned", 12, 1, 1, 64, 64, 2049)
-    _outer(found, "srht_long_blocks", _factors(1, 1, 8, 40), SRHT(320, 5000, 1), "form_few_kernel<")
+    _outer(found, "srht_long_blocks", factors(1, 1, 8, 40), SRHT(320, 5000, 1), "form_few_kernel<")
     return found
 
 
@@ -310,47 +192,47 @@ def _chain_cases() -> list[Case]:
     found: list[Case] = []
     for kind, sketch in (("mask", Mask(30, 9, 1)), ("tensor", TensorSketch(5, 6, 32, 3)), ("sjlt", SJLT(30, 9, 1)),
                          ("factored", Factored(Mask(5, 2, 1), SJLT(6, 4, 2)))):  # fmt: skip
-        _outer(found, f"no_tokens_{kind}", _factors(2, 0, 5, 6), sketch)
+        _outer(found, f"no_tokens_{kind}", factors(2, 0, 5, 6), sketch)
     masks = Factored(Mask(40, 9, 1), Mask(50, 12, 2))
     skips, forms = ("sjlt_products_kernel",), ("form_",)
     factgrass = Composition(masks, SJLT(108, 20, 3))
-    _outer(found, "chain_factgrass", _factors(3, 5, 40, 50, BF16), factgrass, *skips, not_kernels=forms)
-    _outer(found, "chain_factgrass_8", _factors(9, 8, 40, 50, HALF), factgrass, *skips)
-    _outer(found, "chain_factgrass_9", _factors(2, 9, 40, 50), factgrass, *forms, not_kernels=skips)
+    _outer(found, "chain_factgrass", factors(3, 5, 40, 50, BF16), factgrass, *skips, not_kernels=forms)
+    _outer(found, "chain_factgrass_8", factors(9, 8, 40, 50, F16), factgrass, *skips)
+    _outer(found, "chain_factgrass_9", factors(2, 9, 40, 50), factgrass, *forms, not_kernels=skips)
     # Tokens, tables and parts of an input one after the other; coordinates in several chunks, buckets in ranges.
-    _outer(found, "chain_factgrass_pieces", _factors(6, 3, 40, 50), factgrass, *skips, piece=8 * 21)
+    _outer(found, "chain_factgrass_pieces", factors(6, 3, 40, 50), factgrass, *skips, piece=8 * 21)
     more = Factored(Mask(40, 21, 1), Mask(50, 25, 2))
     chunks, ranges = Composition(more, SJLT(525, 20, 3, nonzeros=2)), Composition(masks, SJLT(108, 4100, 3))
-    _outer(found, "chain_factgrass_chunks", _factors(5, 1, 40, 50), chunks, *skips)
-    _outer(found, "chain_factgrass_chunks_pieces", _factors(2, 2, 40, 50), chunks, *skips, piece=2000)
-    _outer(found, "chain_factgrass_ranges", _factors(5, 1, 40, 50), ranges, *skips)
-    _outer(found, "chain_factgrass_wide", _factors(2, 1, 40, 50), Composition(masks, SJLT(108, 16385, 3)),
+    _outer(found, "chain_factgrass_chunks", factors(5, 1, 40, 50), chunks, *skips)
+    _outer(found, "chain_factgrass_chunks_pieces", factors(2, 2, 40, 50), chunks, *skips, piece=2000)
+    _outer(found, "chain_factgrass_ranges", factors(5, 1, 40, 50), ranges, *skips)
+    _outer(found, "chain_factgrass_wide", factors(2, 1, 40, 50), Composition(masks, SJLT(108, 16385, 3)),
            "sjlt_wide_kernel<", not_kernels=skips)  # fmt: skip
     _outer(
         found,
         "chain_three",
-        _factors(2, 2, 40, 50),
+        factors(2, 2, 40, 50),
         Composition(Composition(masks, SJLT(108, 64, 3)), Rademacher(64, 20, 4)),
     )
     four = Composition(Composition(Composition(masks, SJLT(108, 64, 3)), SJLT(64, 40, 5)), Rademacher(40, 20, 4))
-    _outer(found, "chain_four", _factors(2, 2, 40, 50), four)
-    _outer(found, "chain_tensor", _factors(2, 2, 40, 50), Composition(TensorSketch(40, 50, 64, 3), Mask(64, 20, 4)))
-    _outer(found, "chain_formed", _factors(2, 2, 20, 30), Composition(SJLT(600, 64, 3), SJLT(64, 20, 4)))
+    _outer(found, "chain_four", factors(2, 2, 40, 50), four)
+    _outer(found, "chain_tensor", factors(2, 2, 40, 50), Composition(TensorSketch(40, 50, 64, 3), Mask(64, 20, 4)))
+    _outer(found, "chain_formed", factors(2, 2, 20, 30), Composition(SJLT(600, 64, 3), SJLT(64, 20, 4)))
     chain = Composition(Mask(5000, 4000, 4), SJLT(4000, 50, 5))
-    _outer(found, "chain_mask_slice", _factors(2, 2, 30, 20), chain, offset=2000)
-    _outer(found, "chain_mask_three", _factors(2, 2, 30, 20), Composition(chain, Gaussian(50, 7, 1)), offset=4400)
+    _outer(found, "chain_mask_slice", factors(2, 2, 30, 20), chain, offset=2000)
+    _outer(found, "chain_mask_three", factors(2, 2, 30, 20), Composition(chain, Gaussian(50, 7, 1)), offset=4400)
     for piece in (4, 4 * 64 * 2):
         twice = Composition(Composition(Mask(600, 64, 1), SJLT(64, 30, 3)), SJLT(30, 20, 4))
-        _outer(found, f"chain_pieces_{piece}", _factors(5, 2, 20, 30), twice, piece=piece)
+        _outer(found, f"chain_pieces_{piece}", factors(5, 2, 20, 30), twice, piece=piece)
     _outer(
-        found, "chain_mask_nothing", _factors(2, 1, 3, 2), Composition(Mask(10**6, 50, 4), SJLT(50, 7, 1)), offset=1000
+        found, "chain_mask_nothing", factors(2, 1, 3, 2), Composition(Mask(10**6, 50, 4), SJLT(50, 7, 1)), offset=1000
     )
     return found
 
 
 def cases() -> list[Case]:
     return (
-        _form_cases()
+        form_cases()
         + _mask_cases()
         + _tensor_cases()
         + _factored_cases()

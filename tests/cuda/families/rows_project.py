@@ -11,8 +11,8 @@ from cases import Case, normal, padded, rows_project
 from fimo_fast.ops import reference
 from fimo_fast.sketch import SJLT, SRHT, Gaussian, Mask, Rademacher, VectorSketch
 
-FLOAT, BF16, HALF = torch.float32, torch.bfloat16, torch.float16
-DTYPES = {"float32": FLOAT, "bfloat16": BF16, "float16": HALF}
+from . import DTYPES, ELEMENTS, F32
+
 KINDS: dict[str, tuple[type[VectorSketch], str]] = {
     "rademacher": (Rademacher, "rows_dense_kernel<"),
     "gaussian": (Gaussian, "rows_dense_kernel<"),
@@ -22,7 +22,7 @@ KINDS: dict[str, tuple[type[VectorSketch], str]] = {
 }
 
 
-def _tokens(batch: int, tokens: int, dim: int, rows: int, dtype: torch.dtype = FLOAT, *, zero: float = 0.25,
+def _tokens(batch: int, tokens: int, dim: int, rows: int, dtype: torch.dtype = F32, *, zero: float = 0.25,
             loose: bool = True, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """index [batch, tokens] below ``rows`` and delta [batch, tokens, dim], of which a share is zero.
 
@@ -135,9 +135,9 @@ def _list_cases() -> list[Case]:
 def _dense_cases() -> list[Case]:
     found: list[Case] = []
     for kind, name in (("rademacher", "RowsSigns"), ("gaussian", "RowsNormals")):
-        for dtype, element in (("float32", "float"), ("bfloat16", "__nv_bfloat16"), ("float16", "__half")):
-            more = {"kernels": (f"rows_dense_kernel<{element}, fimo::cuda::{name}>",)}
-            _add(found, f"long_rows_{dtype}", kind, 140, _tokens(4, 6, 100, 8, DTYPES[dtype]), 8, 9, **more)
+        for text, dtype in DTYPES.items():
+            more = {"kernels": (f"rows_dense_kernel<{ELEMENTS[dtype]}, fimo::cuda::{name}>",)}
+            _add(found, f"long_rows_{text}", kind, 140, _tokens(4, 6, 100, 8, dtype), 8, 9, **more)
         _add(found, "tiles", kind, 1100, _tokens(2, 3, 17, 8), 8)
         # Examples of a group share rows; runs of a row go on in the next part.
         _add(found, "shared_rows", kind, 30, _tokens(20, 9, 9, 3), 3, kernels=("add_parts_",))
@@ -185,11 +185,10 @@ def _srht_cases() -> list[Case]:
     for k in (4, 32, 100, 128, 256):
         for dim in (1, 10, 128, 300):
             _add(found, f"k_{k}_dim_{dim}", "srht", k, _tokens(2, 9, dim, 20, seed=dim), 20, 77, beyond=1)
-    elements = {"float32": "float", "bfloat16": "__nv_bfloat16", "float16": "__half"}
     sizes = ((11, 2048, 700), (12, 2049, 300), (12, 4096, 300), (13, 8000, 90), (14, 8193, 90), (14, 16384, 90))
     for bits, k, dim in sizes:
         for name, dtype in DTYPES.items():
-            kernel = f"rows_srht_kernel<{elements[name]}, {bits}>"
+            kernel = f"rows_srht_kernel<{ELEMENTS[dtype]}, {bits}>"
             tokens = _tokens(1, 4, dim, 5, dtype, zero=0, seed=k)
             _add(found, f"{k}_{name}", "srht", k, tokens, 5, 2**bits - dim - 50, kernels=(kernel,))
     _add(found, "crowded", "srht", 64, _tokens(2, 60, 2, 40), 40, 30, piece=1)

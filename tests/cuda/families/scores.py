@@ -1,4 +1,4 @@
-"""Cases of scores and of the tile product behind it (csrc/cuda/tile_product.cuh, scores.cu)."""
+"""Cases of scores and of the tile product behind it (csrc/cuda/device/tile_product.cuh, score/scores.cu)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import torch
 from cases import Case, normal, padded
 from torch import Tensor
 
-F32, BF16, F16, INT8 = torch.float32, torch.bfloat16, torch.float16, torch.int8
-_NAMES = {F32: "Float32", BF16: "BFloat16", F16: "Float16", INT8: "Int8"}
+from . import BF16, F16, F32, INT8, TRAITS
+
 _SLICE = {F32: 16, BF16: 32, F16: 32, INT8: 64}  # elements of a row that a stage holds
 
 
 def _kernel(dtype: torch.dtype, tile: str) -> str:
     wide = {F32: "2, 2, 4, 4, 4, 3", INT8: "4, 2, 4, 10, 4, 1"}.get(dtype, "2, 4, 4, 8, 4, 1")
     shape = {"flat": "1, 8, 1, 4, 4, 2", "small": "2, 2, 2, 4, 4, 4", "wide": wide}[tile]
-    return f"product_kernel<fimo::cuda::TileProduct<fimo::cuda::{_NAMES[dtype]}, {shape}>"
+    return f"product_kernel<fimo::cuda::TileProduct<fimo::cuda::{TRAITS[dtype]}, {shape}>"
 
 
 def _rows(n: int, d: int, dtype: torch.dtype, seed: int) -> Tensor:
@@ -32,7 +32,7 @@ def _case(name: str, m: int, n: int, d: int, dtype: torch.dtype, *, tile: str = 
     features = padded(_rows(n, d, dtype, 2 + d), layout[2], layout[3])
     scales = (0.5 + normal(m, seed=3).abs(), 0.5 + normal(n, seed=4).abs()) if dtype == INT8 else None
     finish = "finish_product_kernel<" + ("int" if dtype == INT8 else "float")
-    return build.scores(f"scores/{name}-{_NAMES[dtype]}", queries, features, scales, out=out,
+    return build.scores(f"scores/{name}-{TRAITS[dtype]}", queries, features, scales, out=out,
                         kernels=(_kernel(dtype, tile), finish) if cut else (_kernel(dtype, tile),),
                         not_kernels=() if cut else ("finish_product_kernel",),
                         multiprocessors=multiprocessors, relative=2e-7 if dtype == INT8 else 6e-7)  # fmt: skip

@@ -8,8 +8,8 @@ from cases import Case, normal, nothing, padded, project
 from fimo_fast import SJLT
 from fimo_fast.ops import reference
 
-_TYPES = (torch.float32, torch.bfloat16, torch.float16)
-_NAMES = {torch.float32: "float", torch.bfloat16: "__nv_bfloat16", torch.float16: "__half"}
+from . import ELEMENTS
+
 _PARTS = ("sjlt_table_kernel", "sjlt_kernel<", "add_parts_")
 _WIDE = ("sjlt_wide_entries_kernel", "sjlt_wide_scan_kernel", "sjlt_wide_sort_kernel", "sjlt_wide_kernel<")
 
@@ -70,9 +70,9 @@ def cases() -> list[Case]:
         _case("wide, ranges", 2, 130, 66000, 2, torch.bfloat16, offset=2**40, row_padding=1, lead=3, kernels=_WIDE),
         _case("wide, float16", 2, 33, 16400, 50, torch.float16, kernels=_WIDE),
     ]
-    for dtype in _TYPES:
+    for dtype, element in ELEMENTS.items():
         rows = 16 // dtype.itemsize
-        kernels = (f"sjlt_kernel<{_NAMES[dtype]}>",)
+        kernels = (f"sjlt_kernel<{element}>",)
         for count in (rows - 1, rows, 2 * rows + 3):
             name = f"{str(dtype)[6:]}, {count} rows"
             result.append(

@@ -10,8 +10,7 @@ from fimo_fast.ops import reference
 from fimo_fast.ops.sketch_args import to_args
 from fimo_fast.sketch import SRHT
 
-F32, BF16, F16 = torch.float32, torch.bfloat16, torch.float16
-_CPP = {F32: "float", BF16: "__nv_bfloat16", F16: "__half"}
+from . import BF16, ELEMENTS, F16, F32
 
 
 def _hadamard(x: Tensor) -> Tensor:
@@ -60,10 +59,10 @@ def _case(what: str, grads: Tensor, k: int, *, seed: int = 1, offset: int = 0, i
     scale = float(finite.norm(dim=1).max() + out.abs().max()) or 1.0
     bits = min(max(11, (sketch.block - 1).bit_length()), 14)
     if "kernels" not in more:
-        tile = f"srht_kernel<{_CPP[grads.dtype]}, {bits}, {'true' if sketch.block < 2048 else 'false'}>"
+        tile = f"srht_kernel<{ELEMENTS[grads.dtype]}, {bits}, {'true' if sketch.block < 2048 else 'false'}>"
         if short := 32 <= sketch.block <= 128 and (grads.shape[1] <= 1024 or len(grads) >= 132 * 16):
-            tile = f"srht_short_kernel<{_CPP[grads.dtype]}>"
-        more["kernels"] = (tile,) if 32 <= sketch.block <= 16384 else (f"srht_copy_kernel<{_CPP[grads.dtype]}>",)
+            tile = f"srht_short_kernel<{ELEMENTS[grads.dtype]}>"
+        more["kernels"] = (tile,) if 32 <= sketch.block <= 16384 else (f"srht_copy_kernel<{ELEMENTS[grads.dtype]}>",)
         more.setdefault("not_kernels", () if short else ("srht_short_kernel<",))
     return Case(f"srht/{what}", "project", {"grads": grads, "out": out}, {"out": (expected, 2e-6 * scale)}, kinds,
                 {"sketch": numbers, "offset": [offset]}, **more)  # type: ignore[arg-type]  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 from cases import Case, normal, padded, topk
 from torch import Tensor
 
-_TYPES = {"Float32": torch.float32, "BFloat16": torch.bfloat16, "Float16": torch.float16, "Int8": torch.int8}
+from . import TRAITS
 
 
 def _integers(rows: int, cols: int, dtype: torch.dtype, seed: int, most: int = 3) -> Tensor:
@@ -121,7 +121,7 @@ def _spread(case: Case) -> Case:
 def _shapes() -> list[Case]:
     """Every kernel; around the edges of tiles, groups and rounds."""
     found = []
-    for name, dtype in _TYPES.items():
+    for dtype, name in TRAITS.items():
         low = dtype.__str__().split(".")[1]
         for tile, m in (("flat", 5), ("wide", 20)):
             most, scaled = (127, True) if dtype == torch.int8 else (3, False)
@@ -203,7 +203,7 @@ def _alone() -> list[Case]:
     """Later rounds with a score above the threshold here and there: alone in its fragment, in each of the four places
     that a lane has, with scores and thresholds of another size in the rows around it, and other scales."""
     found = []
-    for name, dtype in _TYPES.items():
+    for dtype, name in TRAITS.items():
         for tile, m in (("flat", 16), ("wide", 70)):
             rows, n, small = torch.arange(m), 2048 + 16 * m, dtype == torch.int8
             size = 1.0 + rows * 5 % 8

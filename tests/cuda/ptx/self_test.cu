@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The faulty kernels of the emulator and their healthy twins, for nvcc: it compiles those that the host code launches.
-#include "cuda/gpu.cuh"
+#include "cuda/device/gpu.cuh"
 
 namespace emulator {
 

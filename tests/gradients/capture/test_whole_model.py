@@ -63,13 +63,14 @@ def test_only_the_selected_parameters():
     assert {name: tuple(g.shape) for name, g in gradients.items()} == {"2.weight": (2, 1, 4), "2.bias": (2, 1)}
 
 
-def test_chunks_and_the_empty_batch(monkeypatch):
+def test_chunks_and_the_empty_batch():
     model, shape = MODELS["cnn"]
     problem = ff.Problem(model, squared_error)
     x, y = torch.randn(7, *shape, dtype=torch.float64), torch.randn(7, dtype=torch.float64)
     whole = whole_model.vectorised(problem, Examples(x, y))
-    monkeypatch.setattr(whole_model, "_WORKSPACE", 1)
-    for name, chunked in whole_model.vectorised(problem, Examples(x, y)).items():
+    with ff.workspace(1):
+        chunks = whole_model.vectorised(problem, Examples(x, y))
+    for name, chunked in chunks.items():
         torch.testing.assert_close(chunked, whole[name])
     assert ff.per_example_gradients(problem, x[:0], y[:0])["0.weight"].shape == (0, 2, 1, 3, 3)
     for name, captured in ff.per_example_gradients(problem, x, y).items():

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "cuda/instructions.cuh"
+#include "cuda/device/instructions.cuh"
 
 #define KERNEL extern "C" __global__ void
 

@@ -1,0 +1,1 @@
+"""What the kernels are compared with: the best expressions in plain torch, and other libraries."""

@@ -1,0 +1,1 @@
+"""What developers of fimo_fast run by hand, before a release. Nothing of it is installed."""
