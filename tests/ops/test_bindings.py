@@ -253,6 +253,7 @@ def test_environment_variable_forces_the_isa(name):
     assert run.returncode != 0 and re.search(message, run.stderr), run.stderr
 
 
+@pytest.mark.slow
 def test_missing_extension_is_one_clear_error():
     code = "import sys; sys.modules['fimo_fast._C'] = None; import fimo_fast.ops"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
