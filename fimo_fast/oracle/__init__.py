@@ -1,4 +1,4 @@
-"""Further training, the gold standard, and its exact derivative.
+"""The oracle: further training with and without an example (the gold standard), and its exact derivative.
 
 May import: gradients, problem, utils.
 """

@@ -1,4 +1,4 @@
-"""One training problem with many parameter vectors at once: the machinery of the oracle and of its derivative."""
+"""Training many parameter vectors at once by vmap: shared by the oracle and its derivative."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Replicas:
         def read(vector: Tensor, x: Tree, y: Tree) -> Tensor:
             return self.problem.outputs(self.problem.unravel(vector), x, y)
 
-        # As many at once as a training step takes, or more where the replicas are few.
+        # As many at once as in a training step, or more for few replicas.
         pieces = queries.batches(max(64, 4096 // len(theta)))
         return torch.cat([vmap(read, in_dims=(0, None, None))(theta, p.inputs, p.targets) for p in pieces], dim=1)
 
