@@ -21,7 +21,7 @@ def problem():
 
 
 class Loader(DataLoader):
-    """Might iterate in a way of its own."""
+    """A subclass, which might iterate otherwise."""
 
 
 STARTS = {
