@@ -71,7 +71,7 @@ class Horizon:
         if h.numel() and eta * h.max() >= 2:
             raise ValueError(
                 f"learning_rate: expected less than 2 / h_max = {2 / h.max().item():.3g} for the largest eigenvalue "
-                f"h_max = {h.max().item():.3g} of the Gauss-Newton matrix, got {eta:g}: gradient descent diverges there"
+                f"h_max = {h.max().item():.3g} of the curvature, got {eta:g}: gradient descent diverges there"
             )
         x = eta * h
         # 1 − (1 − x)^T without cancellation for small x; beyond 1/2 the power is computed as it stands.

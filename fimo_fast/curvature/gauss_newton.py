@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.func import hessian, vmap
 
 from ..gradients import GradientSet, GradientStream
+from ..gradients.gradient_set import check_set
 from ..problem import Examples, Problem
 from ..problem.trees import Tree, alone, check_finite, index
 from ..utils.memory import rows_within
@@ -87,7 +88,8 @@ class GaussNewton(Curvature[GradientSet]):
         self.eigenvalues, self._basis = self._dual_spectrum() if self.dual else self._primal_spectrum()
 
     def apply(self, f: Filter, vectors: GradientSet) -> GradientSet:
-        """f(H) of each gradient, formed, in float64."""
+        """f(H) of each gradient, formed, in float64; see `Curvature.apply`."""
+        check_set(vectors, self.problem, "vectors")
         values, at_zero = evaluate_on_spectrum(f, self.eigenvalues, self.dual)
         rows = vectors.vectors().double()
         coordinates = rows @ self._basis

@@ -16,9 +16,17 @@ class SketchedGaussNewton(Curvature[Tensor]):
     Args:
         problem: Whose output was differentiated.
         features: Φ, [n, sketch_dim], any floating-point type; computed with in float64.
+
+    Raises:
+        TypeError: No tensor.
+        ValueError: Another shape, or no example.
     """
 
     def __init__(self, problem: Problem, features: Tensor) -> None:
+        if not isinstance(features, Tensor):
+            raise TypeError(f"features: expected a tensor [n, sketch_dim], got {type(features).__name__}")
+        if features.dim() != 2 or len(features) == 0:
+            raise ValueError(f"features: expected shape [n, sketch_dim] with n >= 1, got {list(features.shape)}")
         self.problem = problem
         self.count = len(features)
         features = features.double()

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..problem import Data, Problem
-from ..problem.trees import check_finite
+from ..problem.trees import check_finite, named_leaves
 from ..sketch import Composition, VectorSketch
+from .held import Held, alone, check_mapped, in_own_memory, same_shapes, with_bias, without_bias
 from .inner_products import dot
 from .inner_products import norm2 as norm2_of
 from .layer_sketch import LayerSketch
 from .sketching import Sketches
 from .stream import form, prepare, zeros
-from .terms import Convolved, Dense, Outer, Rows, Term, alike, by_token, joined, tensors
-
-Held = Outer | Rows | Dense
-"""A term as it is held. A weight and the bias of the same call are one matrix, whose last column is the bias."""
+from .terms import Dense, Outer, Term, by_token, joined, tensors
 
 
 class GradientSet:
@@ -60,11 +56,14 @@ class GradientSet:
         stream, batches = prepare(problem, data, name, of, batch_size)
         found = cls(problem)
         for batch in batches:
-            terms = {key: [_with_bias(term) for term in each] for key, each in stream.collect(batch).items()}
-            for key, each in terms.items():
-                for tensor in itertools.chain.from_iterable(map(tensors, each)):
-                    check_finite(tensor, f"{name} gradients of {key}", len(found))
+            # A first layer's factor is its input: the caller's tensor, which may be another batch next time.
+            given = {leaf.untyped_storage().data_ptr() for _, leaf in named_leaves(batch.inputs, "")}
+            terms = {
+                key: [in_own_memory(with_bias(term), given) for term in each]
+                for key, each in stream.collect(batch).items()
+            }
             found._append(len(batch), terms)
+        found.check_finite(name)
         return found
 
     @classmethod
@@ -73,15 +72,19 @@ class GradientSet:
 
         Args:
             problem: Whose parameters.
-            vectors: [examples, parameters], in the order of ``problem.ravel``.
+            vectors: [examples, parameters], floating-point, in the order of ``problem.ravel``; held, not copied.
 
         Raises:
+            TypeError: No tensor of a floating-point type.
             ValueError: Another shape.
         """
+        if not isinstance(vectors, Tensor) or not vectors.is_floating_point():
+            got = vectors.dtype if isinstance(vectors, Tensor) else type(vectors).__name__
+            raise TypeError(f"vectors: expected a floating-point tensor, got {got}")
         if vectors.dim() != 2 or vectors.shape[1] != problem.numel:
             raise ValueError(f"vectors: expected shape [examples, {problem.numel}], got {list(vectors.shape)}")
         found = cls(problem)
-        split = problem.unravel(vectors)
+        split = problem.unravel(vectors.detach())
         found._append(len(vectors), {name: [Dense.of(part)] for name, part in split.items()} if len(vectors) else {})
         return found
 
@@ -95,9 +98,9 @@ class GradientSet:
         """Examples some at a time, with the terms of each parameter: (examples, {parameter: terms})."""
         at = 0
         for count, groups in self._groups:
-            terms = {name: [_without_bias(term) for term in each] for name, each in groups.items()}
+            terms = {name: [without_bias(term) for term in each] for name, each in groups.items()}
             if self._mapped:  # a partner promises a column of ones
-                terms = {name: [_alone(term) for term in each] for name, each in terms.items()}
+                terms = {name: [alone(term) for term in each] for name, each in terms.items()}
             yield slice(at, at + count), terms
             at += count
 
@@ -115,13 +118,19 @@ class GradientSet:
         return torch.cat(parts) if parts else zeros(self.problem, 0)
 
     def dot(self, other: GradientSet) -> Tensor:
-        """Inner products with the gradients of another set, [examples, other's examples]."""
+        """Inner products with the gradients of another set, [examples, other's examples].
+
+        Raises:
+            TypeError: No GradientSet.
+            ValueError: Gradients of other parameters.
+        """
+        check_set(other, self.problem, "other")
         result = []
         for count, groups in self._groups:
             products = Products(other, count)
             for name, each in groups.items():
                 for held in each:
-                    products.add(name, _without_bias(held), held)
+                    products.add(name, without_bias(held), held)
             result.append(products.total)
         return torch.cat(result) if result else zeros(self.problem, 0, len(other))
 
@@ -144,6 +153,7 @@ class GradientSet:
                 last column is the bias.
 
         Raises:
+            TypeError: What comes is no term.
             ValueError: A term of another size.
         """
         mapped = GradientSet(self.problem)
@@ -155,19 +165,25 @@ class GradientSet:
                     if isinstance(term, Dense) and term.partner:
                         continue  # the last column of its weight
                     new = function(name, term)
-                    if (new.start, new.width, len(new)) != (term.start, term.width, len(term)):
-                        raise ValueError(
-                            f"function: expected {len(term)} x {term.width} entries from {term.start} on for {name}, "
-                            f"got {len(new)} x {new.width} from {new.start} on"
-                        )
+                    check_mapped(name, term, new)
                     terms[name].append(new)
                     if isinstance(term, Outer) and term.partner:
-                        if not isinstance(new, Outer) or new.partner != term.partner:
-                            raise ValueError(f"function: expected an Outer with partner {term.partner!r} for {name}")
+                        assert isinstance(new, Outer)
                         column = (new.a[..., -1:].mT @ new.delta)[:, 0]
                         terms[term.partner].append(Dense(column, partner=name))
             mapped._groups.append((count, terms))
         return mapped
+
+    def check_finite(self, name: str) -> None:
+        """Refuses a set with NaN or infinity.
+
+        Raises:
+            FloatingPointError: Names the parameter and the first such example.
+        """
+        for some, groups in self.terms():
+            for key, each in groups.items():
+                for tensor in itertools.chain.from_iterable(map(tensors, each)):
+                    check_finite(tensor, f"{name} gradients of {key}", some.start)
 
     def _counted(self) -> Iterator[tuple[int, dict[str, list[Held]]]]:
         for some, terms in self.terms():
@@ -178,11 +194,24 @@ class GradientSet:
             return
         if self._groups:
             before, last = self._groups[-1]
-            if all(_same_shapes(last[name], each) for name, each in terms.items()):
+            if all(same_shapes(last[name], each) for name, each in terms.items()):
                 both = {name: list(map(joined, last[name], each)) for name, each in terms.items()}
                 self._groups[-1] = (before + count, both)
                 return
         self._groups.append((count, terms))
+
+
+def check_set(given: object, problem: Problem, name: str) -> None:
+    """Refuses what is no set of gradients of this problem's parameters.
+
+    Raises:
+        TypeError: No GradientSet.
+        ValueError: Gradients of other parameters.
+    """
+    if not isinstance(given, GradientSet):
+        raise TypeError(f"{name}: expected a GradientSet, got {type(given).__name__}")
+    if given.problem.shapes != problem.shapes:
+        raise ValueError(f"{name}: expected gradients of {problem!r}, got those of {given.problem!r}")
 
 
 class Products:
@@ -215,7 +244,7 @@ class Products:
                     f"tokens: the gradient of {name} is not known as a sum over positions ({error}); select other "
                     "parameters"
                 ) from error
-        whole = _with_bias(term) if held is None else held
+        whole = with_bias(term) if held is None else held
         at = 0
         for count, terms in self._queries._groups:
             for other in terms[name]:
@@ -234,27 +263,5 @@ def _product(term: Term, whole: Held, other: Held) -> Tensor | None:
     if isinstance(other, Outer) and other.partner:
         if isinstance(term, Outer) and term.partner == other.partner:
             return dot(whole, other)
-        return dot(term, _without_bias(other))
+        return dot(term, without_bias(other))
     return dot(term, other)
-
-
-def _with_bias(term: Term) -> Held:
-    """Factors, as far as there are; a weight's with a last column of ones, for the bias of the same call."""
-    if isinstance(term, Convolved):
-        return term.factored()
-    if isinstance(term, Outer) and term.partner:
-        return replace(term, a=F.pad(term.a, (0, 1), value=1.0))
-    return term
-
-
-def _without_bias(term: Held) -> Held:
-    """A weight's factors alone."""
-    return replace(term, a=term.a[..., :-1]) if isinstance(term, Outer) and term.partner else term
-
-
-def _alone(term: Held) -> Held:
-    return replace(term, partner=None) if isinstance(term, (Outer, Dense)) else term
-
-
-def _same_shapes(first: list[Held], second: list[Held]) -> bool:
-    return len(first) == len(second) and all(map(alike, first, second))

@@ -22,7 +22,7 @@ def dot(p: Term, q: Term) -> Tensor | None:
     if same and isinstance(p, Outer) and isinstance(q, Outer) and p.a.shape[-1] == q.a.shape[-1]:
         return ops.outer_dot(*_of_one_type(p.a, p.delta, q.a, q.delta))
     if same and isinstance(p, Dense) and isinstance(q, Dense):
-        left, right = _of_one_type(p.value, q.value)
+        left, right = _of_one_type(_wide(p.value), _wide(q.value))
         return left @ right.mT
     if same and isinstance(q, Rows) and not isinstance(p, Dense) and _tabular(p, q):
         return _dot_rows(p, q)
@@ -100,7 +100,7 @@ def _dot_formed(p: Term, q: Term) -> Tensor:
         columns = []
         for others in chunks(len(q), q.width):
             right = q[others].formed()[:, low - q.start : high - q.start]
-            columns.append(torch.matmul(*_of_one_type(left, right.mT)))
+            columns.append(torch.matmul(*_of_one_type(_wide(left), _wide(right).mT)))
         rows.append(torch.cat(columns, dim=1))
     return torch.cat(rows)
 

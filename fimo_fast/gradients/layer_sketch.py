@@ -123,10 +123,18 @@ class LayerSketch:
             ValueError: Not the spec of a LayerSketch, or of one that cannot be.
         """
         keys = {"kind", "sketch_dim", "sketches", "starts", "biases"}
-        if spec.get("kind") != "layers" or spec.keys() != keys:
-            raise ValueError(f'spec: expected kind "layers" and {sorted(keys)}, got {dict.fromkeys(spec, ...)}')
-        sketches = {name: from_spec(own) for name, own in spec["sketches"].items()}
-        return cls(integer("sketch_dim", spec["sketch_dim"], 1), sketches, dict(spec["starts"]), dict(spec["biases"]))
+        if not isinstance(spec, Mapping) or spec.get("kind") != "layers" or spec.keys() != keys:
+            raise ValueError(f'spec: expected kind "layers" and {sorted(keys)}, got {spec!r:.200}')
+        try:
+            sketches = {name: from_spec(own) for name, own in spec["sketches"].items()}
+            dim, starts, biases = (
+                integer("sketch_dim", spec["sketch_dim"], 1),
+                dict(spec["starts"]),
+                dict(spec["biases"]),
+            )
+            return cls(dim, sketches, starts, biases)
+        except (AttributeError, TypeError) as error:
+            raise ValueError(f"spec: expected what LayerSketch.spec gives, got {spec}") from error
 
     def check(self, problem: Problem) -> None:
         """Refuses a problem with other parameters.

@@ -12,7 +12,7 @@ from ..problem import Data, Examples, Problem, Stream
 from ..problem.trees import Tree, check_finite
 from ..sketch import Composition, VectorSketch
 from ..utils.progress import Plan, track
-from .gradient_set import GradientSet, Products
+from .gradient_set import GradientSet, Products, check_set
 from .inner_products import norm2 as norm2_of
 from .layer_sketch import LayerSketch
 from .sketching import Sketches
@@ -125,8 +125,9 @@ def dots_and_norms(
     held = queries
     if not isinstance(held, GradientSet):
         held = GradientSet.collect(problem, held, "output", batch_size, "queries")
-    elif held.problem.shapes != problem.shapes:
-        raise ValueError(f"queries: expected gradients of {problem!r}, got those of {held.problem!r}")
+    else:
+        check_set(held, problem, "queries")
+        held.check_finite("queries")
     gradients, batches = prepare(problem, train, "train", "loss", batch_size)
     rows: list[Tensor] = []
     train_norms = [zeros(problem, 0)]

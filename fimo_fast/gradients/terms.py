@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -236,12 +236,16 @@ def alike(p: Outer | Rows | Dense, q: Outer | Rows | Dense) -> bool:
 
 def joined(p: Outer | Rows | Dense, q: Outer | Rows | Dense) -> Outer | Rows | Dense:
     """The examples of one after those of the other, which is alike."""
-    parts = [torch.cat(pair) for pair in zip(tensors(p), tensors(q), strict=True)]
-    if isinstance(p, Outer):
-        return replace(p, a=parts[0], delta=parts[1])
-    if isinstance(p, Rows):
-        return replace(p, index=parts[0], delta=parts[1])
-    return replace(p, value=parts[0])
+    return rebuilt(p, [torch.cat(pair) for pair in zip(tensors(p), tensors(q), strict=True)])
+
+
+def rebuilt(term: Outer | Rows | Dense, parts: Sequence[Tensor]) -> Outer | Rows | Dense:
+    """The term made of other tensors."""
+    if isinstance(term, Outer):
+        return replace(term, a=parts[0], delta=parts[1])
+    if isinstance(term, Rows):
+        return replace(term, index=parts[0], delta=parts[1])
+    return replace(term, value=parts[0])
 
 
 def by_token(term: Term, tokens: int) -> Term:

@@ -37,7 +37,8 @@ class Method(ABC):
         return "at the final parameters"
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+        shown = (f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_"))
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 METHODS: dict[str, type[Method]] = {}

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..curvature import Curvature, DampedInverse, Filter, GaussNewton, Horizon, SpectralScores
 from ..gradients import GradientSet, dots
+from ..gradients.gradient_set import check_set
 from ..problem import Data, Examples, Problem, load
 from .base import Method, register
 
@@ -22,11 +23,16 @@ class CurvatureMethod(Method):
         f: The function of the curvature.
         curvature: How H is fitted.
 
+    Raises:
+        TypeError: ``curvature`` cannot be called.
+
     Attributes:
         filter: f.
     """
 
     def __init__(self, f: Filter, curvature: Fit) -> None:
+        if not callable(curvature):
+            raise TypeError(f"curvature: expected a class or function (problem, train) -> Curvature, got {curvature!r}")
         self.filter = f
         self.curvature = curvature
 
@@ -34,9 +40,15 @@ class CurvatureMethod(Method):
         """Scores [n_train, n_queries]."""
         train_examples, query_examples = _loaded(problem, train, queries)
         curvature = self.curvature(problem, train_examples)
+        if not isinstance(curvature, Curvature) or not isinstance(getattr(curvature, "problem", None), Problem):
+            raise TypeError(f"curvature: expected a Curvature with its problem, got {type(curvature).__name__}")
         own = curvature.problem
         gradients = GradientSet.collect(own, query_examples.to(own.dtype), "output", name="queries")
-        products = dots(own, train_examples.to(own.dtype), curvature.apply(self.filter, gradients))
+        applied = curvature.apply(self.filter, gradients)
+        check_set(applied, own, "curvature")
+        if len(applied) != len(gradients):
+            raise ValueError(f"curvature: expected apply to return {len(gradients)} gradients, got {len(applied)}")
+        products = dots(own, train_examples.to(own.dtype), applied)
         return (products / len(train_examples)).to(problem.dtype)
 
 

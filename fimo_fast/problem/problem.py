@@ -121,7 +121,7 @@ class Problem:
         """[*lead, parameters] → {name: [*lead, *shape]}, views."""
         parts = vector.split([shape.numel() for shape in self.shapes.values()], dim=-1)
         return {
-            name: part.reshape(*vector.shape[:-1], *shape)
+            name: part.reshape(vector.shape[:-1] + shape)
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 
@@ -198,21 +198,30 @@ class Problem:
             parameters: A vector [parameters] in the order of ``ravel``, or {name: [*shape]} of all of them.
 
         Raises:
-            ValueError: Another shape, other names, or values that are not finite.
+            TypeError: Neither, or a model that cannot be copied.
+            ValueError: Another shape, other names, or values that are not finite numbers of the model's type.
         """
         if isinstance(parameters, Tensor):
             if parameters.shape != (self.numel,):
                 raise ValueError(f"parameters: expected shape [{self.numel}], got {list(parameters.shape)}")
             parameters = self.unravel(parameters)
+        elif not isinstance(parameters, Mapping) or not all(isinstance(p, Tensor) for p in parameters.values()):
+            raise TypeError(f"parameters: expected a tensor or a dict of tensors, got {type(parameters).__name__}")
         elif {name: p.shape for name, p in parameters.items()} != self.shapes:
             got = {name: list(p.shape) for name, p in parameters.items()}
             raise ValueError(f"parameters: expected {_some(self.shapes)} in their shapes, got {got}")
-        model = copy.deepcopy(self.model)
+        try:
+            model = copy.deepcopy(self.model)
+        except Exception as error:  # whatever the user's own modules raise
+            raise TypeError(
+                f"model: expected one that copy.deepcopy can copy, to have it at other parameters, got a "
+                f"{type(self.model).__name__}; it says: {error}"
+            ) from error
         named = dict(model.named_parameters())
         with torch.no_grad():
             for name, values in parameters.items():
-                if not torch.isfinite(values).all():
-                    raise ValueError(f"parameters: expected finite numbers, got NaN or infinity in {name}")
+                if not values.is_floating_point() or not torch.isfinite(values.to(self.dtype)).all():
+                    raise ValueError(f"parameters: expected finite numbers of {self.dtype}, got others in {name}")
                 named[name].copy_(values)
         return Problem(model, self.loss_fn, self.output_fn, _named(self.shapes))
 

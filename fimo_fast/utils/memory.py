@@ -31,7 +31,7 @@ def workspace(size: int) -> Iterator[None]:
         TypeError: No integer.
         ValueError: Below 1.
     """
-    token = _inside.set(integer("workspace", size, 1))
+    token = _inside.set(integer("workspace", size, 1, 2**63 - 1, "2^63 - 1"))
     try:
         yield
     finally:

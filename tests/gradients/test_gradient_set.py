@@ -1,5 +1,6 @@
 """Sets of gradients: held as factors, transformed, multiplied and sketched like the numbers they stand for."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -125,7 +126,7 @@ def test_refused():
         ({"0.weight": torch.zeros(8, 4)}, "parameters: expected .* in their shapes"),
         (
             torch.full((problem.numel,), torch.nan),
-            "parameters: expected finite numbers, got NaN or infinity in 0.weight",
+            "parameters: expected finite numbers of torch.float64, got others in 0.weight",
         ),
     ):
         with pytest.raises(ValueError, match=message):
@@ -144,3 +145,77 @@ def test_a_small_workspace_changes_no_number(name):
         close(found.vectors(), expected)
         close(found.norm2(), expected.square().sum(1))
         close(found.dot(GradientSet.from_vectors(problem, expected)), expected @ expected.T)
+
+
+def test_sets_of_other_parameters_are_refused():
+    problem, data = problem_and_data("mlp")
+    found = GradientSet.collect(problem, data)
+    wider = ff.Problem(nn.Linear(6, 3, bias=False).double(), lambda output, y: output.sum(1) * y)
+    others = GradientSet.collect(wider, (torch.randn(5, 6).double(), torch.randn(5).double()))
+    for left, right in ((found, others), (others, found)):
+        with pytest.raises(ValueError, match="other: expected gradients of Problem"):
+            left.dot(right)
+    with pytest.raises(TypeError, match="other: expected a GradientSet, got Tensor"):
+        found.dot(found.vectors())
+    with pytest.raises(TypeError, match="vectors: expected a floating-point tensor, got (list|torch.int64)"):
+        GradientSet.from_vectors(problem, [1.0])
+    with pytest.raises(TypeError, match="vectors: expected a floating-point tensor, got torch.int64"):
+        GradientSet.from_vectors(problem, torch.zeros(1, problem.numel, dtype=torch.int64))
+    for wrong, message in (
+        (lambda name, term: None, "function: expected an Outer, Rows or Dense for 0.weight, got NoneType"),
+        (lambda name, term: replace(term, a=term.delta, delta=term.a), "function: expected a with 5 columns"),
+        (lambda name, term: replace(term, delta=term.delta.float()), "function: expected a and delta of one type"),
+        (lambda name, term: replace(term, delta=term.delta[:3]), r"got \[3, 6\] x 40"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            found.map(wrong)
+    with pytest.raises(FloatingPointError, match="queries gradients of 0.weight: expected finite numbers"):
+        ff.gradients.dots(problem, data, GradientSet.from_vectors(problem, torch.full((1, problem.numel), torch.nan)))
+
+
+@pytest.mark.parametrize("kind", ["linear", "embedding"])
+def test_a_set_is_not_changed_through_the_data(kind):
+    if kind == "linear":
+        model, x = nn.Linear(4, 3, bias=False).double(), torch.randn(5, 4).double()
+    else:
+        model, x = nn.Embedding(9, 3).double(), torch.randint(9, (5, 4))
+    problem = ff.Problem(model, lambda output, y: output.flatten(1).square().sum(1) * y)
+    found = GradientSet.collect(problem, (x, torch.ones(5).double()))
+    before = found.vectors()
+    x.zero_()
+    assert torch.equal(found.vectors(), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_numbers_of_16_bits_are_multiplied_in_wider_ones(dtype):
+    problem = ff.Problem(nn.Linear(4, 3).double(), ff.losses.cross_entropy)
+    found = GradientSet.from_vectors(problem, torch.full((2, problem.numel), 300.0).to(dtype))
+    assert (found.dot(found) == 300.0**2 * problem.numel).all() and (found.norm2() == 300.0**2 * problem.numel).all()
+
+
+def test_a_parameter_without_axes():
+    class Scaled(nn.Linear):
+        def __init__(self):
+            super().__init__(4, 3)
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, x):
+            return super().forward(x) * self.scale
+
+    problem = ff.Problem(Scaled().double(), ff.losses.cross_entropy)
+    assert torch.equal(problem.at(problem.vector()).vector(), problem.vector())
+    both = problem.unravel(torch.zeros(2, problem.numel))
+    assert both["scale"].shape == (2,) and both["weight"].shape == (2, 3, 4)
+
+
+def test_at_refuses_what_it_cannot_hold_or_copy():
+    problem = ff.Problem(nn.Linear(4, 3), ff.losses.cross_entropy)
+    for wrong in (torch.full((problem.numel,), 1e300, dtype=torch.float64), torch.zeros(problem.numel).cfloat()):
+        with pytest.raises(ValueError, match="parameters: expected finite numbers of torch.float32, got others"):
+            problem.at(wrong)
+    with pytest.raises(TypeError, match="parameters: expected a tensor or a dict of tensors, got list"):
+        problem.at([1.0])
+    locked = nn.Linear(4, 3)
+    locked.lock = threading.Lock()
+    with pytest.raises(TypeError, match="model: expected one that copy.deepcopy can copy, .* got a Linear; it says"):
+        ff.Problem(locked, ff.losses.cross_entropy).at(problem.vector())

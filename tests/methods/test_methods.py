@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import fimo_fast as ff
-from fimo_fast.curvature import Curvature
+from fimo_fast.curvature import Curvature, GaussNewton, SketchedGaussNewton
 from fimo_fast.gradients import GradientSet
 from fimo_fast.methods import spectral_scores
 
@@ -300,3 +300,38 @@ def test_no_inverse_is_made_of_rounding(seed):
     with pytest.raises(ValueError, match="damping: the Gauss-Newton matrix is singular"):
         ff.InfluenceFunction(damping=0.0).attribute(problem, data, data)
     assert torch.isfinite(ff.InfluenceFunction(damping=0.1).attribute(problem, data, data)).all()
+
+
+def test_refused_curvatures(linear):
+    problem, train, queries, *_ = linear
+
+    class Short(Diagonal):
+        def apply(self, f, vectors):
+            return GradientSet.from_vectors(self.problem, vectors.vectors()[:1])
+
+    class Numbers(Diagonal):
+        def apply(self, f, vectors):
+            return vectors.vectors()
+
+    class Homeless(Curvature):
+        def __init__(self, *_):
+            pass
+
+        def apply(self, f, vectors):
+            return vectors
+
+    for curvature, message in (
+        (Short, "curvature: expected apply to return 6 gradients, got 1"),
+        (Numbers, "curvature: expected a GradientSet, got Tensor"),
+        (Homeless, "curvature: expected a Curvature with its problem, got Homeless"),
+        (lambda problem, train: None, "curvature: expected a Curvature with its problem, got NoneType"),
+        (SketchedGaussNewton, r"features: expected a tensor \[n, sketch_dim\], got Examples"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            ff.InfluenceFunction(0.1, curvature=curvature).attribute(problem, train, queries)
+    with pytest.raises(TypeError, match="curvature: expected a class or function"):
+        ff.FiniteHorizon(0.1, 3, curvature=Diagonal(problem, train))
+    with pytest.raises(ValueError, match="vectors: expected gradients of Problem"):
+        other = mlp_problem()
+        GaussNewton(problem, ff.data.Examples(*train)).apply(abs, GradientSet.collect(other, train))
+    assert repr(ff.InfluenceFunction(0.1)).count("_settings") == 0
