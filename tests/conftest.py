@@ -42,6 +42,10 @@ def pytest_configure(config):
         config.option.markexpr = LEFT_OUT
     elif not (config.option.full or config.option.markexpr or config.option.device == "cuda"):
         config.option.markexpr = DEFAULT
+    # What compiles shares its builds and uses all cores by itself: one group, which stays in one process.
+    compiles = config.option.markexpr in ("", LEFT_OUT, "native")
+    if compiles and (dist := getattr(config.option, "dist", "no")) not in ("no", "loadgroup"):
+        raise pytest.UsageError(f"-n: expected --dist loadgroup with tests that compile, got --dist {dist}")
 
 
 def pytest_report_header(config):
@@ -50,8 +54,8 @@ def pytest_report_header(config):
     return None
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config, items):
-    """What compiles shares its builds, and uses all cores: one process of pytest-xdist with `--dist loadgroup`."""
     for item in items:
         if item.get_closest_marker("native") and config.pluginmanager.hasplugin("xdist"):
             item.add_marker(pytest.mark.xdist_group("native"))
