@@ -42,23 +42,17 @@ def pytest_configure(config):
         config.option.markexpr = LEFT_OUT
     elif not (config.option.full or config.option.markexpr or config.option.device == "cuda"):
         config.option.markexpr = DEFAULT
-    # What compiles shares its builds and uses all cores by itself: one group, which stays in one process.
-    compiles = config.option.markexpr in ("", LEFT_OUT, "native")
-    if compiles and (dist := getattr(config.option, "dist", "no")) not in ("no", "loadgroup"):
-        raise pytest.UsageError(f"-n: expected --dist loadgroup with tests that compile, got --dist {dist}")
+    if config.option.markexpr in ("", LEFT_OUT, "native") and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError(
+            "-n: expected none with tests that compile, which share their builds and use all cores, "
+            f"got {config.option.numprocesses}"
+        )
 
 
 def pytest_report_header(config):
     if config.option.markexpr == DEFAULT:
         return f"left out: tests marked {LEFT_OUT} (--full runs all)"
     return None
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(config, items):
-    for item in items:
-        if item.get_closest_marker("native") and config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group("native"))
 
 
 @pytest.hookimpl(wrapper=True)
