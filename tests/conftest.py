@@ -42,19 +42,17 @@ def pytest_configure(config):
         config.option.markexpr = LEFT_OUT
     elif not (config.option.full or config.option.markexpr or config.option.device == "cuda"):
         config.option.markexpr = DEFAULT
+    if config.option.markexpr in ("", LEFT_OUT, "native") and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError(
+            "-n: expected none with tests that compile, which share their builds and use all cores, "
+            f"got {config.option.numprocesses}"
+        )
 
 
 def pytest_report_header(config):
     if config.option.markexpr == DEFAULT:
         return f"left out: tests marked {LEFT_OUT} (--full runs all)"
     return None
-
-
-def pytest_collection_modifyitems(config, items):
-    """What compiles shares its builds, and uses all cores: one process of pytest-xdist with `--dist loadgroup`."""
-    for item in items:
-        if item.get_closest_marker("native") and config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group("native"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -69,5 +69,5 @@ def write_predictions(path, cases, device="H100 SXM"):
 
 
 def run(*options):
-    done = CliRunner().invoke(app, ["bench", *map(str, options)], env={"COLUMNS": "200"})
+    done = CliRunner().invoke(app, ["bench", *map(str, options)], env={"COLUMNS": "300"})
     return done, re.sub(r"[\s│]+", " ", done.output)

@@ -48,6 +48,7 @@ def test_reverse_and_forward_mode_agree_at_every_epoch(name):
     )
 
 
+@pytest.mark.slow
 def test_chunks_do_not_change_the_result():
     _, problem, training, train, queries = setup("adam")
     derivative = ff.UnrolledDerivative(training)
