@@ -1,15 +1,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-# For each op of ops/registry.py there is a function `<op>`, which returns nothing and writes its results, and in
-# builds with CUDA `cuda_<op>`; the Python side finds them by name. Their arguments are those of the op's schema, then
-# the results, then `num_threads: int`. On CUDA instead of it: `allocate: Callable[[int], array]`, which makes a
-# workspace of so many bytes (uint8, on the arguments' device), and `stream: int`. Arrays are torch tensors, NumPy
-# arrays or other DLPack arrays with unit stride in the last dimension; indices are int64, seeds unsigned.
+# For each op of ops/registry.py there is a function `<op>`, which returns nothing and writes its results, and in builds
+# with CUDA `cuda_<op>`; the Python side finds them by name. Their arguments are those of the op's schema, then the
+# results, then `num_threads: int`. On CUDA instead of it: `allocate: Callable[[int], array]`, which makes a workspace
+# of so many bytes (uint8, on the arguments' device), and `stream: int`. Arrays are torch tensors, NumPy arrays or other
+# DLPack arrays with unit stride in the last dimension; indices are int64, seeds unsigned.
 
 cuda_max_topk: int
 
-def outer_dot_materialises(batch: int, tokens: int, batch2: int, tokens2: int, n: int, m: int) -> bool: ...
+def outer_dot_forms_gradients(batch: int, tokens: int, batch2: int, tokens2: int, n: int, m: int) -> bool: ...
 def philox(counter: Sequence[int], key: int) -> list[int]: ...
 def build_info() -> dict[str, Any]: ...
 def set_isa(isa: str) -> None: ...

@@ -27,7 +27,7 @@ app.command()(bench)
 
 
 class Table(str, Enum):
-    """The tables of the paper that `reproduce` knows."""
+    """The tables of the paper that `reproduce` can repeat."""
 
     concrete = "concrete"
     energy = "energy"

@@ -1,4 +1,4 @@
-"""How well scores agree with further training, how sure that is, and how well they could at best."""
+"""Agreement of scores with further training: cosine, rank correlation, intervals, and the ceiling."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def agreement(
 ) -> Agreement:
     """Compares scores with the effects that further training showed (arXiv 2412.03906, sec. 5).
 
-    The intervals are normal ones, the spread taken from 200 bootstrap samples of the oracle's seeds and of the
-    queries: percentiles would sit too low, since a resampled oracle has fewer distinct seeds and is noisier.
+    The intervals are normal, with the spread of 200 bootstrap samples of the oracle's seeds and of the queries.
+    Percentiles would be too low, since a resampled oracle has fewer distinct seeds and is noisier.
 
     Args:
         scores: [rows, n_queries] for all epochs, or [epochs, rows, n_queries]: a method's, with the queries in the

@@ -6,6 +6,8 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process for each core already
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# For ccache, where it is installed: the same sources in another folder are the same sources.
+os.environ.setdefault("CCACHE_BASEDIR", "/")
 
 import pytest
 import torch
@@ -46,6 +48,13 @@ def pytest_report_header(config):
     if config.option.markexpr == DEFAULT:
         return f"left out: tests marked {LEFT_OUT} (--full runs all)"
     return None
+
+
+def pytest_collection_modifyitems(config, items):
+    """What compiles shares its builds, and uses all cores: one process of pytest-xdist with `--dist loadgroup`."""
+    for item in items:
+        if item.get_closest_marker("native") and config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group("native"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -69,6 +69,7 @@ def test_ties_share_their_rank():
     assert agreement(scores, oracle, LEFT_OUT).spearman.item() == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_value_without_noise():
     """95% intervals of the noisy oracle against what a repetition of the whole experiment gives."""
     scores = torch.randn(50, 7, generator=torch.Generator().manual_seed(9), dtype=torch.float64)

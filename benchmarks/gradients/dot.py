@@ -19,7 +19,7 @@ _FORMED = 2 * 2**30  # bytes that formed gradients may take, of queries and of t
 
 
 def measure(threads: int, seconds: float) -> list[dict[str, Any]]:
-    """Seconds of both ways for each model and number of training examples."""
+    """Seconds of both paths for each model and number of training examples."""
     subjects = [mlp(widths, max(TRAIN) + QUERIES) for widths in _WIDTHS]
     return [_measured(subject, train, threads, seconds) for subject in subjects for train in TRAIN]
 

@@ -37,7 +37,7 @@ _MIB = 2**20
 _WIDTHS = (100, 256, 256, 10)
 _QUERIES = 10
 _TRAIN = (1_000, 10_000, 100_000)
-WAYS: dict[str, str] = {
+PATHS: dict[str, str] = {
     "step": "forward + backward",
     "srht": "fimo_fast, SRHT",
     "layers": "fimo_fast, LayerSketch factored",
@@ -74,7 +74,7 @@ def main(
     if measure:
         typer.echo(json.dumps(_measured(measure)))
         return
-    steps = {name: {way: _in_process(f"{way} {name}", threads) for way in WAYS} for name in model or SUBJECTS}
+    steps = {name: {path: _in_process(f"{path} {name}", threads) for path in PATHS} for name in model or SUBJECTS}
     dots = {str(count): _in_process(f"dot {count}", threads) for count in _TRAIN}
     text = _markdown(steps, dots)
     typer.echo(text)
@@ -95,9 +95,9 @@ def _in_process(what: str, threads: int) -> int | str:
 
 
 def _measured(what: str) -> int | str:
-    way, _, name = what.partition(" ")
+    path, _, name = what.partition(" ")
     try:
-        warm, call = _grad_dot(int(name)) if way == "dot" else _batch(way, SUBJECTS[name]())
+        warm, call = _grad_dot(int(name)) if path == "dot" else _batch(path, SUBJECTS[name]())
     except Unavailable as error:
         return str(error)
     warm()
@@ -110,12 +110,12 @@ def _measured(what: str) -> int | str:
     return after - before
 
 
-def _batch(way: str, subject: Subject) -> tuple[Callable[[], object], Callable[[], object]]:
-    """The way on a few examples, and on the batch."""
+def _batch(path: str, subject: Subject) -> tuple[Callable[[], object], Callable[[], object]]:
+    """One of `PATHS` on a few examples, and on the batch."""
     layers = functools.partial(layers_call, matrices="factored")
-    make = {"step": step_call, "srht": srht_call, "layers": layers, "formed": matrix_of, "first": srht_call}[way]
+    make = {"step": step_call, "srht": srht_call, "layers": layers, "formed": matrix_of, "first": srht_call}[path]
     call = make(subject)
-    return (step_call(subject.first(1)) if way == "first" else call), call
+    return (step_call(subject.first(1)) if path == "first" else call), call
 
 
 def _grad_dot(count: int) -> tuple[Callable[[], object], Callable[[], object]]:
@@ -133,8 +133,8 @@ def _resident(which: str) -> int:
 
 
 def _markdown(steps: dict[str, dict[str, int | str]], dots: dict[str, int | str]) -> str:
-    rows = [[name, *(_cell(found) for found in ways.values())] for name, ways in steps.items()]
-    first = table(["peak memory, MiB", *WAYS.values()], rows)
+    rows = [[name, *(_cell(found) for found in paths.values())] for name, paths in steps.items()]
+    first = table(["peak memory, MiB", *PATHS.values()], rows)
     grown = [[f"{int(count):,}", _cell(found), _cell(int(count) * _QUERIES * 4)] for count, found in dots.items()]
     second = table([f"`GradDot`, examples × {_QUERIES} queries", "peak memory, MiB", "of these scores"], grown)
     return f"{first}\n\n{second}\n"

@@ -1,4 +1,4 @@
-"""Other libraries' projected per-example gradients on the CPU, each called in the fastest way that it offers.
+"""Other libraries' projected per-example gradients on the CPU, each called by its fastest path.
 
 All get the same model, batch and loss, in float32, and as many numbers an example as fit in `SKETCH_DIM`. Nothing is
 written to disk while it is timed. None is a dependency; a missing one is named in the table. ``benchmarks/README.md``

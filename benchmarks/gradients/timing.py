@@ -30,7 +30,7 @@ class Part:
 
 @dataclass
 class Contender:
-    """One way to the gradients of a batch, ready to be timed.
+    """One implementation of the gradients of a batch, ready to be timed.
 
     Attributes:
         name: of the row.

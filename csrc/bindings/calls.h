@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <initializer_list>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,25 +21,31 @@
 
 namespace fimo::bindings {
 
-enum Op { kProject, kOuterProject, kRowsProject, kOuterDot, kOuterNorm2, kScores, kTopk, kOpCount };
-constexpr const char* kOpNames[kOpCount] = {"project",     "outer_project", "rows_project", "outer_dot",
-                                            "outer_norm2", "scores",        "topk"};
+/// The ops, by their names in Python.
+#define FIMO_FOR_EACH_OP(X) X(project) X(outer_project) X(rows_project) X(outer_dot) X(outer_norm2) X(scores) X(topk)
+
+#define FIMO_ENTRY(op) op,
+enum class Op { FIMO_FOR_EACH_OP(FIMO_ENTRY) };
+#undef FIMO_ENTRY
+#define FIMO_ENTRY(op) #op,
+constexpr const char* kOpNames[] = {FIMO_FOR_EACH_OP(FIMO_ENTRY)};
+#undef FIMO_ENTRY
 
 /// How often each op ran its kernel, so that tests can tell the kernel from the reference.
 class CallCounts {
  public:
-  void count(Op op) { counts_[op].fetch_add(1, std::memory_order_relaxed); }
+  void count(Op op) { counts_[static_cast<int>(op)].fetch_add(1, std::memory_order_relaxed); }
   void reset() {
     for (auto& count : counts_) count.store(0, std::memory_order_relaxed);
   }
   py::dict get() const {
     py::dict result;
-    for (int op = 0; op < kOpCount; ++op) result[kOpNames[op]] = counts_[op].load(std::memory_order_relaxed);
+    for (std::size_t op = 0; op < counts_.size(); ++op) result[kOpNames[op]] = counts_[op].load(std::memory_order_relaxed);
     return result;
   }
 
  private:
-  std::array<std::atomic<std::int64_t>, kOpCount> counts_{};
+  std::array<std::atomic<std::int64_t>, std::size(kOpNames)> counts_{};
 };
 
 /// Inputs must be where the output is, and apart from it.

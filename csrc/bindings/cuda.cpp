@@ -45,7 +45,7 @@ void project(py::handle grads, const std::string& kind, std::int64_t input_dim, 
              std::int64_t nonzeros, std::int64_t offset, py::handle out, const py::function& allocate, std::uint64_t stream) {
   const ProjectCall call(Memory::kCuda, grads, {sketch_kind(kind), input_dim, sketch_dim, seed, nonzeros}, out);
   run(
-      kProject, call.out_arg, allocate, stream,
+      Op::project, call.out_arg, allocate, stream,
       [&] { return cuda::project_workspace(call.grads, call.sketch, offset, call.out); },
       [&](const cuda::Queue& queue) { cuda::project(call.grads, call.sketch, offset, call.out, queue); });
 }
@@ -54,7 +54,7 @@ void outer_project(py::handle a, py::handle delta, const std::string& kinds, con
                    std::optional<std::int64_t> offset, py::handle out, const py::function& allocate, std::uint64_t stream) {
   const OuterProjectCall call(Memory::kCuda, a, delta, kinds, numbers, out);
   run(
-      kOuterProject, call.out_arg, allocate, stream,
+      Op::outer_project, call.out_arg, allocate, stream,
       [&] { return cuda::outer_project_workspace(call.a, call.delta, call.sketch, call.then, offset, call.out); },
       [&](const cuda::Queue& queue) {
         cuda::outer_project(call.a, call.delta, call.sketch, call.then, offset, call.out, queue);
@@ -66,7 +66,7 @@ void rows_project(py::handle index, py::handle delta, const std::string& kind, s
                   std::uint64_t stream) {
   const RowsProjectCall call(Memory::kCuda, index, delta, {sketch_kind(kind), input_dim, sketch_dim, seed, nonzeros}, out);
   run(
-      kRowsProject, call.out_arg, allocate, stream,
+      Op::rows_project, call.out_arg, allocate, stream,
       [&] { return cuda::rows_project_workspace(call.index, call.delta, call.sketch, offset, call.out); },
       [&](const cuda::Queue& queue) { cuda::rows_project(call.index, call.delta, call.sketch, offset, call.out, queue); });
 }
@@ -75,7 +75,7 @@ void outer_dot(py::handle a, py::handle delta, py::handle a2, py::handle delta2,
                std::uint64_t stream) {
   const OuterDotCall call(Memory::kCuda, a, delta, a2, delta2, out);
   run(
-      kOuterDot, call.out_arg, allocate, stream,
+      Op::outer_dot, call.out_arg, allocate, stream,
       [&] { return cuda::outer_dot_workspace(call.a, call.delta, call.a2, call.delta2, call.out); },
       [&](const cuda::Queue& queue) { cuda::outer_dot(call.a, call.delta, call.a2, call.delta2, call.out, queue); });
 }
@@ -83,7 +83,8 @@ void outer_dot(py::handle a, py::handle delta, py::handle a2, py::handle delta2,
 void outer_norm2(py::handle a, py::handle delta, py::handle out, const py::function& allocate, std::uint64_t stream) {
   const OuterNorm2Call call(Memory::kCuda, a, delta, out);
   run(
-      kOuterNorm2, call.out_arg, allocate, stream, [&] { return cuda::outer_norm2_workspace(call.a, call.delta, call.out); },
+      Op::outer_norm2, call.out_arg, allocate, stream,
+      [&] { return cuda::outer_norm2_workspace(call.a, call.delta, call.out); },
       [&](const cuda::Queue& queue) { cuda::outer_norm2(call.a, call.delta, call.out, queue); });
 }
 
@@ -91,7 +92,7 @@ void scores(py::handle queries, py::handle features, py::handle query_scales, py
             const py::function& allocate, std::uint64_t stream) {
   const ScoresCall call(Memory::kCuda, queries, features, query_scales, feature_scales, out);
   run(
-      kScores, call.out_arg, allocate, stream,
+      Op::scores, call.out_arg, allocate, stream,
       [&] { return cuda::scores_workspace(call.queries, call.features, call.out, call.scales); },
       [&](const cuda::Queue& queue) { cuda::scores(call.queries, call.features, call.out, queue, call.scales); });
 }
@@ -100,7 +101,7 @@ void topk(py::handle queries, py::handle features, std::int64_t k, py::handle qu
           py::handle values, py::handle indices, const py::function& allocate, std::uint64_t stream) {
   const TopkCall call(Memory::kCuda, queries, features, query_scales, feature_scales, values, indices);
   run(
-      kTopk, call.values_arg, allocate, stream,
+      Op::topk, call.values_arg, allocate, stream,
       [&] { return cuda::topk_workspace(call.queries, call.features, k, call.values, call.scales); },
       [&](const cuda::Queue& queue) {
         cuda::topk(call.queries, call.features, k, call.values, call.indices, queue, call.scales);

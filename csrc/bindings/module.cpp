@@ -43,43 +43,43 @@ void run(Op op, int num_threads, const Operation& operation) {
 void project(py::handle grads, const std::string& kind, std::int64_t input_dim, std::int64_t sketch_dim, std::uint64_t seed,
              std::int64_t nonzeros, std::int64_t offset, py::handle out, int num_threads) {
   const ProjectCall call(Memory::kCpu, grads, sketch_of(kind, input_dim, sketch_dim, seed, nonzeros), out);
-  run(kProject, num_threads, [&] { fimo::project(call.grads, call.sketch, offset, call.out, num_threads); });
+  run(Op::project, num_threads, [&] { fimo::project(call.grads, call.sketch, offset, call.out, num_threads); });
 }
 
 void outer_project(py::handle a, py::handle delta, const std::string& kinds, const std::vector<std::int64_t>& numbers,
                    std::optional<std::int64_t> offset, py::handle out, int num_threads) {
   const OuterProjectCall call(Memory::kCpu, a, delta, kinds, numbers, out);
-  run(kOuterProject, num_threads,
+  run(Op::outer_project, num_threads,
       [&] { fimo::outer_project(call.a, call.delta, call.sketch, call.then, offset, call.out, num_threads); });
 }
 
 void rows_project(py::handle index, py::handle delta, const std::string& kind, std::int64_t input_dim, std::int64_t sketch_dim,
                   std::uint64_t seed, std::int64_t nonzeros, std::int64_t offset, py::handle out, int num_threads) {
   const RowsProjectCall call(Memory::kCpu, index, delta, sketch_of(kind, input_dim, sketch_dim, seed, nonzeros), out);
-  run(kRowsProject, num_threads,
+  run(Op::rows_project, num_threads,
       [&] { fimo::rows_project(call.index, call.delta, call.sketch, offset, call.out, num_threads); });
 }
 
 void outer_dot(py::handle a, py::handle delta, py::handle a2, py::handle delta2, py::handle out, int num_threads) {
   const OuterDotCall call(Memory::kCpu, a, delta, a2, delta2, out);
-  run(kOuterDot, num_threads, [&] { fimo::outer_dot(call.a, call.delta, call.a2, call.delta2, call.out, num_threads); });
+  run(Op::outer_dot, num_threads, [&] { fimo::outer_dot(call.a, call.delta, call.a2, call.delta2, call.out, num_threads); });
 }
 
 void outer_norm2(py::handle a, py::handle delta, py::handle out, int num_threads) {
   const OuterNorm2Call call(Memory::kCpu, a, delta, out);
-  run(kOuterNorm2, num_threads, [&] { fimo::outer_norm2(call.a, call.delta, call.out, num_threads); });
+  run(Op::outer_norm2, num_threads, [&] { fimo::outer_norm2(call.a, call.delta, call.out, num_threads); });
 }
 
 void scores(py::handle queries, py::handle features, py::handle query_scales, py::handle feature_scales, py::handle out,
             int num_threads) {
   const ScoresCall call(Memory::kCpu, queries, features, query_scales, feature_scales, out);
-  run(kScores, num_threads, [&] { fimo::scores(call.queries, call.features, call.out, num_threads, call.scales); });
+  run(Op::scores, num_threads, [&] { fimo::scores(call.queries, call.features, call.out, num_threads, call.scales); });
 }
 
 void topk(py::handle queries, py::handle features, std::int64_t k, py::handle query_scales, py::handle feature_scales,
           py::handle values, py::handle indices, int num_threads) {
   const TopkCall call(Memory::kCpu, queries, features, query_scales, feature_scales, values, indices);
-  run(kTopk, num_threads,
+  run(Op::topk, num_threads,
       [&] { fimo::topk(call.queries, call.features, k, call.values, call.indices, num_threads, call.scales); });
 }
 
@@ -128,7 +128,7 @@ PYBIND11_MODULE(_C, m) {
         py::arg("sketch_dim"), py::arg("seed"), py::arg("nonzeros"), py::arg("offset"), py::arg("out"), py::arg("num_threads"));
   m.def("outer_dot", &outer_dot, py::arg("a"), py::arg("delta"), py::arg("a2"), py::arg("delta2"), py::arg("out"),
         py::arg("num_threads"));
-  m.def("outer_dot_materialises", &fimo::outer_dot_materialises, py::arg("batch"), py::arg("tokens"), py::arg("batch2"),
+  m.def("outer_dot_forms_gradients", &fimo::outer_dot_forms_gradients, py::arg("batch"), py::arg("tokens"), py::arg("batch2"),
         py::arg("tokens2"), py::arg("n"), py::arg("m"));
   m.def("outer_norm2", &outer_norm2, py::arg("a"), py::arg("delta"), py::arg("out"), py::arg("num_threads"));
   m.def("scores", &scores, py::arg("queries"), py::arg("features"), py::arg("query_scales"), py::arg("feature_scales"),

@@ -14,7 +14,7 @@
 namespace fimo {
 namespace {
 
-constexpr std::int64_t kMaxMaterialisedBytes = std::int64_t{64} << 20;
+constexpr std::int64_t kMaxFormedBytes = std::int64_t{64} << 20;
 
 /// Examples of `tokens` tokens that fit a side of a tile; one if none fits.
 std::int64_t examples_in(std::int64_t tile, std::int64_t tokens) { return larger(1, tile / larger(1, tokens)); }
@@ -87,11 +87,11 @@ void formed_products(const Kernels& table, const Factor& g, const Factor& g2, co
   });
 }
 
-void outer_dot_materialised(const Kernels& table, const Factor& a, const Factor& delta, const Factor& a2, const Factor& delta2,
-                            const MatrixView& out, int num_threads) {
+void outer_dot_formed(const Kernels& table, const Factor& a, const Factor& delta, const Factor& a2, const Factor& delta2,
+                      const MatrixView& out, int num_threads) {
   const DType acc = accumulator_dtype(a.dtype);
   const std::int64_t examples = a.batch + a2.batch;
-  const std::int64_t budget = kMaxMaterialisedBytes / (examples * dtype_size(acc));  // entries of each gradient at a time
+  const std::int64_t budget = kMaxFormedBytes / (examples * dtype_size(acc));  // entries of each gradient at a time
   const std::int64_t n_part = smaller(a.dim, larger(64, budget));
   const std::int64_t m_part = smaller(delta.dim, larger(1, budget / n_part));
   const Workspace gradients(examples * n_part * m_part * dtype_size(acc));
@@ -117,7 +117,7 @@ void outer_dot_materialised(const Kernels& table, const Factor& a, const Factor&
 }
 
 /// Sums of squares of the formed gradients, a few of their rows at a time.
-void norm2_materialised(const Kernels& table, const Factor& a, const Factor& delta, Range examples, const MatrixView& out) {
+void norm2_formed(const Kernels& table, const Factor& a, const Factor& delta, Range examples, const MatrixView& out) {
   const DType acc = accumulator_dtype(a.dtype);
   const std::int64_t m_part = smaller(delta.dim, larger(1, (std::int64_t{1} << 17) / a.dim));
   const Workspace packed(packed_bytes(table, a.tokens, a.dim, a.dtype)), gradient(m_part * a.dim * dtype_size(acc));
@@ -134,10 +134,10 @@ void norm2_materialised(const Kernels& table, const Factor& a, const Factor& del
 
 /// Multiply-adds of the two ways, in double because they overflow 64-bit integers.
 struct OuterDotCost {
-  double factored, materialised;
+  double factored, formed;
 
-  bool materialises() const { return materialised < factored; }
-  double least() const { return std::min(factored, materialised); }
+  bool forms() const { return formed < factored; }
+  double least() const { return std::min(factored, formed); }
 };
 
 OuterDotCost outer_dot_cost(std::int64_t batch, std::int64_t tokens, std::int64_t batch2, std::int64_t tokens2, std::int64_t n,
@@ -153,9 +153,9 @@ constexpr double kMultiplyAddsEach = 16;  // in the unit of useful_threads
 
 }  // namespace
 
-bool outer_dot_materialises(std::int64_t batch, std::int64_t tokens, std::int64_t batch2, std::int64_t tokens2, std::int64_t n,
-                            std::int64_t m) {
-  return outer_dot_cost(batch, tokens, batch2, tokens2, n, m).materialises();
+bool outer_dot_forms_gradients(std::int64_t batch, std::int64_t tokens, std::int64_t batch2, std::int64_t tokens2,
+                               std::int64_t n, std::int64_t m) {
+  return outer_dot_cost(batch, tokens, batch2, tokens2, n, m).forms();
 }
 
 void outer_dot(const ConstTensor3View& a, const ConstTensor3View& delta, const ConstTensor3View& a2,
@@ -173,8 +173,8 @@ void outer_dot(const ConstTensor3View& a, const ConstTensor3View& delta, const C
   Workspace copies[4];
   const Factor fa = flatten(a, copies[0]), fd = flatten(delta, copies[1]);
   const Factor fa2 = flatten(a2, copies[2]), fd2 = flatten(delta2, copies[3]);
-  if (cost.materialises()) {
-    outer_dot_materialised(kernels(), fa, fd, fa2, fd2, out, num_threads);
+  if (cost.forms()) {
+    outer_dot_formed(kernels(), fa, fd, fa2, fd2, out, num_threads);
   } else {
     outer_dot_factored(kernels(), fa, fd, fa2, fd2, out, num_threads);
   }
@@ -203,8 +203,8 @@ void outer_norm2(const ConstTensor3View& a, const ConstTensor3View& delta, const
       for (std::int64_t b = examples.begin; b < examples.end; ++b) {
         write(out, b, 0, sum_squares(fa.row(b), a.dim) * sum_squares(fd.row(b), delta.dim));
       }
-    } else if (each.materialises()) {
-      norm2_materialised(table, fa, fd, examples, out);
+    } else if (each.forms()) {
+      norm2_formed(table, fa, fd, examples, out);
     } else {
       FactoredTile tile(table, fa, fd, fa, fd, cols, cols <= kMaxDotVectors);
       for (std::int64_t b = examples.begin; b < examples.end; ++b) {

@@ -1,4 +1,4 @@
-"""What a benchmark is: inputs, the kernel's call, its check, the fewest work it can do, and its baselines.
+"""A benchmark case: inputs, the kernel's call, its check, its least work, and the baselines.
 
 A `Case` is a description; nothing is allocated before ``case.inputs(device)``. `fimo_fast.bench.timing` and
 ``benchmarks/`` time the same cases.
@@ -33,15 +33,15 @@ class Unavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Baseline:
-    """Another way to the same, or to a comparable, result.
+    """Another implementation of the same, or of a comparable, result.
 
     Attributes:
         kind: ``torch``, a torch expression; ``gemm``, only the matrix products of the case; ``peer``, another library.
-        prepare: from the case's inputs to the call that is timed. What a user would do once for many batches (making
-            random numbers that are stored, building an index) happens here. Raises `Unavailable`.
-        share: the part of the case's work that one call does; times are divided by it. Below 1 only where the cost is
-            proportional and the whole would take minutes.
-        memory: bytes that it keeps between calls, where they are many.
+        prepare: from the case's inputs to the call that is timed. It does what a user would do once for many batches
+            (storing random numbers, building an index). Raises `Unavailable`.
+        share: the part of the case's work that one call does; times are divided by it. Below 1 only if the cost is
+            proportional and all of the work would take minutes.
+        memory: bytes that it keeps between calls, if they are many.
         only: the one type of device that it runs on; None: any.
     """
 
@@ -63,9 +63,9 @@ class Case:
         sizes: {symbol: number}, as in the op's docstring.
         moved: the fewest bytes that any implementation reads and writes: inputs once, results once.
         operations: the fewest additions and multiplications (a multiply-add is two) of the algorithm.
-        bound: which floor applies on the CPU: ``read``, the time to read the inputs; ``sgemm``, the time of
-            ``operations`` in a matrix product; ``call``, no floor, as the fixed cost of a call is measured. On CUDA it
-            is the longer of the first two.
+        bound: the floor, the least time that the machine's peak rates allow. On the CPU: ``read``, the time to read
+            the inputs; ``sgemm``, the time of ``operations`` in a matrix product; ``call``, no floor, as the fixed
+            cost of a call is measured. On CUDA it is the longer of the first two.
         memory: bytes held at once by the inputs, the results and the check.
         inputs: makes the inputs on a device.
         kernel: what is measured, called with the inputs.
@@ -115,7 +115,7 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def size_in_words(number: int) -> str:
-    """``1M``, ``50k``, ``2048``: 10,000 and more is abbreviated where no digit is lost."""
+    """``1M``, ``50k``, ``2048``: 10,000 and more is abbreviated if no digit is lost."""
     if number >= 10**6 and number % 10**6 == 0:
         return f"{number // 10**6}M"
     if number >= 10**4 and number % 10**3 == 0:

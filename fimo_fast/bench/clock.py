@@ -1,8 +1,8 @@
 """How long a call takes, on the CPU and on CUDA.
 
-On CUDA a call is timed by events on the stream, not by the host, and each call of a turn for itself: before it a buffer
-larger than the level-2 cache is written, so that it reads its inputs from memory, and while the device does that the
-host is done with all of the call's Python. What the host takes is another case (``overhead``), timed by `host_time`.
+On CUDA a call is timed by events on the stream, not by the host, and each call of a turn on its own. Before it, a
+buffer larger than the level-2 cache is written, so that the call reads its inputs from memory. While the device writes
+it, the host runs the call's Python. The host's time is another case (``overhead``), timed by `host_time`.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def _by_events(call: Call, device: torch.device, repeats: int) -> float:
 
 @functools.lru_cache(maxsize=1)
 def _flushed(device: torch.device) -> Tensor:
-    """What is written before each call to take its place in the cache."""
+    """The buffer that is written before each call, to empty the cache."""
     return torch.empty(flushed_bytes(device), dtype=torch.uint8, device=device)
 
 
 def flushed_bytes(device: torch.device) -> int:
-    """Of the buffer that displaces the level-2 cache of a CUDA device."""
+    """Size of the buffer that empties the level-2 cache of a CUDA device."""
     cache = getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0)  # torch 2.4 does not tell
     return max(_LEAST_FLUSHED, _CACHES * cache)
 
@@ -75,7 +75,7 @@ def _wait(device: torch.device) -> None:
 
 @contextmanager
 def awake_threads(number: int) -> Iterator[None]:
-    """Sets torch's threads, and starts them, so that no timing contains that."""
+    """Sets torch's number of threads and starts them, so that no timing includes the start."""
     before = torch.get_num_threads()
     if before != number:
         torch.set_num_threads(number)

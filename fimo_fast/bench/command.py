@@ -1,4 +1,4 @@
-"""``fimo-fast bench``: the kernels beside the floors of this machine and beside what others offer."""
+"""``fimo-fast bench``: the kernels compared with the machine's floors, with torch and with other libraries."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def bench(
     figure: Annotated[Path | None, typer.Option(help="Write the roofline as PNG.")] = None,
     out_markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the table.")] = None,
 ) -> None:
-    """Time the kernels beside the floors of this machine, torch and other libraries (about a minute).
+    """Time the kernels and compare them with the machine's floors, torch and other libraries (about a minute).
 
     Ends with status 1 if a result was wrong.
     """
@@ -147,11 +147,11 @@ def _run(
                 try:
                     result = measure(case, device, threads, peers, peaks, advance=plan.advance)
                 except (WrongResult, RuntimeError) as error:
-                    # The others say whether it is one kernel or all; the command's status says that something is wrong.
+                    # The other cases still run. The command ends with status 1.
                     _console.print(f"[bold red]{error}[/]", highlight=False)
                     wrong[str(case)] = str(error)
                     continue
-            # The machine may have been busy at the start: its peak rates are the best that it showed at any time.
+            # The machine may have been busy at the start: the peak rates are the best of the whole run.
             if (rate := result.product_rate) is not None and result.product_name in peaks:
                 peaks[result.product_name] = max(peaks[result.product_name], rate)
             peaks["read"] = max(peaks["read"], result.read_rate or 0.0)

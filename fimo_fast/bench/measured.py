@@ -1,8 +1,8 @@
-"""What was measured for a case: the rounds of each call, and the floor that they are held against.
+"""Measurements of a case: the rounds of each call, and the floor that they are compared with.
 
-On the CPU each case names its floor, and a read of its own inputs is timed, because theirs may lie in a cache. On CUDA,
-where every call starts with a cold cache, the floor is the roofline's: the fewest bytes at the speed of the device's
-memory, or the operations at the rate of torch's product in the type of the case, whichever takes longer.
+On the CPU each case names its floor. A read of its own inputs is timed, because they may lie in a cache. On CUDA every
+call starts with a cold cache, and the floor is that of the roofline model: the fewest bytes at the speed of the
+device's memory, or the operations at the rate of torch's product in the type of the case, whichever takes longer.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Result:
         input_bytes: of the plain read.
         entries: with their rounds.
         missing: {baseline or floor: why it did not run}.
-        known: rates of `peak.peak_rates` that the machine reaches when it is quiet.
+        known: rates of `peak.peak_rates`, which the machine reaches when it is idle.
         device: where.
     """
 
@@ -96,14 +96,14 @@ class Result:
 
     @property
     def scaling(self) -> float | None:
-        """How many times as fast as on one thread; None if only one was asked for, or no work is shared out."""
+        """How many times as fast as on one thread; None for one thread, or if the work is not divided."""
         single = self.entry("kernel", 1)
         several = self.threads > 1 and self.case.bound != "call"
         return single.best / self.seconds if single is not None and several else None
 
     @property
     def floor(self) -> float | None:
-        """Seconds that it takes at least: for the fewest bytes at the read's speed, or the operations in a product."""
+        """Least seconds: for the fewest bytes at the speed of the read, or for the operations in a product."""
         return self._floor(lambda entry: entry.best)[0]
 
     @property
@@ -118,7 +118,7 @@ class Result:
 
     @property
     def of_floor_median(self) -> float | None:
-        """The same of medians: where the memory of a shared machine is faster for moments, less a matter of luck."""
+        """The same of medians: more reliable on a shared machine, whose memory is faster for moments."""
         kernel, floor = self.entry("kernel"), self._floor(lambda entry: entry.median)[0]
         return None if kernel is None or floor is None else floor / kernel.median
 
@@ -144,17 +144,17 @@ class Result:
 
     @property
     def product_name(self) -> str:
-        """Of the products that the case is held against."""
+        """Name of the products that the case is compared with."""
         return peak.product_name(self.case.dtype, self.device)
 
     @property
     def square_operations(self) -> int:
-        """Of the square product that takes turns with the case."""
+        """Operations of the square product that takes turns with the case."""
         return peak.gemm_operations(self.case.dtype, self.device)
 
     @property
     def disturbed(self) -> bool:
-        """Whether the machine was never as fast during these rounds as it is known to be: times are too long."""
+        """Whether the machine stayed slower than its known rate in all rounds, so that times are too long."""
         known = self.known.get(self.product_name)
         return known is not None and self.product_rate is not None and self.product_rate < _DISTURBED * known
 
@@ -166,6 +166,6 @@ class Result:
 
     @property
     def read_rate(self) -> float | None:
-        """Bytes a second of the plain read beside this case; None where they may have come from a cache."""
+        """Bytes a second of the plain read beside this case; None if they may have come from a cache."""
         read = self.entry("read")
         return None if read is None or self.input_bytes < _UNCACHED else self.input_bytes / read.best

@@ -1,4 +1,4 @@
-"""What the machine can do at most: reading and copying memory, and a matrix product, as torch does them."""
+"""The machine's peak rates: reading and copying memory, and matrix products, measured with torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tensors(inputs: Inputs) -> list[Tensor]:
 
 
 def size_bytes(inputs: Inputs) -> int:
-    """What one read of all inputs moves."""
+    """Bytes of all inputs."""
     return sum(x.numel() * x.element_size() for x in tensors(inputs))
 
 
@@ -48,15 +48,15 @@ def copy(inputs: Inputs) -> tuple[Call, float]:
 
 
 def product_type(dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """The type of the products that inputs of ``dtype`` are held against: of the sums, or the inputs' own on CUDA.
+    """The type of the products that inputs of ``dtype`` are compared with: that of the sums, or their own on CUDA.
 
-    There tensor cores multiply 16 bits and int8 as they are; CPUs of this project's users mostly do not.
+    On CUDA, tensor cores multiply 16 bits and int8 directly; most CPUs do not.
     """
     return dtype if device.type == "cuda" and dtype in _TENSOR_CORES else accumulator(dtype)
 
 
 def product_name(dtype: torch.dtype, device: torch.device) -> str:
-    """What that product is called: ``SGEMM``, ``DGEMM``, or ``bfloat16 GEMM``."""
+    """Name of that product: ``SGEMM``, ``DGEMM``, or ``bfloat16 GEMM``."""
     kind = product_type(dtype, device)
     return {torch.float32: "SGEMM", torch.float64: "DGEMM"}.get(kind) or f"{dtype_name(kind)} GEMM"
 
@@ -69,7 +69,7 @@ def gemm_side(dtype: torch.dtype, device: torch.device) -> int:
 
 
 def gemm_operations(dtype: torch.dtype, device: torch.device) -> int:
-    """Of one call of `gemm`."""
+    """Operations of one call of `gemm`."""
     return 2 * gemm_side(dtype, device) ** 3
 
 
@@ -77,7 +77,7 @@ def gemm(dtype: torch.dtype, device: torch.device) -> Call:
     """A square product in `product_type`, float32 without TF32.
 
     Raises:
-        Unavailable: torch has no product of this type there; its integer one is private.
+        Unavailable: torch has no product of this type on the device; its integer product is private.
     """
     side, kind = gemm_side(dtype, device), product_type(dtype, device)
     if kind == torch.int8:
@@ -93,7 +93,7 @@ def integer_product(a: Tensor, b: Tensor) -> Call:
     """``a @ b`` of int8, exact in int32, by the only function that torch has for it.
 
     Raises:
-        Unavailable: not here, or not for these sizes.
+        Unavailable: not on this device, or not for these sizes.
     """
     try:
         torch._int_mm(a, b)

@@ -1,4 +1,4 @@
-"""The document of a run: everything that was measured, as JSON; tables and figures are drawn from it."""
+"""The results of a run as JSON: everything that was measured. Tables and figures are made from it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def document(
 
 
 def machine(device: torch.device, threads: int, command: str) -> dict[str, Any]:
-    """What a number depends on besides the code."""
+    """The machine and versions that the numbers depend on."""
     info = build_info()
     return {
         "cpu": cpu_model(),
@@ -149,7 +149,7 @@ def _timing(entry: Entry) -> dict[str, Any]:
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that programs can still have: of a CUDA device, or of the machine where it says so; otherwise all."""
+    """Free bytes: of a CUDA device, or of the machine if it tells them; otherwise all of its memory."""
     if device.type == "cuda":
         return max(0, torch.cuda.mem_get_info(device)[0] - flushed_bytes(device))
     meminfo = Path("/proc/meminfo")
@@ -163,7 +163,7 @@ def available_memory(device: torch.device) -> int:
 def reason_to_skip(
     case: Case, peers: bool, memory: int, sgemm: float, patience: float, device: str = "cpu"
 ) -> str | None:
-    """Why a case cannot run here, in words; None if it can.
+    """The reason why a case cannot run here; None if it can.
 
     Args:
         case: the case.

@@ -1,4 +1,4 @@
-"""The roofline: how fast each case runs against how much it computes for each byte it must move."""
+"""The roofline figure: operations a second of each case against its operations a byte."""
 
 from __future__ import annotations
 

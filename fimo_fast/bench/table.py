@@ -110,7 +110,7 @@ def _best_torch(case: Mapping[str, Any]) -> str:
 
 
 def _peers(case: Mapping[str, Any]) -> str:
-    """Each library with the best of its ways, named by the first word of the baseline."""
+    """Each library with its fastest baseline, named by the first word of the baseline."""
     best: dict[str, Mapping[str, Any]] = {}
     for baseline in sorted((r for r in case["baselines"] if r["kind"] == "peer"), key=lambda r: r["seconds"]):
         best.setdefault(baseline["name"].split()[0], baseline)
@@ -118,7 +118,7 @@ def _peers(case: Mapping[str, Any]) -> str:
 
 
 def notes(results: Mapping[str, Any]) -> list[str]:
-    """What the columns mean, on which machine, and what is missing."""
+    """Below the table: the machine, the meaning of the columns, and what is missing."""
     machine, peaks, on_cuda = results["machine"], results["peaks"], results["machine"]["device"] != "cpu"
     products = ", ".join(f"{name} {flops(rate)}" for name, rate in peaks.items() if name != "read")
     lines = [

@@ -32,7 +32,7 @@ def measure(
     seconds: float = 3.0,
     advance: Callable[[float], None] = lambda share: None,
 ) -> Result:
-    """Checks a case and times it beside its floors and baselines.
+    """Checks a case and times it with its floors and baselines.
 
     Args:
         case: what to measure.
@@ -83,13 +83,13 @@ def measure(
 
 
 def _nothing() -> None:
-    """In the place of a call that is over."""
+    """Replaces a call that is no longer needed."""
 
 
 def _left_out(error: RuntimeError, name: str, device: torch.device, missing: dict[str, str]) -> None:
-    """Notes why a baseline or floor has no time; raises the error where that is a reason to stop.
+    """Notes why a baseline or floor has no time, or raises the error again.
 
-    On CUDA it is none that a baseline does not fit into the memory, or has no kernel for these sizes.
+    On CUDA a baseline may not fit into the memory, or have no kernel for these sizes; the other entries still run.
     """
     if name == "kernel" or not (isinstance(error, Unavailable) or device.type == "cuda"):
         raise error
@@ -99,7 +99,7 @@ def _left_out(error: RuntimeError, name: str, device: torch.device, missing: dic
 
 
 def _calibrate(entry: Entry, clock: Callable[..., float], device: torch.device) -> None:
-    """A call to load code and memory; then how long a call takes, and so how many make a turn."""
+    """Calls once to load code and memory, then measures how many calls make a turn."""
     took = clock(entry.call, device, entry.threads)
     if took < _SHORTEST:
         took = clock(entry.call, device, entry.threads, 3)
@@ -108,7 +108,7 @@ def _calibrate(entry: Entry, clock: Callable[..., float], device: torch.device) 
 
 
 def in_turns(entries: list[Entry], rounds: int) -> Iterator[tuple[Entry, float]]:
-    """Each entry once a round, and the share of all turns that it is.
+    """Yields each entry once a round, with its share of all turns.
 
     Every round starts one entry later, so that none always follows the same one. After an entry that takes ten
     times as long as both floors they are measured again: a floor of milliseconds says little about the seconds of
@@ -125,7 +125,7 @@ def in_turns(entries: list[Entry], rounds: int) -> Iterator[tuple[Entry, float]]
 
 
 def names(case: Case, peers: bool, device: torch.device = CPU) -> list[str]:
-    """The names of a case's entries: the kernel, the floors where it has one, and the baselines of this device."""
+    """The names of a case's entries: the kernel, the floors if it has one, and the baselines of this device."""
     floors = [] if case.bound == "call" else ["read", "copy", "sgemm"]
     baselines = [
         name

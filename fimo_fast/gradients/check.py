@@ -20,7 +20,7 @@ class Check:
     Attributes:
         errors: {parameter: of the stream's gradients against plain differentiation, each example alone in both}.
         neighbours: {parameter: of an example's gradients among the batch against those of it alone}.
-        paths: {parameter: its way}; see `GradientStream`.
+        paths: {parameter: its path}; see `GradientStream`.
         tolerance: What errors may be: 1e-9 in float64, 1e-3 in float32, 0.1 in 16 bits.
     """
 
@@ -42,7 +42,7 @@ class Check:
     def __str__(self) -> str:
         order = sorted(self.errors, key=lambda name: -max(self.errors[name], self.neighbours[name]))
         width = max(map(len, order))
-        lines = [f"{'parameter':{width}}  against autograd  by neighbours  way"]
+        lines = [f"{'parameter':{width}}  against autograd  by neighbours  path"]
         lines += [
             f"{name:{width}}  {self.errors[name]:16.1e}  {self.neighbours[name]:13.1e}  {self.paths[name]}"
             for name in order
@@ -54,8 +54,8 @@ class Check:
 def check(problem: Problem, batch: Data, of: str = "loss", examples: int = 3) -> Check:
     """Compares the gradients of a batch's first examples with plain differentiation of each of them alone.
 
-    Two questions are answered apart: does the stream of gradients compute what autograd does, and does an example's
-    gradient depend on its neighbours in the batch (it should not, but for rounding)?
+    Two questions are answered: does the stream of gradients compute what autograd does? And does an example's gradient
+    depend on its neighbours in the batch? (It should not, except for rounding.)
 
     Args:
         problem: Model, loss and parameters.

@@ -185,7 +185,7 @@ def per_example_gradients(problem: Problem, inputs: Tree, targets: Tree, of: str
 
 
 def paths(problem: Problem, data: Data, of: str = "loss") -> dict[str, str]:
-    """Which way each parameter's gradient takes, {parameter: way}; see `GradientStream`."""
+    """How each parameter's gradient is computed, {parameter: path}; see `GradientStream`."""
     return prepare(problem, data, "data", of, None)[0].paths
 
 

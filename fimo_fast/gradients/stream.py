@@ -23,11 +23,11 @@ _MOST = 1024  # examples of a batch
 
 
 class GradientStream:
-    """The terms of the gradients of examples, batch by batch, each parameter in the cheapest way that is exact.
+    """The terms of the gradients of examples, batch by batch, each parameter by the cheapest path that is exact.
 
     Args:
         problem: Model, loss and parameters.
-        examples: Some of the examples to come; the first three are tried, and every way is verified on them.
+        examples: Some of the examples to come; the first three are tried, and every path is verified on them.
         of: ``"loss"`` (training examples) or ``"output"`` (queries).
 
     Attributes:

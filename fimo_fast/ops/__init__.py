@@ -20,7 +20,6 @@ May import: sketch, utils.
 
 from __future__ import annotations
 
-from . import reference, torch_library  # noqa: F401  (torch_library registers torch.ops.fimo_fast)
 from .outer import outer_dot, outer_norm2, outer_project
 from .projection import project
 from .rows import rows_project

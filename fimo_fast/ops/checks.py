@@ -1,7 +1,4 @@
-"""Checks of the arguments of `fimo_fast.ops`, with one manner of message.
-
-A message names the argument, what was expected and what came.
-"""
+"""Checks of the arguments of `fimo_fast.ops`. A message names the argument, what was expected and what came."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from .numpy_kernels import NUMPY
 from .registry import OPS
 from .torch_kernels import kernels
 
-# What the compiled module raises. A direct call that fails is repeated by the slow path (`dispatch`), which says what
+# What the compiled module raises. A direct call that fails is repeated by the slow path (`slow_path`), which says what
 # is wrong in the caller's terms, copies strided inputs, and reaches other devices and torch's transforms.
 _REFUSED = (TypeError, ValueError, RuntimeError, BufferError, AttributeError, IndexError, KeyError)
 _INT32 = torch.int32
@@ -41,9 +41,9 @@ def try_fast_path(name: str, *args: Any) -> Any:
     return None
 
 
-# How many modes stand between a call and its kernel (fake tensors, tracing, profilers of operators); private to torch,
-# so every call goes through the dispatcher where it is missing.
-_is_tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", torch.jit.is_tracing)  # without a wrapper
+# Both are private to torch. What `torch.jit.is_tracing` wraps; and how many modes stand between a call and its kernel
+# (fake tensors, tracing, profilers of operators): where it is missing, every call goes through the dispatcher.
+_is_tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", torch.jit.is_tracing)
 _active_modes: Callable[[], int] = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
 
 

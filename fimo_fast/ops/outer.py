@@ -5,9 +5,9 @@ from __future__ import annotations
 from ..sketch import Composition, Factored, Sketch, TensorSketch, VectorSketch
 from ..utils.integers import integer
 from .checks import Array, check_arrays, check_factors, check_last_dim
-from .dispatch import SLOW_PATH
 from .fast_path import try_fast_path
 from .sketch_args import to_args
+from .slow_path import SLOW_PATH
 
 
 def outer_project(a: Array, delta: Array, sketch: Sketch, offset: int | None = None, out: Array | None = None) -> Array:
@@ -20,7 +20,7 @@ def outer_project(a: Array, delta: Array, sketch: Sketch, offset: int | None = N
     - `Factored`: the sketches of a_t and delta_t, whose outer products are summed.
     - `TensorSketch`: CountSketches of a_t and delta_t, and their Walsh-Hadamard transforms.
     - `Mask`: only the entries of G that are kept.
-    - other sketches of vectors: G, a tile of some examples at a time; the slowest way.
+    - other sketches of vectors: G, a tile of some examples at a time; the slowest path.
     - `Composition`: the first stage as above, for some examples at a time, then the second.
 
     A result depends on its own example and the sizes only, to the bit: not on the batch, strides or

@@ -7,8 +7,8 @@ from typing import Any
 from ..sketch import Composition, Factored, Mask, Sketch, TensorSketch, VectorSketch
 from ..utils.integers import integer
 from .checks import Array, check_arrays
-from .dispatch import SLOW_PATH
 from .fast_path import try_fast_path
+from .slow_path import SLOW_PATH
 
 
 def _width(x: Any) -> int | None:

@@ -2,7 +2,7 @@
 
 All that runs an op is made from its entry: the torch op with its schema and its fake implementation
 (`torch_library`), the calls of compiled functions for CPU tensors, CUDA tensors and NumPy arrays (`torch_kernels`,
-`torch_cuda`, `numpy_kernels`), and the fast and the slow path of a call (`fast_path`, `dispatch`).
+`torch_cuda`, `numpy_kernels`), and the fast and the slow path of a call (`fast_path`, `slow_path`).
 
 The compiled module has the functions ``name`` and ``cuda_name``. They take the arguments of the schema, then the
 results, already allocated, then the number of threads (CUDA: how to allocate a workspace, and the stream).

@@ -11,8 +11,8 @@ from torch import Tensor
 from ..sketch import VectorSketch
 from ..utils.integers import integer
 from .checks import Array, check_arrays, check_device
-from .dispatch import SLOW_PATH
 from .fast_path import try_fast_path
+from .slow_path import SLOW_PATH
 
 
 def rows_project(index: Array, delta: Array, sketch: VectorSketch, offset: int = 0, out: Array | None = None) -> Array:

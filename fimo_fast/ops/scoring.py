@@ -10,9 +10,9 @@ import torch
 from ..utils.integers import integer
 from . import numpy_kernels
 from .checks import Array, check_arrays, check_last_dim, check_scales
-from .dispatch import SLOW_PATH
 from .dtypes import accumulator
 from .fast_path import try_fast_path
+from .slow_path import SLOW_PATH
 
 
 def scores(

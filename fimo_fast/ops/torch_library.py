@@ -70,7 +70,8 @@ def _register(name: str, schema: str, implementation: str, fake: Callable[..., A
 
 
 for _op in OPS.values():
-    _register(_op.name, f"({_op.schema}) -> {'(Tensor, Tensor)' if _op.indices else 'Tensor'}", _op.name, _fake(_op))
+    _result = "(Tensor, Tensor)" if _op.indices else "Tensor"
+    _register(_op.name, f"({_op.schema}) -> {_result}", _op.name, _fake(_op))
     if _op.adds:
         _arguments = _op.schema.split(", ")
         _arguments.insert(_op.tensors, "Tensor(a!) out")

@@ -1,8 +1,8 @@
-"""Differentiating further training by the weight of each example, one seed at a time, in both modes.
+"""Unrolled differentiation of further training by the weight of each example: forward and reverse mode, one seed.
 
 One step is (θ, s) ← U(θ, s, g) with g = Σ_i w_i ∇ℓ_i(θ) over the batch and s the optimizer's state. Both modes need the
-derivative of g along a direction u: the product of the batch's Hessian with u and, for reverse mode, ∇ℓ_i·u of each
-example, which one forward-over-reverse pass gives together. All changes are for a weight that goes from 1 to 0.
+derivative of g along a direction u: the product of the batch's Hessian with u, and for reverse mode ∇ℓ_i·u of each
+example. One forward-over-reverse pass gives both. All changes are for a weight that goes from 1 to 0.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Update = Callable[..., tuple[Tensor, State]]  # (θ, *s, g) → (θ, s)
 
 @dataclass(frozen=True)
 class Change:
-    """First-order change of the queries' values after some epoch.
+    """First-order change of the queries' values at the end of an epoch.
 
     Attributes:
         theta: Parameters of the run on all examples at that time, [parameters].
-        values: Of the model's outputs [examples, queries, *output], or of what is attributed [examples, queries].
+        values: Of the model outputs [examples, queries, *output], or of the attributed quantity [examples, queries].
     """
 
     theta: Tensor
@@ -57,12 +57,12 @@ class Differentiation:
         self.batch_size = batch_size
         self.ends = ends
         self._per_epoch = steps_per_epoch(len(replicas.train), batch_size)
-        # A direction takes about three times what a replica takes: tangents of activations, in and on the way back.
+        # A direction takes about three times the memory of a replica: tangents of activations, forward and backward.
         size = 3 * replicas.bytes_per_replica(replicas.train[slice(0, batch_size)])
         self._chunk = rows_within(size, share=1 / 2)
 
     def forward(self, seed: int, index: Tensor, advance: Advance) -> list[Change]:
-        """Change of the model's outputs at each end: a tangent of (θ, s) for each example of ``index``."""
+        """Change of the model outputs at each end; carries a tangent of (θ, s) for each example of ``index``."""
         trajectory = Trajectory(self.replicas, self.batch_size, seed, self.ends[-1])
         groups = [self._forward(trajectory, group, advance) for group in index.split(self._chunk)]
         return [
@@ -87,11 +87,11 @@ class Differentiation:
         return changes
 
     def reverse(self, seed: int, of_model: bool, advance: Advance) -> list[Change]:
-        """Change for all training examples at each end: an adjoint of (θ, s) for each value of each query.
+        """Change for all training examples at each end; carries an adjoint of (θ, s) for each value of each query.
 
         Args:
             seed: Of the trajectory.
-            of_model: Values are the model's outputs; otherwise what is attributed, one a query.
+            of_model: Values are the model outputs; otherwise the attributed quantity, one a query.
             advance: Called with the directions of each step.
         """
         trajectory = Trajectory(self.replicas, self.batch_size, seed, self.ends[-1])
@@ -127,7 +127,7 @@ class Differentiation:
         return self.model_outputs(self.problem.vector())[0].numel() if of_model else 1
 
     def model_outputs(self, theta: Tensor) -> Tensor:
-        """The model's outputs for the queries, [queries, *output]."""
+        """The model outputs for the queries, [queries, *output]."""
         return self.problem.forward(self.problem.unravel(theta), self.queries.inputs)
 
     def _update(self, step: Step) -> tuple[Update, tuple[Tensor, ...]]:
@@ -157,7 +157,7 @@ class Differentiation:
         return torch.cat(hessians), torch.cat(losses)
 
     def _batch_loss(self, batch: Batch) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """(θ, w) → Σ_i w_i ℓ_i, and each ℓ_i beside it."""
+        """(θ, w) → Σ_i w_i ℓ_i, and each ℓ_i."""
         chosen = self.replicas.train[batch.index]
 
         def loss(theta: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,7 +167,7 @@ class Differentiation:
         return loss
 
     def _outputs_along(self, theta: Tensor, tangents: Tensor) -> Tensor:
-        """Change of the model's outputs along each tangent, [directions, queries, *output]."""
+        """Change of the model outputs along each tangent, [directions, queries, *output]."""
 
         def along(tangent: Tensor) -> Tensor:
             return cast(Tensor, jvp(self.model_outputs, (theta,), (tangent,))[1])
@@ -181,8 +181,8 @@ class Differentiation:
             output = self.problem.forward(self.problem.unravel(vector), query.inputs)
             return (output if of_model else self.problem.attributed(output, query.targets))[0]
 
-        # One at a time, as vmap refuses models that look into their inputs (at an attention mask); each query's way
-        # back through all steps costs far more.
+        # One at a time, as vmap refuses models with branches on their inputs (an attention mask). The backward pass of
+        # each query through all steps costs far more.
         each = [jacrev(value, chunk_size=self._chunk)(theta, query) for query in queries.batches(1)]
         return torch.stack(each)
 

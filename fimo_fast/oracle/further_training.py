@@ -25,8 +25,8 @@ class FurtherTraining:
     """Further training from the final parameters, fresh optimizer state, no schedule (arXiv 2412.03906, sec. 3).
 
     a_i(z) = mean over seeds of g(z, θ after training on D without i) − g(z, θ after training on D), both runs with
-    the same randomness. Positive: removing example i raises g, the query's loss unless the problem has an output_fn;
-    in the units of g.
+    the same randomness. g is the attributed quantity: the query's loss, unless the problem has an output_fn. Positive
+    means that removing example i raises g. Effects are in the units of g.
 
     Args:
         problem: The final model and its loss.
@@ -36,10 +36,10 @@ class FurtherTraining:
         batch_size: Examples a step; the last batch of an epoch may be smaller.
         seeds: How many (seeds 0, 1, ...) or which.
         batches: ``"matched"``: all runs of a seed see the same batches, the left-out example with weight 0 and the
-            divisor unchanged. ``"shifted"``: the left-out example is removed and later batches move up, as in the
+            divisor unchanged. ``"shifted"``: the left-out example is removed and later examples move up, as in the
             paper's reference code; noisier.
         dtype: Floating-point type of the training; the model's, unless given. Effects of single examples are small
-            differences: prefer float64 where it is affordable.
+            differences, so prefer float64 if it is affordable.
 
     Raises:
         TypeError: An argument of the wrong kind.
@@ -115,7 +115,7 @@ class FurtherTraining:
             train: A pair of tensors, a dict with labels, a Dataset, a DataLoader (see ``data.load``).
             queries: The same; what is measured after each epoch.
             leave_out: Training indices, each left out alone.
-            progress: True shows a bar with the time left; or a ``Plan`` it is part of.
+            progress: True shows a bar with the time left; a ``Plan`` shows it as part of a larger bar.
 
         Raises:
             ValueError: Empty or mismatched data, indices out of range or repeated, a batch size above the training
@@ -153,7 +153,7 @@ class FurtherTraining:
     def _train(
         self, replicas: Replicas, group: Tensor, seed: int, queries: Examples, advance: Advance
     ) -> tuple[Tensor, Tensor]:
-        """Query outputs [epochs, replicas, queries] and the first replica's distance from the start [epochs]."""
+        """Queries' values [epochs, replicas, queries], and the first replica's distance from its start [epochs]."""
         theta, state = replicas.start(len(group))
         origin = theta[0]
         taken: StepNumber = 0  # a tensor once some replica has skipped a step
@@ -194,7 +194,7 @@ def check_indices(name: str, indices: Sequence[int] | Tensor, n: int) -> tuple[i
 
 
 def _listed(name: str, indices: Iterable[int] | Tensor) -> list[int]:
-    """A list of plain numbers; masks, strings and single numbers are no indices."""
+    """A list of numbers; strings and single numbers are refused."""
     if isinstance(indices, Tensor):
         indices = indices.tolist()
     if isinstance(indices, (str, bytes)) or not isinstance(indices, Iterable):

@@ -1,7 +1,7 @@
-"""torch.optim's update rules as functions of flat vectors: for many replicas at once, and differentiable.
+"""torch.optim's update rules as differentiable functions of flat vectors, for many replicas at once.
 
-A rule is elementwise, so parameters are one vector [..., parameters] with any leading axes (replicas, tangents), and
-so is each part of the state. The results equal torch.optim's, which the tests check step by step.
+A rule is elementwise. So the parameters are one vector [..., parameters] with any leading axes (replicas, tangents),
+and so is each part of the state. The results equal those of torch.optim; the tests check that step by step.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _sqrt(square: Tensor) -> Tensor:
     return torch.where(zero, torch.zeros_like(square), torch.where(zero, torch.ones_like(square), square).sqrt())
 
 
-# What changes only how torch computes, not what.
+# Arguments that do not change the result.
 _IRRELEVANT = {"foreach", "fused", "capturable", "differentiable"}
 
 

@@ -1,4 +1,4 @@
-"""What further training showed: effects, how sure they are, and their file."""
+"""Results of further training: effects, their standard errors and reliability, and their file."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class FurtherTrainingResult:
 
     Attributes:
         per_seed: Effect of each left-out example on each query, [seeds, epochs, queries, left_out] float64; positive:
-            removing the example raises the query's loss (or output_fn), in its units.
-        full: The queries' loss (or output_fn) in the run on all examples, [seeds, epochs, queries].
+            removing the example raises the attributed quantity (the loss or output_fn), in its units.
+        full: The queries' attributed quantity in the run on all examples, [seeds, epochs, queries].
         distance: ‖θ − θ_final‖ of the run on all examples, [seeds, epochs].
         parameter_norm: ‖θ_final‖.
         left_out: Training indices, the last axis of the effects.
@@ -69,8 +69,8 @@ class FurtherTrainingResult:
         """The ceiling, [epochs]: expected cosine of the effects with a repetition on as many other seeds.
 
         Each query's split-half cosine r of halves of h seeds is extended to all S seeds by the Spearman-Brown formula
-        c r / (1 + (c − 1) r), c = S / h, and averaged over queries. NaN for one seed. A method without any noise of
-        its own could reach the square root of this.
+        c r / (1 + (c − 1) r), c = S / h, and averaged over queries. NaN for one seed. A method without noise of its own
+        could reach the square root of this.
         """
         return self.reliability_by_query.mean(1)
 

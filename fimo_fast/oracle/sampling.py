@@ -28,8 +28,9 @@ class Batch:
 def order(n: int, seed: int, epoch: int) -> np.ndarray:
     """The order in which an epoch visits n examples, [n] int64.
 
-    Sorted 64-bit Philox numbers with the seed as key and the epoch in the counter: NumPy keeps the streams of its bit
-    generators fixed between versions, which it does not promise for ``permutation``, nor torch for ``randperm``.
+    It sorts 64-bit Philox numbers with the seed as key and the epoch in the counter. NumPy promises that the streams of
+    its bit generators stay the same between versions. It promises no such thing for ``permutation``, nor does torch for
+    ``randperm``.
     """
     # The epoch is the highest word of the counter, so epochs of a seed never share numbers.
     bits = np.random.Philox(key=seed, counter=np.array([0, 0, 0, epoch], dtype=np.uint64)).random_raw(n)
@@ -61,7 +62,7 @@ def matched(n: int, batch_size: int, seed: int, epoch: int, leave_out: Tensor, l
 def shifted(n: int, batch_size: int, seed: int, epoch: int, leave_out: Tensor, like: Tensor) -> Iterator[Batch]:
     """The left-out example is taken out of the order and all later ones move up, as in the paper's reference code.
 
-    The divisor is the true size of the batch. Where the removal empties the last batch, the replica skips that step.
+    The divisor is the true size of the batch. If the removal empties the last batch, the replica skips that step.
     Arguments as for ``matched``.
     """
     visit = torch.from_numpy(order(n, seed, epoch)).to(like.device)

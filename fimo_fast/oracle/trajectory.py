@@ -1,4 +1,4 @@
-"""The run on all examples, forwards and backwards, from sparse checkpoints."""
+"""The run on all examples, step by step, forwards and backwards (with checkpointing)."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Step:
 class Trajectory:
     """Steps of one seed's run on all examples.
 
-    The way back keeps the state before every √T-th step and recomputes the steps between: memory for 2√T states, one
-    more run of time.
+    Backwards keeps the state before every √T-th step and recomputes the steps between. That takes memory for 2√T states
+    and the time of one more run.
 
     Args:
         replicas: Problem, training data and optimizer.

@@ -1,4 +1,4 @@
-"""What further training owes to each example, to first order along the actual trajectory."""
+"""Unrolled differentiation (the metagradient): the effect of each example on further training, to first order."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from ..gradients import untransformable
 from ..problem import Data, Problem
+from ..problem.functional_call import untransformable
 from ..utils.integers import integer
 from ..utils.progress import Plan, track
 from .differentiate import Change, Differentiation
@@ -22,20 +22,20 @@ _MODES = ("auto", "forward", "reverse")
 class UnrolledDerivative:
     """−d g(θ_T) / d w_i, w_i the weight of example i in further training (unrolled differentiation, metagradient).
 
-    To first order the effect of giving example i weight 0: the sign, scale and units of ``FurtherTraining``'s effects.
-    Exact for SGD, Adam and AdamW as ``FurtherTraining`` runs them: the derivative goes through every step, Hessians
-    and optimizer state included. At kinks of the loss (ReLU) it is that of the pieces, without the jumps.
+    To first order this is the effect of giving example i weight 0, with the sign, scale and units of
+    ``FurtherTraining``'s effects. It is exact for SGD, Adam and AdamW as ``FurtherTraining`` runs them: the derivative
+    goes through every step, Hessians and optimizer state included. Jumps at kinks of the loss (ReLU) are left out.
 
     Reverse mode costs about three training steps for each step, query and seed, and gives all training examples.
     Forward mode costs the same for each step, *example* and seed, and gives all queries at every epoch.
 
     Args:
-        further_training: Whose trajectories are differentiated; matched batches. For an honest comparison with the
-            oracle use other seeds than its own: ``further_training.with_seeds(range(8, 16))``.
+        further_training: Its trajectories are differentiated; with matched batches. To compare fairly with the oracle,
+            use other seeds than the oracle's: ``further_training.with_seeds(range(8, 16))``.
 
     Raises:
         TypeError: Not a FurtherTraining.
-        ValueError: Shifted batches: removing an example is then no matter of its weight.
+        ValueError: Shifted batches, where removing an example is not a change of its weight.
     """
 
     _reading = "derivative"
@@ -82,7 +82,7 @@ class UnrolledDerivative:
             examples: Training indices; all, unless given.
             epochs: Numbers of epochs, increasing, from 1; all, unless given.
             mode: ``"reverse"``, ``"forward"``, or ``"auto"`` for the one with fewer directions to carry.
-            progress: True shows a bar with the time left; or a ``Plan`` it is part of.
+            progress: True shows a bar with the time left; a ``Plan`` shows it as part of a larger bar.
 
         Returns:
             [epochs, examples, queries], mean over the seeds.
@@ -99,13 +99,12 @@ class UnrolledDerivative:
 
 
 class UnrolledResponse(UnrolledDerivative):
-    """g at the model output that further training would give without example i, minus g: only the output is linearised.
+    """Unrolled differentiation of the model output only: g at the linearised output without example i, minus g.
 
-    Where ``UnrolledDerivative`` goes through the loss to first order, this moves each query's model output f by its
-    first-order change δf, seed by seed, and evaluates the loss there: mean over seeds of g(f + δf) − g(f). That
-    matters where a query's loss is near its minimum and its gradient near 0, so that the square of δf decides
-    (docs/findings.md).
-    The same cost in forward mode; reverse mode carries one direction for each output of each query.
+    Each query's model output f is moved by its first-order change δf, seed by seed, and g is evaluated there: mean over
+    seeds of g(f + δf) − g(f). ``UnrolledDerivative`` linearises g, too. The two differ if a query's loss is near its
+    minimum: its gradient is then near 0, and the square of δf decides (docs/findings.md).
+    Forward mode costs the same; reverse mode carries one direction for each number of each query's model output.
 
     Args:
         further_training: As for ``UnrolledDerivative``.
@@ -126,7 +125,9 @@ def unrolled_scores(
     readings: tuple[str, ...] = ("derivative", "response"),
     progress: bool | Plan = False,
 ) -> dict[str, Tensor]:
-    """Scores of several readings from one pass: {"derivative" or "response": [epochs, examples, queries]}.
+    """``UnrolledDerivative`` and ``UnrolledResponse`` from one pass.
+
+    Returns {"derivative" or "response", one for each of ``readings``: [epochs, examples, queries]}.
 
     Arguments and errors as for ``UnrolledDerivative.by_epoch``.
     """
@@ -160,7 +161,7 @@ def unrolled_scores(
                     everyone = differentiation.reverse(seed, of_model, advance)
                     changes = [Change(change.theta, change.values[index]) for change in everyone]
             except NotImplementedError as error:  # forward-mode differentiation does not know an operation
-                raise untransformable(problem, "unrolling", error) from error
+                raise untransformable(problem.model, "unrolling", error) from error
             for reading in readings:
                 read = [_read(differentiation, reading, change, forward or of_model) for change in changes]
                 scores[reading] = scores[reading] + torch.stack(read).double() / len(training.seed_values)
@@ -173,7 +174,7 @@ def unrolled_scores(
 
 
 def _read(differentiation: Differentiation, reading: str, change: Change, of_model: bool) -> Tensor:
-    """What the change of the model's outputs does to what is attributed, [examples, queries]."""
+    """Change of the attributed quantity that follows from the change of the model outputs, [examples, queries]."""
     if not of_model:
         return change.values
     outputs, targets = differentiation.model_outputs(change.theta), differentiation.queries.targets

@@ -1,4 +1,4 @@
-"""What is asked: the final model, its loss and the quantity to explain, and the data, checked where they come in.
+"""The question: the final model, its loss, the attributed quantity, and the data, checked when they are given.
 
 May import: utils.
 """

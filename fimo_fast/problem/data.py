@@ -1,4 +1,4 @@
-"""Training data and queries as tensors, checked once at the border; in memory, or a batch at a time."""
+"""Training data and queries as tensors, checked when they are given; in memory, or a batch at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .problem import Problem
 from .sources import MapStyle, Source, source
 from .trees import concatenate, index, named_leaves
 
-# {problem: the kinds of data that its loss was tried on in a stream}
+# {problem: the kinds of data that its loss has been tried on in a stream}
 _TRIED: WeakKeyDictionary[Problem, set[tuple[Any, ...]]] = WeakKeyDictionary()
 
 
@@ -28,22 +28,22 @@ def load(problem: Problem, data: Data, name: str, of: str = "loss") -> Examples:
     """All examples in memory, checked against the problem.
 
     Args:
-        problem: Whose device and floating-point type are expected, and whose loss or output is tried on every example.
+        problem: Gives the device and floating-point type; its loss or attributed quantity is tried on every example.
         data: ``(inputs, targets)`` of tensors [n, ...] or nested tuples and dicts of them; a dict of tensors with
             ``labels``; a Dataset with a length, also a ``datasets.Dataset``, whose items are such pairs or dicts; a
-            DataLoader in the order of its data. What comes from the last three is moved to the model's device.
+            DataLoader in the order of its data. Tensors of the last three are moved to the model's device.
         name: What errors call it, such as ``train`` or ``queries``.
-        of: What is tried: ``"loss"`` for training examples, ``"output"`` for queries.
+        of: What is tried: ``"loss"`` for training examples, ``"output"`` (the attributed quantity) for queries.
 
     Raises:
-        TypeError: None of these, or parts that are no tensors.
+        TypeError: Another kind of data, or parts that are no tensors.
         ValueError: Empty, lengths or types that differ, the wrong device, inputs the model does not take, batches
             padded to several lengths, a DataLoader in another order, a loss that is not one number an example, depends
             on the other examples of the batch, or is not finite (the first such example is named).
     """
     problem.check_model()
     raw = _source(data, name)
-    # Tensors in memory stay where they are: all in one piece.
+    # Tensors in memory are one batch, which copies nothing.
     parts = list(_checked_batches(problem, raw, name, raw.count or 1 if raw.in_memory else 1024))
     if not parts or len(parts[0]) == 0:
         raise ValueError(f"{name}: expected at least one example, got none")
@@ -56,7 +56,7 @@ def load(problem: Problem, data: Data, name: str, of: str = "loss") -> Examples:
 
 @dataclass(frozen=True)
 class Stream:
-    """Examples a batch at a time, as often as asked: no more than a batch is held. Made by ``stream``."""
+    """Examples a batch at a time, any number of times; only one batch is held. Made by ``stream``."""
 
     problem: Problem
     name: str
@@ -87,10 +87,10 @@ class Stream:
 
 
 def stream(problem: Problem, data: Data, name: str, batch_size: int, of: str = "loss") -> Stream:
-    """Examples of ``load``'s kinds batch by batch, for data that need not fit into memory.
+    """Examples batch by batch, of the same kinds as for ``load``; the data need not fit into memory.
 
-    Each batch is checked like ``load``'s, but the loss is tried on the first one only, and once for a problem and a
-    kind of data. Batches may be padded to lengths of their own.
+    Each batch is checked as in ``load``, but the loss is tried on the first one only, once for a problem and a kind of
+    data. Each batch may be padded to its own length.
 
     Args:
         problem: As for ``load``.
@@ -104,7 +104,7 @@ def stream(problem: Problem, data: Data, name: str, batch_size: int, of: str = "
 
     Raises:
         TypeError: As for ``load``.
-        ValueError: As for ``load``, here about the first batch and later about each; others when read again.
+        ValueError: As for ``load``: now for the first batch, while reading for each; other examples in a later pass.
     """
     problem.check_model()
     batches = Stream(problem, name, integer("batch_size", batch_size, 1), _source(data, name))

@@ -1,4 +1,4 @@
-"""What data must be like, checked where they come in: values, devices, shapes, and the loss on them."""
+"""Checks of data: values, devices, shapes, and the loss on them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def checked(problem: Problem, inputs: Tree, targets: Tree, in_memory: bool, name
 
 
 def check_same(batch: Examples, first: Examples, name: str) -> None:
-    """Refuses data that are others when they are read again."""
+    """Refuses data that change from one pass to the next."""
     again, before = batch[slice(0, len(first))], first[slice(0, len(batch))]
     if not equal((again.inputs, again.targets), (before.inputs, before.targets)):
         raise ValueError(
@@ -79,9 +79,9 @@ def _shapes(examples: Examples, name: str) -> Iterator[tuple[str, torch.Size]]:
 
 @torch.no_grad()
 def check_values(problem: Problem, examples: Examples, name: str, of: str) -> None:
-    """Tries the loss or output on all examples."""
+    """Tries the loss or attributed quantity on all examples."""
     first = _forward(problem, examples[slice(0, 1)], name)
-    # Inputs stand for the activations; outputs are counted with what a loss makes of them.
+    # The size of activations is guessed from the inputs; outputs are counted with the loss's copies of them.
     per_input = sum(leaf[0].numel() * leaf.element_size() for _, leaf in named_leaves(examples.inputs, ""))
     size = rows_within(16 * per_input + 4 * first.numel() * first.element_size(), share=1 / 2)
     start = 0
@@ -95,7 +95,7 @@ def check_values(problem: Problem, examples: Examples, name: str, of: str) -> No
 
 @torch.no_grad()
 def check_few(problem: Problem, few: Examples, name: str, of: str) -> None:
-    """Tries whether the loss is the model's own, reads the output alone, and not the rest of the batch."""
+    """Checks that the loss is the model's own, reads no parameters, and does not depend on the rest of the batch."""
     read = problem.quantity(of)
     function = _function(problem, of)
     together = _forward(problem, few, name)
@@ -115,7 +115,7 @@ def check_few(problem: Problem, few: Examples, name: str, of: str) -> None:
                 f"{what}: expected values for an example that do not depend on the rest of the batch, got "
                 f"{joint.flatten()[:6].tolist()} for examples together and {single.flatten()[:6].tolist()} one by one"
             )
-    # Targets of an output of the user's own need not be labels.
+    # Targets of the user's own output_fn need not be labels.
     if problem.infers_loss and (function == "loss_fn" or isinstance(problem.output_fn, TokenOutput)):
         _check_inferred(problem, singles, name)
 

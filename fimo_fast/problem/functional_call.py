@@ -1,4 +1,4 @@
-"""A module's call at other values of its parameters."""
+"""torch's ``functional_call`` for modules with tied parameters and for attention."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 def functional_call(
     module: nn.Module, values: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """The output with these values in place of the parameters and buffers of these names, wherever they are tied.
+    """The module's output with these values for its parameters and buffers, at all places where they are tied.
 
-    torch's ``functional_call`` ties by name. Where a module is held under two names, it swaps the same attribute twice
-    and gives the replacement back as the original: the model has lost its parameter.
+    torch's ``functional_call`` ties by name. If a module is held under two names, it swaps the same attribute twice and
+    restores the replacement as the original, so the model loses its parameter.
 
     Args:
         module: The module.
@@ -37,12 +37,27 @@ def functional_call(
 
 
 @contextmanager
-def transformable() -> Iterator[None]:
-    """Attention by operations that vmap and forward-mode differentiation know; fused kernels do not take part."""
+def unfused() -> Iterator[None]:
+    """Without the fused path of nn.MultiheadAttention and nn.TransformerEncoder: hooks and vmap see nothing of it."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
+
+
+@contextmanager
+def transformable() -> Iterator[None]:
+    """Attention by operations that vmap and forward-mode differentiation know; fused kernels do not take part."""
+    with unfused(), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+def untransformable(model: nn.Module, what: str, error: Exception) -> RuntimeError:
+    """The error to raise where torch.func does not know an operation of the model."""
+    return RuntimeError(
+        f"{what}: torch.func could not transform {type(model).__name__} (random operations, control flow that "
+        f"depends on data, and operations without a vmap or forward-mode rule, such as nn.LSTM, are not supported). "
+        f"torch says: {error}"
+    )

@@ -1,4 +1,4 @@
-"""What is peculiar to Hugging Face models, known by their looks: transformers and peft are never imported here."""
+"""What is special about Hugging Face models. They are duck-typed: transformers and peft are never imported here."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def is_hugging_face(model: nn.Module) -> bool:
 
 
 def base(model: nn.Module) -> nn.Module:
-    """The transformers model itself, below what torch.compile and peft wrap around it."""
+    """The transformers model itself, without the wrappers of torch.compile and peft."""
     model = getattr(model, "_orig_mod", model)
     return model.get_base_model() if callable(getattr(model, "get_base_model", None)) else model  # type: ignore[operator]
 
 
 def extra_arguments(model: nn.Module) -> dict[str, bool]:
-    """Arguments that every call gets: no key-value cache, which only generation reads."""
+    """Arguments of every call: no key-value cache, which only generation needs."""
     if is_hugging_face(model) and "use_cache" in inspect.signature(base(model).forward).parameters:
         return {"use_cache": False}
     return {}
 
 
 def output_tensor(output: Any) -> Tensor:
-    """The logits of a model's output; or the output, where it is a tensor or has only one.
+    """The model output as one tensor: its logits, or the only tensor that it is or has.
 
     Raises:
         ValueError: Several tensors, none of them called logits.
@@ -67,10 +67,10 @@ def output_tensor(output: Any) -> Tensor:
 
 
 def inferred_loss(model: nn.Module) -> PerExample:
-    """The loss that a transformers model is trained with, of each example; from the name of its class.
+    """The per-example loss that a transformers model is trained with, from the name of its class.
 
     Raises:
-        TypeError: No such model: its loss must be given.
+        TypeError: Another model; its loss must be given.
         ValueError: A model without a loss of a known kind.
     """
     if not is_hugging_face(model):
@@ -99,7 +99,7 @@ def inferred_loss(model: nn.Module) -> PerExample:
 
 
 def with_decoder_inputs(model: nn.Module, inputs: Any, labels: Any) -> Any:
-    """Inputs of an encoder-decoder model with what its decoder reads: the labels moved by one, if not given."""
+    """Inputs of an encoder-decoder model with its decoder's inputs: the labels shifted by one, unless given."""
     prepare: Callable[..., Tensor] | None = getattr(model, "prepare_decoder_input_ids_from_labels", None)
     given = ("decoder_input_ids", "decoder_inputs_embeds")
     if prepare is None or not isinstance(inputs, dict) or any(key in inputs for key in given):
@@ -109,7 +109,7 @@ def with_decoder_inputs(model: nn.Module, inputs: Any, labels: Any) -> Any:
 
 @torch.no_grad()
 def own_loss(model: nn.Module, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor | None:
-    """The loss that the model itself reports for a batch of one, if it does."""
+    """The loss that the model itself reports for a batch of one, if any."""
     with _kept(base(model).config):
         output = model(**inputs, labels=labels, **extra_arguments(model))
     found = output.get("loss") if isinstance(output, Mapping) else None
@@ -118,7 +118,7 @@ def own_loss(model: nn.Module, inputs: Mapping[str, Tensor], labels: Tensor) -> 
 
 @contextmanager
 def _kept(config: Any) -> Iterator[None]:
-    """Leaves ``problem_type`` as it is: transformers writes its guess there when it sees the first labels."""
+    """Restores ``problem_type``, where transformers writes its guess when it sees the first labels."""
     before = getattr(config, "problem_type", None)
     try:
         yield

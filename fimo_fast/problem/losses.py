@@ -1,7 +1,7 @@
-"""Losses and attributed outputs of each example: classes, numbers, tokens.
+"""Losses and attributed quantities of each example: classes, numbers, tokens.
 
-All are functions of (output, target) → [batch] and read nothing else; 16-bit outputs are taken to float32 first, as
-a loss in bfloat16 has two digits.
+All are functions of (model output, target) → [batch] and read nothing else. 16-bit outputs are converted to float32
+first, as a loss in bfloat16 has two digits.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """(output − target)², averaged over an example's own outputs, [batch].
+    """(output − target)², averaged over the numbers of an example's output, [batch].
 
     Args:
         output: [batch, ...]; [batch, 1] for targets [batch] is taken, too.
         target: [batch, ...].
 
     Raises:
-        ValueError: Shapes that differ: they would broadcast to something else.
+        ValueError: Shapes that differ; they would broadcast.
     """
     if output.shape == (*target.shape, 1):
         output = output.squeeze(-1)
@@ -53,11 +53,11 @@ def squared_error(output: Tensor, target: Tensor) -> Tensor:
 class TokenCrossEntropy:
     """−log p of the labelled tokens of each sequence, averaged or summed over the sequence's own: [batch].
 
-    Transformers' own loss averages over all tokens of the *batch*, so that an example's loss depends on how many
-    tokens its neighbours have: no loss of an example. This one agrees with it for one sequence at a time. A sequence
-    without a labelled token has loss 0 and gradient 0.
+    Transformers' own loss averages over all tokens of the *batch*, so an example's loss depends on how many tokens its
+    neighbours have. This one agrees with it for one sequence at a time. A sequence without a labelled token has loss 0
+    and gradient 0.
 
-    Called with logits [batch, T, vocabulary] and labels [batch, T], where −100 stands for a token that does not count.
+    Called with logits [batch, T, vocabulary] and labels [batch, T]; a token with the label −100 does not count.
 
     Args:
         shift: Whether the logits at t predict the label at t + 1 (causal language models).
@@ -119,14 +119,14 @@ def margin(output: Tensor, target: Tensor) -> Tensor:
 
 
 def logit(output: Tensor, target: Tensor) -> Tensor:
-    """Raw score of the target class, or the only output, [batch].
+    """Raw score of the target class, or the only number of the output, [batch].
 
     Args:
         output: Scores of the classes [batch, classes], or one number an example, [batch] or [batch, 1].
-        target: Classes [batch]; for one number unread.
+        target: Classes [batch]; not read for one number.
 
     Raises:
-        ValueError: Several outputs and no class labels.
+        ValueError: Several numbers an example and no class labels.
     """
     if output[0].numel() == 1:
         return _wide(output).flatten()
@@ -139,7 +139,7 @@ def logit(output: Tensor, target: Tensor) -> Tensor:
 
 
 def margin_or_output(output: Tensor, target: Tensor) -> Tensor:
-    """TRAK's model output f (arXiv 2303.14186): the margin of a classifier, the output of a regression, [batch].
+    """What TRAK attributes, f (arXiv 2303.14186): the margin of a classifier, the output of a regression, [batch].
 
     Raises:
         ValueError: Neither.
@@ -172,7 +172,7 @@ class TokenOutput:
 
 
 def output_function(name: str, loss_fn: PerExample) -> PerExample | None:
-    """The attributed output of that name, to go with a loss; None for the loss itself.
+    """The attributed quantity of that name, for a problem with this loss; None for the loss itself.
 
     Args:
         name: ``"loss"``, ``"margin"`` or ``"logit"``.
@@ -193,7 +193,7 @@ def output_function(name: str, loss_fn: PerExample) -> PerExample | None:
 
 
 def trak_output(loss_fn: PerExample) -> PerExample:
-    """``margin_or_output``, or the tokens' margins where the loss is one of tokens."""
+    """``margin_or_output``, or the tokens' margins if the loss is a token loss."""
     return _for_tokens(margin if isinstance(loss_fn, TokenCrossEntropy) else margin_or_output, loss_fn)
 
 

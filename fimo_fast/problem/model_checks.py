@@ -10,7 +10,7 @@ _EVAL = "call model.eval() first"
 
 
 def unsuited(module: nn.Module) -> str | None:
-    """Why a module cannot be attributed through, if so."""
+    """Why a module is refused; None if it is not."""
     if isinstance(module, _NormBase):
         batch_norm = isinstance(module, _BatchNorm)
         if batch_norm and module.running_mean is None:
@@ -33,7 +33,7 @@ def unsuited(module: nn.Module) -> str | None:
 def _dropout_probability(module: nn.Module) -> float:
     if isinstance(module, _DropoutNd):
         return module.p
-    # Attention, recurrent layers and dropped paths keep a probability and call the function; a wrapper's child counts
-    # for itself.
+    # Attention, recurrent layers and dropped paths hold a probability and call the function. Children are checked on
+    # their own.
     found = (value for name, value in vars(module).items() if "drop" in name and isinstance(value, float))
     return max(found, default=0.0)

@@ -1,4 +1,8 @@
-"""The final model, what it is trained on and what is asked of it: everything an attribution method needs to know."""
+"""The final model, its training loss and the attributed quantity: what every attribution method is given.
+
+*Model output* is what the model returns. The *attributed quantity* is the number that scores are about, one for each
+query: the loss, or ``output_fn`` of model output and target; ``of="output"`` selects it.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +25,12 @@ ParameterChoice = str | Iterable[str] | Callable[[str, nn.Parameter], bool] | No
 
 
 class Problem:
-    """A final model with its training loss, the quantity to explain and the parameters of interest.
+    """A final model with its training loss, the attributed quantity and the parameters of interest.
 
     The model is only read: nothing is written to it, no hook stays on it. It must treat the examples of a batch
-    independently and deterministically, so modules that do not (BatchNorm on batch statistics, active dropout) are
-    refused, here and again at each use; ``model.eval()`` fixes the running statistics and switches dropout off, and
-    further training then runs in that same mode.
+    independently and deterministically. Modules that do not (BatchNorm on batch statistics, active dropout) are
+    refused, here and again at each use. ``model.eval()`` fixes the running statistics and switches dropout off;
+    further training then runs in that mode, too.
 
     Inputs and targets are tensors [batch, ...], or nested tuples and dicts of them: a batch of a tokenizer is a dict.
 
@@ -35,17 +39,17 @@ class Problem:
             arguments. Its output is a tensor whose first axis is the batch, or has one: the ``logits`` of a
             transformers model are taken. Caches for generation are off.
         loss_fn: ``loss_fn(output, target)`` → the training loss of each example, [batch] (``fimo_fast.losses`` has
-            some). May be left out for a transformers model, itself or under peft: then the loss that its class is
-            trained with, ``losses.TokenCrossEntropy`` for language models. It is compared with the loss that the
-            model reports for the first example wherever data come in.
-        output_fn: The quantity whose change is attributed, for each query: ``output_fn(output, target)`` → [batch],
+            some). Optional for a transformers model, itself or under peft: its class then names the loss, such as
+            ``losses.TokenCrossEntropy`` for language models. That loss is compared with the one that the model
+            reports for the first examples of all data.
+        output_fn: The attributed quantity of each query: ``output_fn(output, target)`` → [batch] of the model output,
             or ``"loss"``, ``"margin"`` (log-odds of the target, TRAK's) or ``"logit"``. The loss, unless given.
         parameters: Which parameters may move: a name pattern (``"fc*"``), several of them, or a predicate
             ``(name, parameter) -> bool``. All with ``requires_grad``, unless given.
 
     Raises:
         TypeError: The model is no module, loss_fn or output_fn no callables, or no loss_fn for a model that names none.
-        ValueError: An unknown output, a transformers model without a loss of a known kind, no parameter selected,
+        ValueError: An unknown output_fn, a transformers model without a loss of a known kind, no parameter selected,
             parameters of several dtypes or devices, float16 on CPU, a module that depends on the batch or on chance.
     """
 
@@ -115,14 +119,14 @@ class Problem:
 
     def unravel(self, vector: Tensor) -> dict[str, Tensor]:
         """[*lead, parameters] → {name: [*lead, *shape]}, views."""
-        pieces = vector.split([shape.numel() for shape in self.shapes.values()], dim=-1)
+        parts = vector.split([shape.numel() for shape in self.shapes.values()], dim=-1)
         return {
-            name: piece.reshape(*vector.shape[:-1], *shape)
-            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+            name: part.reshape(*vector.shape[:-1], *shape)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 
     def call(self, inputs: Tree) -> Tensor:
-        """The model's output [batch, ...] as the model stands: its own parameters, buffers and kernels.
+        """The model output [batch, ...] with the model's own parameters, buffers and kernels.
 
         Raises:
             ValueError: As for ``forward``.
@@ -131,7 +135,7 @@ class Problem:
         return hugging_face.output_tensor(self.model(*args, **kwargs))
 
     def forward(self, parameters: Mapping[str, Tensor], inputs: Tree) -> Tensor:
-        """The model's output [batch, ...] at these values of the selected parameters (a pure function of both).
+        """The model output [batch, ...] at these values of the selected parameters (a pure function of both).
 
         Raises:
             ValueError: The model returns several tensors, none of them called logits.
@@ -155,7 +159,7 @@ class Problem:
         return self.loss(self.forward(parameters, inputs), targets)
 
     def loss(self, output: Tensor, targets: Tree) -> Tensor:
-        """Training loss of each example, [batch], from the model's output for it."""
+        """Training loss of each example, [batch], from its model output."""
         return self._per_example("loss_fn", self.loss_fn, output, targets)
 
     def outputs(self, parameters: Mapping[str, Tensor], inputs: Tree, targets: Tree) -> Tensor:
@@ -163,13 +167,13 @@ class Problem:
         return self.attributed(self.forward(parameters, inputs), targets)
 
     def attributed(self, output: Tensor, targets: Tree) -> Tensor:
-        """The attributed quantity of each example, [batch], from the model's output for it."""
+        """The attributed quantity of each example, [batch], from its model output."""
         if self.output_fn is None:
             return self.loss(output, targets)
         return self._per_example("output_fn", self.output_fn, output, targets)
 
     def quantity(self, of: str) -> PerExample:
-        """``loss`` or ``attributed``, as ``of`` is ``"loss"`` or ``"output"``; else a ValueError."""
+        """``loss`` for ``"loss"``, ``attributed`` for ``"output"``; else a ValueError."""
         if of not in ("loss", "output"):
             raise ValueError(f'of: expected "loss" or "output", got {of!r}')
         return self.loss if of == "loss" else self.attributed

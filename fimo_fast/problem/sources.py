@@ -1,4 +1,4 @@
-"""Where examples come from: tensors, Datasets and DataLoaders as batches of (inputs, targets), as often as asked."""
+"""Sources of examples: tensors, Datasets and DataLoaders as batches of (inputs, targets), any number of times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TARGETS = ("labels", "label")
 
 
 class MapStyle(Protocol):
-    """What has items by number: a ``datasets.Dataset``."""
+    """A map-style dataset that is no torch Dataset: a ``datasets.Dataset``."""
 
     def __len__(self) -> int: ...
 
@@ -61,7 +61,7 @@ class Source:
 
 
 def source(data: Any, name: str) -> Source:
-    """How to read ``data``.
+    """A ``Source`` that reads ``data``.
 
     Args:
         data: ``(inputs, targets)``, a dict with labels, a Dataset with a length, a ``datasets.Dataset`` or a DataLoader
@@ -69,7 +69,7 @@ def source(data: Any, name: str) -> Source:
         name: What errors call it.
 
     Raises:
-        TypeError: None of these.
+        TypeError: Another kind of data.
         ValueError: A DataLoader that shuffles, samples or leaves out examples; batches without labels.
         RuntimeError: Inside torch.inference_mode.
     """
@@ -104,13 +104,13 @@ def source(data: Any, name: str) -> Source:
 
 
 def _as_tensors(data: Any) -> Any:
-    """A ``datasets.Dataset`` whose items are tensors; the columns that the user has chosen stay chosen."""
+    """A ``datasets.Dataset`` whose items are tensors, with the columns that the user has chosen."""
     chosen = data.format
     return data if chosen["type"] == "torch" else data.with_format("torch", columns=chosen["columns"])
 
 
 def _check_order(loader: DataLoader[Any], name: str) -> None:
-    # A batch_sampler of the user's own hides its sampler and drop_last from the loader.
+    # The loader does not know the sampler and drop_last of the user's own batch_sampler.
     batches = loader.batch_sampler
     known = batches is None or type(batches) is BatchSampler
     sampler = batches.sampler if isinstance(batches, BatchSampler) else loader.sampler
@@ -121,7 +121,7 @@ def _check_order(loader: DataLoader[Any], name: str) -> None:
     elif isinstance(loader.dataset, IterableDataset):
         if loader.num_workers < 2:
             return
-        # Each worker iterates: over all examples again, or over a part, which changes their order.
+        # Each worker iterates over all examples again, or over a part, which changes their order.
         got = f"an IterableDataset with {loader.num_workers} workers"
     elif not isinstance(sampler, SequentialSampler):
         got = f"a {type(sampler).__name__}"

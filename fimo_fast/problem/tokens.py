@@ -14,8 +14,8 @@ from .trees import index
 def by_token(problem: Problem, data: Data, name: str = "queries") -> tuple[Examples, Tensor]:
     """One example for each labelled token: its whole sequence, all other labels masked with −100.
 
-    The scores of these queries, summed over the tokens of a sequence (averaged, with ``reduction="mean"``), are the
-    scores of the sequence. A sequence is repeated for each of its tokens: choose sequences before, where they are many.
+    Summed over the tokens of a sequence (averaged, with ``reduction="mean"``), the scores of these queries are the
+    scores of the sequence. A sequence is repeated for each of its tokens, so select the sequences first.
 
     Args:
         problem: With a ``losses.TokenCrossEntropy``.
@@ -27,7 +27,7 @@ def by_token(problem: Problem, data: Data, name: str = "queries") -> tuple[Examp
 
     Raises:
         TypeError: As for all data.
-        ValueError: Another loss, or no labelled token; and as for all data.
+        ValueError: Another loss, no labelled token, or as for all data.
     """
     loss = problem.loss_fn
     if not isinstance(loss, TokenCrossEntropy):

@@ -1,4 +1,4 @@
-"""Tensors, or nested tuples and dicts of tensors, that have the examples on their first axis."""
+"""Pytrees: tensors, or nested tuples and dicts of tensors, with the examples on their first axis."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree
 
-Tree = Any  # Tensor | tuple[Tree, ...] | dict[str, Tree]; what torch.func maps over as it is
+Tree = Any  # Tensor | tuple[Tree, ...] | dict[str, Tree]; torch.func maps over it directly
 
 
 def from_data(data: Any, name: str) -> Tree:
-    """``data`` of tensors in any mappings, lists and tuples, as a detached tree; those of inference mode are copied.
+    """Tensors in mappings, lists and tuples as a detached tree; tensors of inference mode are copied.
 
     Raises:
         TypeError: Names the first part that is no tensor.
@@ -23,7 +23,7 @@ def from_data(data: Any, name: str) -> Tree:
         if data.dim() == 0:
             raise ValueError(f"{name}: expected a tensor with a first axis of examples, got a scalar")
         return data.clone() if data.is_inference() else data.detach()
-    # A tokenizer's batch is a Mapping that torch does not map over; a plain dict is.
+    # torch maps over a plain dict, not over the Mapping of a tokenizer.
     if isinstance(data, Mapping) and data:
         return {key: from_data(part, f"{name}[{key!r}]") for key, part in data.items()}
     if isinstance(data, (tuple, list)) and data:
@@ -38,7 +38,7 @@ def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
 
 
 def named_leaves(tree: Tree, name: str) -> Iterator[tuple[str, Tensor]]:
-    """Each tensor with what errors call it: ``train inputs['input_ids']``."""
+    """Each tensor with its name in errors: ``train inputs['input_ids']``."""
     for path, leaf in _pytree.tree_flatten_with_path(tree)[0]:
         yield name + _pytree.keystr(path), leaf
 
@@ -54,18 +54,18 @@ def index(tree: Tree, which: slice | Tensor) -> Tree:
 
 
 def alone(tree: Tree) -> Tree:
-    """One example without its axis (inside vmap) as a batch of one."""
+    """A batch of one, from one example without the batch axis (inside vmap)."""
     return tree_map(lambda leaf: leaf[None], tree)
 
 
 def concatenate(trees: Sequence[Tree]) -> Tree:
-    """Batches one after the other; all of one structure."""
+    """Batches of one structure, joined."""
     return trees[0] if len(trees) == 1 else tree_map(lambda *leaves: torch.cat(leaves), *trees)
 
 
 def first_not_finite(values: Tensor) -> int | None:
     """The first row of ``values`` [rows, ...] with NaN or infinity in it, if any."""
-    # One pass instead of several: what is not finite spoils a sum, and a sum that only overflowed is looked at again.
+    # One pass instead of several: NaN or infinity makes the sum not finite. A sum that overflowed is checked again.
     if torch.isfinite(values.sum()):
         return None
     bad = ~torch.isfinite(values[:, None]).flatten(1).all(1)

@@ -158,7 +158,7 @@ def epoch_ticks(epochs: Floats, width: float) -> list[float]:
 
 
 def _distance(figure: Figure, box: Box, above: Axes, e: Experiment, width: float, points: float) -> Axes:
-    """How far the parameters have moved: where it is far, nothing linear at the start can hold."""
+    """The distance that the parameters have moved; far away, no method that linearises at the start can hold."""
     axes = bare_axes(figure, box)
     axes.set_xscale(above.get_xscale())
     axes.set_xlim(above.get_xlim())

@@ -35,7 +35,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def whole(figure: Figure) -> Bbox:
-    """What to save: all of the figure, even where rcParams say ``savefig.bbox: tight``."""
+    """The area to save: all of the figure, even if rcParams have ``savefig.bbox: tight``."""
     return Bbox.from_bounds(0.0, 0.0, *figure.get_size_inches())
 
 
@@ -74,7 +74,7 @@ def plain(text: str) -> str:
 
 
 def measure(figure: Figure, text: str, points: float, weight: str = "normal") -> float:
-    """Width of a text in px, at most; drawn at other resolutions it differs by 1 to 2 %."""
+    """Upper limit for the width of a text in px: at other resolutions it differs by 1 to 2 %."""
     # Ten times as large, so that rounding to whole pixels does not add up over the letters.
     large = Text(
         0,
@@ -91,7 +91,7 @@ def measure(figure: Figure, text: str, points: float, weight: str = "normal") ->
 
 
 def fit(figure: Figure, text: str, width: float, points: float, weight: str = "normal") -> str:
-    """The text on one line, cut with an ellipsis where it is wider than ``width`` px."""
+    """The text on one line, cut with an ellipsis if it is wider than ``width`` px."""
     text = plain(text)
     if measure(figure, text, points, weight) <= width:
         return text

@@ -1,4 +1,4 @@
-"""What is drawn in one panel: the ceiling, the methods' curves, and their labels."""
+"""The contents of one panel: the ceiling, the methods' curves, and their labels."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class GalleryRow:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """All rows, and in words what they show.
+    """All rows, and a caption.
 
     Raises:
         ValueError: there is no row.
@@ -89,7 +89,7 @@ class Gallery:
 
 
 def value_range(gallery: Gallery) -> tuple[float, float]:
-    """Black and white: [0, 1] where all images lie within, else their common range.
+    """The values of black and white: [0, 1] if all images lie within, else their common range.
 
     One range for the whole gallery, so that a dark image stays darker than a bright one.
     """

@@ -1,10 +1,9 @@
 """Labels at line ends that do not overlap.
 
-Given where each label would like to be, move them as little as possible (least squares) such that
-neighbours keep their distance, their order stays, and all stay within bounds. Without the bounds
-and after subtracting the cumulative distances this is isotonic regression, which pooling adjacent
-violators solves exactly; clipping an isotonic solution solves the bounded problem exactly, too
-(Barlow et al. 1972, section 2.3).
+Labels are moved from their wanted places as little as possible (least squares). Neighbours keep a distance and their
+order, and all stay within bounds. Without the bounds, and after the cumulative distances are subtracted, this is
+isotonic regression; pooling adjacent violators solves it exactly. Clipping that solution solves the bounded problem
+exactly, too (Barlow et al. 1972, section 2.3).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The input of the report: the results dictionary, checked once and given types.
 
-Everything behind this module may rely on: E epochs, strictly increasing; every curve a float64
-array of length E in which NaN means "not measured"; every interval [E, 2]; names distinct.
+The other modules rely on this: E epochs, strictly increasing; every curve a float64 array of length E in which NaN
+means "not measured"; every interval [E, 2]; distinct names.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def parse(results: Mapping[str, Any]) -> Results:
 
 
 def slug(name: str) -> str:
-    """The name with everything but ASCII letters, digits, ``_`` and inner ``-``, ``.`` as ``_``."""
+    """The name as a file name: all but ASCII letters, digits, ``_`` and inner ``-``, ``.`` becomes ``_``."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", name).strip(".-") or "_"
 
 

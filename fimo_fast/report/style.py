@@ -1,9 +1,9 @@
-"""One look for all figures and tables: method names, colours in light and dark, numbers.
+"""The style of all figures and tables: method names, colours in light and dark, numbers.
 
-The colours of the methods that the report always shows, and the grey of the ceiling, stay
-apart under protanopia, deuteranopia and tritanopia (OKLab distance at least .11 after Machado et
-al. 2009, in both themes; ``tests/report/test_report_style.py``). Labels of pale lines are written
-in a darker tone, so that text has a contrast of 4.5 on white.
+The colours of the methods in ``KNOWN``, and the grey of the ceiling, can be told apart with protanopia, deuteranopia
+and tritanopia (OKLab distance at least .11 after Machado et al. 2009, in both themes;
+``tests/report/test_report_style.py``). Labels of pale lines have a darker tone, so that text has a contrast of 4.5 on
+white.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """``.93 – .97``; empty for NaN."""
+    """``.93 to .97``; empty for NaN."""
     if math.isnan(low) or math.isnan(high):
         return ""
     return f"{number(low)} to {number(high)}"
@@ -159,5 +159,5 @@ def seconds(value: float) -> str:
 
 
 def epoch(value: float) -> str:
-    """``20``, or ``0.5`` where epochs are fractions."""
+    """``20``, or ``0.5`` for fractions of an epoch."""
     return f"{value:g}"

@@ -1,9 +1,8 @@
-"""A figure as SVG that can stand inside an HTML page, several times over.
+"""Figures as SVG inside an HTML page.
 
-matplotlib's SVG is made for files of its own: its ids are random and repeat between figures, and
-its colours are fixed. Here ids are numbered with a prefix, so the same results give the same bytes
-and figures do not borrow each other's glyphs, and colours become CSS variables, so the page can
-change them on a dark background.
+matplotlib's SVG is made for separate files: its ids are random and repeat between figures, and its colours are fixed.
+Here ids are numbered with a prefix. So the same results give the same bytes, and figures do not use each other's
+glyphs. Colours become CSS variables, so that the page can change them on a dark background.
 """
 
 from __future__ import annotations

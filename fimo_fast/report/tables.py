@@ -1,4 +1,4 @@
-"""What the tables show: one row a method, one for the ceiling, numbers still as numbers."""
+"""The contents of the tables: one row a method, one for the ceiling, numbers not yet formatted."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def chosen_epochs(experiment: Experiment) -> list[int]:
 
 
 def ranked(experiment: Experiment) -> list[Method]:
-    """The methods, best cosine at the last epoch first; not measured there: at the end."""
+    """The methods, best cosine at the last epoch first, those not measured there at the end."""
     return sorted(
         experiment.methods,
         key=lambda m: (np.isnan(m.cosine[-1]), -np.nan_to_num(m.cosine[-1])),

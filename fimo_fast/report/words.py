@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences computed from them."""
+"""Sentences computed from the results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHANGE = 0.1  # a curve that moves less than this between the first and last epo
 
 
 def lead(experiments: Sequence[Experiment], styles: dict[str, Style]) -> str:
-    """One sentence over all experiments; empty where there is only one."""
+    """One sentence about all experiments; empty for a single one."""
     winners = Counter(styles[best.name].name for e in experiments if (best := _best(e)))
     if len(experiments) < 2 or not winners:
         return ""
@@ -49,7 +49,7 @@ def answer(experiment: Experiment, styles: dict[str, Style]) -> str:
 
 
 def figure_description(experiment: Experiment, styles: dict[str, Style]) -> str:
-    """The figure for those who cannot see it: end values of all curves."""
+    """The alternative text of the figure: end values of all curves."""
     ends = ", ".join(f"{styles[m.name].name} {number(m.cosine[-1])}" for m in ranked(experiment))
     return (
         f"Cosine agreement with the gold standard against epochs of further training,"

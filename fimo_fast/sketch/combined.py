@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from ..utils.integers import integer
@@ -184,10 +184,4 @@ class TensorSketch:
     @property
     def spec(self) -> dict[str, Any]:
         """A JSON-able description; ``fimo_fast.sketch.from_spec`` is its inverse."""
-        return {
-            "kind": self.kind,
-            "a_dim": self.a_dim,
-            "delta_dim": self.delta_dim,
-            "sketch_dim": self.sketch_dim,
-            "seed": self.seed,
-        }
+        return {"kind": self.kind, **asdict(self)}

@@ -1,4 +1,4 @@
-"""Files that are either complete or not there."""
+"""Atomic writes: a file is either complete or not there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path``; on success it is flushed and takes its place, on failure it goes."""
+    """Yields a temporary path beside ``path``; on success it is flushed and renamed to it, on failure deleted."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -27,7 +27,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def _umask() -> int:
-    """The process's mask, which can only be read by setting it."""
+    """The process's file mode mask, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

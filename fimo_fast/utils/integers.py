@@ -1,4 +1,4 @@
-"""Integers from callers: NumPy's are taken, booleans and fractions are not."""
+"""Checks of integer arguments: NumPy's integers are taken, booleans and fractions are not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def integer(name: str, value: SupportsIndex, low: int, high: int | None = None, 
         value: An int or a NumPy integer.
         low: Smallest allowed.
         high: Largest allowed, if any.
-        limit: How errors write ``high``.
+        limit: How errors write ``high``; as a number, unless given.
 
     Raises:
         TypeError: No integer.

@@ -11,7 +11,7 @@ Advance = Callable[[float], None]
 
 
 class Plan:
-    """Several pieces of work, their costs estimated beforehand, under one bar.
+    """Several stages of work under one progress bar, with their costs estimated beforehand.
 
     Args:
         stages: {what: estimated cost}, in any one unit; the bar advances by these.
@@ -31,7 +31,7 @@ class Plan:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """One of the stages; what is tracked inside advances the bar by the stage's cost, and its end completes it."""
+        """One of the stages. Tracked work inside advances the bar by the stage's cost; leaving completes it."""
         before = self._bars.tasks[0].completed
         self._cost = self._costs[name]
         self._bars.update(self._task, description=name)
@@ -39,18 +39,18 @@ class Plan:
         self._bars.update(self._task, completed=before + self._cost)
 
     def advance(self, share: float) -> None:
-        """A share of the current stage is done."""
+        """Advances by a share of the current stage."""
         self._bars.advance(self._task, share * self._cost)
 
 
 @contextmanager
 def track(progress: bool | Plan, description: str, total: float | None) -> Iterator[Advance]:
-    """Yields ``advance(amount)`` for one piece of work of size ``total``.
+    """Yields ``advance(amount)`` for work of size ``total``.
 
     Args:
         progress: False: nothing is shown; True: a bar of its own; a Plan: part of its current stage.
         description: What is being done.
-        total: In the unit that ``advance`` is called with; None where nobody knows: the bar then shows time only.
+        total: In the unit that ``advance`` is called with; None if unknown: the bar then shows time only.
     """
     if isinstance(progress, Plan):
         yield lambda amount: progress.advance(amount / total if total else 0.0)

@@ -101,6 +101,7 @@ def test_a_peer_that_sketches_nothing_is_found():
         peers._layer_contender("short", subject, subject.model, ["0"], lambda: torch.ones(5, 4), 4)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     command = [
         sys.executable,
@@ -124,6 +125,7 @@ def test_the_command(tmp_path):
     assert any(line.startswith("| forward + backward |") and "| 1.00× |" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_memory_of_one_way():
     command = [sys.executable, "-m", "benchmarks.gradients.memory", "--measure", "formed mlp"]
     done = subprocess.run(

@@ -37,6 +37,7 @@ def write_data(folder):
         (folder / f"{part}.tsv").write_text(header + text + "\t1\n")  # an empty sentence, to be passed over
 
 
+@pytest.mark.slow
 def test_the_whole_script(tmp_path):
     write_data(tmp_path)
     options = {

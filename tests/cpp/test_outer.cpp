@@ -166,7 +166,7 @@ void test_outer() {
   std::int64_t formed = 0;
   std::size_t turn = 0;
   for (const Shape& s : shapes) {
-    formed += fimo::outer_dot_materialises(s.batch, s.tokens, s.batch2, s.tokens2, s.n, s.m) ? 1 : 0;
+    formed += fimo::outer_dot_forms_gradients(s.batch, s.tokens, s.batch2, s.tokens2, s.n, s.m) ? 1 : 0;
     for (const fimo::DType dtype : kDTypes) check_case_of(random, dtype, Values::kIntegers, s);
     check_case_of(random, kDTypes[turn++ % kDTypes.size()], Values::kReal, s);
   }

@@ -1,7 +1,4 @@
-"""What cuobjdump says of the compiled module: for the gate (resources.py) and the speed model (tools/cuda/speed_model).
-
-The module is the one that `pip install` built; nothing is compiled here.
-"""
+"""What cuobjdump says of compiled kernels: for the gate (resources.py) and the speed model (tools/cuda/speed_model)."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ def cuobjdump() -> str:
 
 
 def dumped(module: Path, *options: str) -> str:
-    """What cuobjdump prints of a module."""
+    """What cuobjdump prints of a module or library."""
     path = os.pathsep.join([str(Path(cuobjdump()).parent), os.environ.get("PATH", "")])  # it calls nvdisasm
     done = subprocess.run(
         [cuobjdump(), *options, str(module)], capture_output=True, text=True, env={**os.environ, "PATH": path}

@@ -2,10 +2,11 @@
 
 usage: python tests/cuda/resources.py [--write] [--runner RUNNER]
 
-Registers, static shared memory and stack frames come from the module that `pip install` has built (cuobjdump), so
-nothing is compiled. A spilled register needs a stack frame, so a kernel without one spills nothing. Threads and
-dynamic shared memory are the largest that the drivers launch over all cases of tests/cuda/families and of the
-benchmark, as the emulator records them (--runner: its program, else it is built).
+Registers, static shared memory and stack frames come from machine code (cuobjdump): that of the installed module if it
+is a release build, and otherwise that of a build of the library for all architectures. A spilled register needs a
+stack frame, so a kernel without one spills nothing. Threads and dynamic shared memory are the largest that the drivers
+launch over all cases of tests/cuda/families and of the benchmark, as the emulator records them (--runner: its program,
+else it is built).
 
 An entry of the budget is a kernel's name, in which `*` stands for any template arguments:
 
@@ -64,11 +65,15 @@ class Resources:
         return limits.blocks_at_once(self.threads, usage.registers, self.shared + usage.shared)
 
 
-def module_path() -> Path:
-    """The compiled module of the package that Python finds."""
+def release_build(folder: Path = runners.ROOT / "build" / "cuda-release") -> Path:
+    """A file with the kernels for all architectures: the installed module, or else the library, built in ``folder``."""
     from fimo_fast.ops.native import _C
 
-    return Path(_C.__file__)
+    if set(re.findall(r"\.(sm_\w+)\.cubin", dumped(Path(_C.__file__), "--list-elf"))) >= ARCHITECTURES.keys():
+        return Path(_C.__file__)
+    options = ["-DFIMO_CUDA=ON", "-DFIMO_CUDA_ARCHITECTURES=release", "-DFIMO_INSTALL_DEV=OFF"]
+    runners.run_cmake(runners.ROOT, folder, *options, target="fimo_fast")
+    return folder / "libfimo_fast.a"
 
 
 def compiled(module: Path) -> dict[str, dict[str, Usage]]:
@@ -198,7 +203,7 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         runner = args.runner or runners.build(Path(folder), "plain", target="runner") / "runner"
-        found = resources(module_path(), runner)
+        found = resources(release_build(), runner)
     if args.write:
         BUDGET.write_text(written(budget_of(found)))
     for name, kernel in found.items():

@@ -117,8 +117,17 @@ def build(folder: Path, mode: str, *options: str, root: Path = ROOT, target: str
     Raises:
         RuntimeError: something does not compile.
     """
-    configure = ["cmake", "-S", FOLDER, "-B", folder, "-G", "Ninja", f"-DFIMO_MODE={mode}", f"-DFIMO_ROOT={root}"]
-    configure += [f"-DPython_EXECUTABLE={sys.executable}", *options]
+    modes = [f"-DFIMO_MODE={mode}", f"-DFIMO_ROOT={root}", f"-DPython_EXECUTABLE={sys.executable}"]
+    return run_cmake(FOLDER, folder, *modes, *options, target=target)
+
+
+def run_cmake(source: Path, folder: Path, *options: str, target: str) -> Path:
+    """Configures and builds a project in ``folder``, which it returns.
+
+    Raises:
+        RuntimeError: something does not compile.
+    """
+    configure = ["cmake", "-S", source, "-B", folder, "-G", "Ninja", *options]
     jobs = str(os.cpu_count() or 1)
     for command in (configure, ["cmake", "--build", folder, "-j", jobs, "--target", target]):
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, errors="replace")

@@ -97,6 +97,7 @@ def test_without_kernels_the_reference_runs_with_one_warning_for_each_op(monkeyp
             torch.testing.assert_close(mine, theirs, rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_a_module_without_cuda_is_imported():
     # tests/test_packaging.py runs the program on a real one.
     here = Path(__file__).parent

@@ -126,6 +126,7 @@ def test_the_default_folder_is_named_after_the_device(pretended, monkeypatch, tm
     assert (tmp_path / "docs" / "gpu" / "pretended-h100" / "report.md").exists()
 
 
+@pytest.mark.slow
 def test_what_runs(tmp_path):
     build, tests, bench = on_gpu.steps(tmp_path, True)
     assert build.command[-2:] == ["-e", ".[test-full]"]
@@ -161,6 +162,7 @@ def test_without_a_compiler_it_says_so(pretended, monkeypatch, capsys):
 # --- The tests themselves -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "some", "least"),
     [

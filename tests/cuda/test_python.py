@@ -2,7 +2,6 @@
 
 import warnings
 
-import pybind11
 import pytest
 import torch
 from loading import load_extension
@@ -36,6 +35,7 @@ def kind(sketch):
 def module(request):
     if reason := missing("plain"):
         pytest.skip(reason)
+    pybind11 = pytest.importorskip("pybind11")
     options = ("-DFIMO_MODULE=ON", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}")
     folder = build(request.config.cache.mkdir("cuda-plain"), "plain", *options)
     (path,) = folder.glob("_emulated*.so")

@@ -34,14 +34,14 @@ def _entry(**changes):
 
 @pytest.fixture(scope="module")
 def found(request):
-    """The resources of all kernels of the installed module."""
+    """The resources of all kernels, compiled for all architectures."""
     if not _C.build_info()["cuda"]:
         pytest.skip("built without CUDA")
     if reason := missing("plain"):
         pytest.skip(reason)
     cuobjdump()  # a test dependency: missing is an error
     runner = build(request.config.cache.mkdir("cuda-plain"), "plain") / "runner"
-    return resources.resources(resources.module_path(), runner)
+    return resources.resources(resources.release_build(request.config.cache.mkdir("cuda-release")), runner)
 
 
 @pytest.mark.native

@@ -38,7 +38,7 @@ class Case:
 
 
 MODELS: dict[str, Callable[[], Case]] = {}
-OF_PACKAGES: set[str] = set()  # the models of transformers and peft
+MARKS = {"compiled": pytest.mark.slow}  # markers of the tests of a model; see params
 
 
 def model(build: Callable[[], Case]) -> Callable[[], Case]:
@@ -47,13 +47,13 @@ def model(build: Callable[[], Case]) -> Callable[[], Case]:
 
 
 def package_model(build: Callable[[], Case]) -> Callable[[], Case]:
-    OF_PACKAGES.add(build.__name__)
+    MARKS[build.__name__] = pytest.mark.packages
     return model(build)
 
 
 def params(names: Iterable[str] = MODELS) -> list[Any]:
-    """Names of models as the parameters of a test, those of other packages with their marker."""
-    return [pytest.param(name, marks=pytest.mark.packages if name in OF_PACKAGES else ()) for name in names]
+    """Names of models as the parameters of a test, with their markers."""
+    return [pytest.param(name, marks=MARKS.get(name, ())) for name in names]
 
 
 def ready(module: nn.Module) -> nn.Module:

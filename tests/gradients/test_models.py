@@ -145,7 +145,7 @@ def test_paths(case):
     assert {way for way in slow if way in paths.values()} == {way for way in slow if words[way] in "".join(messages)}
 
 
-@pytest.mark.parametrize("case", ["mlp", "resnet9", "gpt2", "encoder", "lstm"], indirect=True)
+@pytest.mark.parametrize("case", models.params(["mlp", "resnet9", "gpt2", "encoder", "lstm"]), indirect=True)
 @pytest.mark.filterwarnings("ignore:gradients. no layer rule")
 def test_batches_of_one_example(case):
     problem = problem_of(case)
@@ -154,7 +154,9 @@ def test_batches_of_one_example(case):
     assert_equal(ff.gradients.formed(problem, one), exact, case.tolerance)
 
 
-@pytest.mark.parametrize("case", ["mlp", "cnn_of_all_kinds", "gpt2", "encoder_time_first"], indirect=True)
+@pytest.mark.parametrize(
+    "case", models.params(["mlp", "cnn_of_all_kinds", "gpt2", "encoder_time_first"]), indirect=True
+)
 @pytest.mark.filterwarnings("ignore:gradients. no layer rule")
 def test_only_some_parameters(case):
     exact = exact_gradients(case)
@@ -164,7 +166,7 @@ def test_only_some_parameters(case):
         assert_equal(ff.gradients.formed(problem, case.data), some, case.tolerance)
 
 
-@pytest.mark.parametrize("case", ["mlp", "resnet9", "gpt2", "encoder"], indirect=True)
+@pytest.mark.parametrize("case", models.params(["mlp", "resnet9", "gpt2", "encoder"]), indirect=True)
 def test_float32(case):
     exact = exact_gradients(case)
     model = copy.deepcopy(case.model).float()

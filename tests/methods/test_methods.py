@@ -89,7 +89,9 @@ def test_influence_function_is_leave_one_out_to_first_order(linear):
         torch.testing.assert_close(scores[i], first_order, rtol=1e-9, atol=1e-13)
 
 
-@pytest.mark.parametrize(("rate", "steps"), [(0.05, 1), (0.05, 7), (0.2, 40), (0.3, 1000)])
+@pytest.mark.parametrize(
+    ("rate", "steps"), [(0.05, 1), (0.05, 7), (0.2, 40), pytest.param(0.3, 1000, marks=pytest.mark.slow)]
+)
 def test_finite_horizon_is_the_response_of_gradient_descent(linear, rate, steps):
     """(H⁻¹)(1 − (1 − ηH)^T), and the exact derivative of T full-batch steps, which at the optimum is the same."""
     problem, train, queries, hessian, gradients, query_gradients = linear

@@ -17,6 +17,7 @@ from fimo_fast.ops import (
     topk,
     torch_kernels,
 )
+from fimo_fast.ops.registry import OPS
 from fimo_fast.sketch import SRHT
 from fimo_fast.testing import assert_same_bits, count_kernel_calls
 
@@ -30,6 +31,13 @@ CALLS = {
     "scores": lambda x: scores(x, x),
     "topk": lambda x: topk(x, x, 2)[0],
 }
+
+
+DIFFERENTIATED = {"project": "grads", "rows_project": "delta", "scores": "queries", "topk": "queries"}  # others: a
+
+
+def test_every_op_is_here():
+    assert set(CALLS) == set(OPS)
 
 
 class Seen(TorchDispatchMode):
@@ -131,9 +139,9 @@ def dual(call, x, tangent):
 @pytest.mark.filterwarnings("ignore:.*performance drop")
 @pytest.mark.parametrize("name", CALLS)
 def test_tangents_are_refused_not_dropped(name):
-    x = torch.randn(3, 20)
+    x, argument = torch.randn(3, 20), DIFFERENTIATED.get(name, "a")
     for way in (dual, batched, nested, lambda call, x, t: torch.func.jvp(call, (x,), (t,))):
-        with pytest.raises(RuntimeError, match="has a forward-mode tangent.*detach"):
+        with pytest.raises(RuntimeError, match=f"^{argument}: has a forward-mode tangent.*{argument}.detach"):
             way(CALLS[name], x, torch.ones_like(x))
     # What does not depend on the differentiated variable is a constant.
     result = torch.func.jvp(lambda y: y * CALLS[name](x).sum(), (x,), (torch.ones_like(x),))[1]

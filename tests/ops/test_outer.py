@@ -20,10 +20,10 @@ SIZES = [
     (4, 150, 2, 1, 600, 300),  # depth over several parts
     (40, 3, 2, 4, 70, 33),  # few columns
     (20, 8, 20, 8, 100, 90),  # norms of few tokens
-    (9, 12, 40, 11, 8, 5),  # materialised
-    (17, 40, 30, 40, 9, 7),  # materialised, more than few on both sides
-    (30, 40, 3, 40, 9, 7),  # materialised, few columns
-    (3, 40, 3, 40, 20, 2),  # materialised
+    (9, 12, 40, 11, 8, 5),  # formed
+    (17, 40, 30, 40, 9, 7),  # formed, more than few on both sides
+    (30, 40, 3, 40, 9, 7),  # formed, few columns
+    (3, 40, 3, 40, 20, 2),  # formed
 ]
 
 
@@ -38,8 +38,11 @@ def scale(a, delta, a2, delta2):
     return (parts[0] * parts[1]).sqrt()[:, None] * (parts[2] * parts[3]).sqrt()
 
 
+forms = _C.outer_dot_forms_gradients  # whether the gradients are formed
+
+
 def test_sizes_cover_both_ways_of_computing():
-    assert {_C.outer_dot_materialises(*size) for size in SIZES} == {True, False}
+    assert {forms(*size) for size in SIZES} == {True, False}
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -98,7 +101,7 @@ def test_threads_do_not_change_the_bits(isa, with_threads, size, dtype):
 @pytest.mark.parametrize(("tokens", "batch2"), [(1, 20), (1, 2), (5, 20), (5, 2), (150, 20)])
 def test_results_do_not_depend_on_the_neighbours(isa, tokens, batch2):
     a, delta, a2, delta2 = factors(30, tokens, batch2, 3, 300, 280)
-    assert not _C.outer_dot_materialises(30, tokens, batch2, 3, 300, 280)
+    assert not forms(30, tokens, batch2, 3, 300, 280)
     whole = outer_dot(a, delta, a2, delta2)
     rows, columns = torch.randperm(30), torch.randperm(batch2)
     shuffled = outer_dot(a[rows], delta[rows], a2[columns], delta2[columns])
@@ -110,9 +113,9 @@ def test_results_do_not_depend_on_the_neighbours(isa, tokens, batch2):
         assert_same_bits(outer_norm2(a[b : b + 1], delta[b : b + 1]), norms[b : b + 1])
 
 
-def test_materialised_results_do_not_depend_on_the_neighbours(isa):
+def test_results_of_formed_gradients_do_not_depend_on_the_neighbours(isa):
     a, delta, a2, delta2 = factors(9, 12, 40, 11, 8, 5)
-    assert _C.outer_dot_materialises(9, 12, 40, 11, 8, 5)
+    assert forms(9, 12, 40, 11, 8, 5)
     whole = outer_dot(a, delta, a2, delta2)
     rows, columns = torch.randperm(9), torch.randperm(40)
     shuffled = outer_dot(a[rows], delta[rows], a2[columns], delta2[columns])
@@ -222,17 +225,3 @@ A, D, A2, D2 = factors(2, 3, 4, 5, 6, 7)
 def test_refusals_name_the_argument(call, error, message):
     with pytest.raises(error, match=message):
         call()
-
-
-def test_are_proper_torch_ops():
-    torch.library.opcheck(torch.ops.fimo_fast.outer_dot.default, (A, D, A2, D2))
-    torch.library.opcheck(torch.ops.fimo_fast.outer_norm2.default, (A, D))
-
-
-def test_compile_without_graph_breaks():
-    def step(a, delta, a2, delta2):
-        return outer_dot(a, delta, a2, delta2) * 2, outer_norm2(a, delta) + 1
-
-    dots, norms = torch.compile(step, fullgraph=True, backend="aot_eager")(A, D, A2, D2)
-    assert_same_bits(dots, outer_dot(A, D, A2, D2) * 2)
-    assert_same_bits(norms, outer_norm2(A, D) + 1)

@@ -6,6 +6,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 import fimo_fast as ff
 from fimo_fast.problem import load
+from fimo_fast.utils.memory import workspace
 
 
 def squared_error(output, target):
@@ -184,3 +185,24 @@ def test_inference_mode(problem):
     torch.testing.assert_close(ff.gradients.norm2(problem, data), expected)
     with torch.no_grad():
         torch.testing.assert_close(ff.gradients.norm2(problem, data), expected)
+
+
+def test_the_loss_is_tried_on_as_many_examples_as_the_workspace_holds(problem):
+    sizes = []
+
+    class Counting(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = problem.model
+
+        def forward(self, x):
+            sizes.append(len(x))
+            return self.inner(x)
+
+    counting = ff.Problem(Counting(), squared_error)
+    load(counting, (X, Y), "train")
+    assert sizes[-1] == 6
+    sizes.clear()
+    with workspace(1):
+        load(counting, (X, Y), "train")
+    assert sizes[-6:] == [1] * 6

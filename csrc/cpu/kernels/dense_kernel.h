@@ -14,9 +14,28 @@
 
 #include "cpu/kernels/gaussian_kernel.h"
 #include "cpu/kernels/gram_kernel.h"
-#include "cpu/kernels/kernels.h"
 #include "cpu/kernels/philox_kernel.h"
+#include "cpu/kernels/sketch_input.h"
 
+namespace fimo {
+
+constexpr std::int64_t kDenseCoordinates = 128;  // of a panel of generated entries
+constexpr std::int64_t kDenseColumns = 128;
+
+/// Adds output columns [first_col, first_col + cols) of a dense sketch. first_col is a multiple of 128.
+struct DenseTask {
+  SketchInput in;
+  void* out;  // [rows, sketch_dim] at column 0
+  std::int64_t out_row_stride;
+  std::int64_t first_col;
+  std::int64_t cols;
+  void* rows;   // [rows, kDenseCoordinates], scaled
+  void* panel;  // [kDenseCoordinates, kDenseColumns]
+};
+
+}  // namespace fimo
+
+#if defined(FIMO_ISA)
 namespace fimo::FIMO_ISA {
 namespace {
 
@@ -195,3 +214,4 @@ void gaussian(const DenseTask& task) {
 
 }  // namespace
 }  // namespace fimo::FIMO_ISA
+#endif

@@ -13,18 +13,47 @@
 
 #include <cstdint>
 
-#include "cpu/kernels/kernels.h"
+namespace fimo {
 
+/// The most vectors the kernel for few vectors takes; more of them are packed.
+constexpr std::int64_t kMaxDotVectors = 8;
+
+/// Vectors for DotTask, converted: [steps, vector_count, words of a step], with dot_step elements a step.
+struct DotPrepareTask {
+  const void* source;
+  std::int64_t vector_stride;
+  std::int64_t vector_count;
+  std::int64_t depth;
+  void* prepared;
+};
+
+/// out[i, v] = sum_d rows[i, d] * vectors[v, d].
+struct DotTask {
+  const void* rows;
+  std::int64_t row_stride;
+  std::int64_t row_count;
+  std::int64_t depth;
+  const void* vectors;  // from DotPrepareTask
+  std::int64_t vector_count;
+  void* out;
+  std::int64_t out_stride;
+};
+
+}  // namespace fimo
+
+#if defined(FIMO_ISA)
 namespace fimo::FIMO_ISA {
 namespace {
 
 template <class Element>
 using DotWord = typename DotSimd<Element>::Word;
-/// Elements in a word, and words of a step.
+/// Elements in a word and in a step, and words of a step.
 template <class Element>
 constexpr int kDotGroup = DotSimd<Element>::kGroup;
 template <class Element>
-constexpr int kDotWords = DotSimd<Element>::kStep / kDotGroup<Element>;
+constexpr int kDotStep = DotSimd<Element>::kStep;
+template <class Element>
+constexpr int kDotWords = kDotStep<Element> / kDotGroup<Element>;
 /// Depth of a part.
 template <class Element>
 constexpr std::int64_t kDotPart = 2048 / sizeof(DotWord<Element>) * kDotGroup<Element>;
@@ -216,3 +245,4 @@ void dot_prepare(const DotPrepareTask& task) {
 
 }  // namespace
 }  // namespace fimo::FIMO_ISA
+#endif

@@ -12,6 +12,7 @@
 
 #include "cpu/kernels/philox_kernel.h"
 
+#if defined(FIMO_ISA)
 namespace fimo::FIMO_ISA {
 namespace {
 
@@ -76,3 +77,4 @@ FIMO_FORCE_INLINE void gaussian_tile(std::uint64_t index, std::uint32_t tile, st
 
 }  // namespace
 }  // namespace fimo::FIMO_ISA
+#endif

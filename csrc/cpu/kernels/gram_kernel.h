@@ -14,8 +14,51 @@
 #include <cstdint>
 
 #include "cpu/kernels/dot_kernel.h"
-#include "cpu/kernels/kernels.h"
 
+namespace fimo {
+
+/// Matrices enter the A B^T kernel packed as column panels: [ceil(cols / panel), depth, panel], zero in the padding.
+struct PackTask {
+  const void* source;
+  std::int64_t col_stride;    // elements of the source between two packed columns
+  std::int64_t depth_stride;  // and between two depths; one of both is 1
+  std::int64_t cols;
+  std::int64_t depth;
+  void* packed;
+};
+
+/// C[i, j] = sum_d rows[i, d] * packed[d, j], for i < row_count, j < cols; added to C if accumulate.
+struct GramTask {
+  const void* rows;
+  std::int64_t row_stride;
+  std::int64_t depth_stride;  // of `rows`
+  std::int64_t row_count;
+  std::int64_t depth;
+  const void* packed;
+  std::int64_t cols;
+  void* c;
+  std::int64_t c_row_stride;
+  bool accumulate;
+};
+
+/// out[i, j] = integer[i, j] * (row_scales[i] * col_scales[j]), where integer is dots[i, j] - bias[j], or sums[i, j] after that
+/// was added to it (or has replaced it). Integers are float64, exact below 2^53. All matrices have one stride.
+struct ScaleTask {
+  const std::int32_t* dots;
+  std::int64_t stride;
+  std::int64_t rows;
+  std::int64_t cols;
+  const std::int32_t* bias;  // int8_row_bias times the sums of the packed or prepared columns
+  const float* row_scales;
+  const float* col_scales;
+  double* sums;     // null if one call has the whole depth
+  bool accumulate;  // into sums
+  float* out;
+};
+
+}  // namespace fimo
+
+#if defined(FIMO_ISA)
 namespace fimo::FIMO_ISA {
 namespace {
 
@@ -279,3 +322,4 @@ void multiply(const void* x, const void* y, void* out, std::int64_t count) {
 
 }  // namespace
 }  // namespace fimo::FIMO_ISA
+#endif

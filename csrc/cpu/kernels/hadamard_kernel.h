@@ -10,8 +10,7 @@
 
 #include <cstdint>
 
-#include "cpu/kernels/kernels.h"
-
+#if defined(FIMO_ISA)
 namespace fimo::FIMO_ISA {
 namespace {
 
@@ -99,3 +98,4 @@ struct Hadamard {
 
 }  // namespace
 }  // namespace fimo::FIMO_ISA
+#endif

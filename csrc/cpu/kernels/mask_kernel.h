@@ -9,8 +9,24 @@
 #include <cstdint>
 
 #include "common/mask.h"
-#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/sketch_input.h"
 
+namespace fimo {
+
+/// Adds the outputs [first_col, last_col) of a Mask.
+struct MaskTask {
+  SketchInput in;
+  void* out;
+  std::int64_t out_row_stride;
+  std::int64_t input_dim;
+  std::int64_t sketch_dim;
+  std::int64_t first_col;
+  std::int64_t last_col;
+};
+
+}  // namespace fimo
+
+#if defined(FIMO_ISA)
 namespace fimo::FIMO_ISA {
 namespace {
 
@@ -42,3 +58,4 @@ void mask(const MaskTask& task) {
 
 }  // namespace
 }  // namespace fimo::FIMO_ISA
+#endif

@@ -9,8 +9,29 @@
 
 #include <cstdint>
 
-#include "cpu/kernels/kernels.h"
+namespace fimo {
 
+/// Adds outputs of a Mask of outer products; `out` points to the first.
+struct OuterMaskTask {
+  const void* a;      // [examples, tokens, n]
+  const void* delta;  // [examples, tokens, m]
+  std::int64_t a_batch_stride;
+  std::int64_t a_token_stride;
+  std::int64_t delta_batch_stride;
+  std::int64_t delta_token_stride;
+  std::int64_t examples;
+  std::int64_t tokens;  // at least 1
+  std::int64_t outputs;
+  const std::uint32_t* row;     // [outputs], positions in delta
+  const std::uint32_t* column;  // [outputs], positions in a
+  const void* scale;            // [outputs]
+  void* out;
+  std::int64_t out_row_stride;
+};
+
+}  // namespace fimo
+
+#if defined(FIMO_ISA)
 namespace fimo::FIMO_ISA {
 namespace {
 
@@ -39,3 +60,4 @@ void outer_mask(const OuterMaskTask& task) {
 
 }  // namespace
 }  // namespace fimo::FIMO_ISA
+#endif

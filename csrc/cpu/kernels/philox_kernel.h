@@ -7,6 +7,7 @@
 
 #include "fimo_fast/random.h"
 
+#if defined(FIMO_ISA)
 namespace fimo::FIMO_ISA {
 namespace {
 
@@ -90,3 +91,4 @@ FIMO_FORCE_INLINE void load_scaled(typename Accumulator<Element>::type* out, con
 
 }  // namespace
 }  // namespace fimo::FIMO_ISA
+#endif

@@ -18,9 +18,48 @@
 
 #include <cstdint>
 
-#include "cpu/kernels/kernels.h"
 #include "cpu/kernels/philox_kernel.h"
+#include "cpu/kernels/sketch_input.h"
 
+namespace fimo {
+
+/// Generates the nonzeros of `count` coordinates from `first` on, in the order coordinate, nonzero.
+struct SjltEntriesTask {
+  std::uint64_t first;
+  std::int64_t count;
+  std::int64_t nonzeros;
+  double scale;
+  std::uint64_t seed;
+  std::int64_t period;           // coordinates generated together; sizes the next three
+  const std::uint32_t* lengths;  // [period * nonzeros] columns in the block of each nonzero
+  const std::uint32_t* starts;   // [period * nonzeros] and the first of them
+  std::uint32_t* words;          // [period * nonzeros + 8]
+  std::uint32_t column_step;     // what columns are multiplied by
+  std::uint32_t* columns;        // [count, nonzeros]
+  void* factors;                 // [count, nonzeros] 1 or -1; with one nonzero, scale or -scale
+};
+
+/// Adds the nonzeros [first_nonzero, last_nonzero) of coordinates, which fall into output columns [first_col, last_col).
+struct SjltTask {
+  SketchInput in;
+  void* out;
+  std::int64_t out_row_stride;
+  std::int64_t nonzeros;
+  std::int64_t first_nonzero;
+  std::int64_t last_nonzero;
+  std::int64_t first_col;
+  std::int64_t last_col;
+  std::int64_t column_step;      // what columns are multiplied by, a power of two
+  const std::uint32_t* columns;  // [in.dim, nonzeros], see SjltEntriesTask
+  const void* factors;           // [in.dim, nonzeros]
+  void* sums;                    // [sketch_dim, lanes] for a group of at most `lanes` rows, or null: rows go one by one
+  bool load_sums;                // from out, first
+  bool store_sums;               // to out, at the end
+};
+
+}  // namespace fimo
+
+#if defined(FIMO_ISA)
 namespace fimo::FIMO_ISA {
 namespace {
 
@@ -185,3 +224,4 @@ void sjlt(const SjltTask& task) {
 
 }  // namespace
 }  // namespace fimo::FIMO_ISA
+#endif

@@ -16,9 +16,39 @@
 
 #include <cstdint>
 
-#include "cpu/kernels/kernels.h"
 #include "cpu/kernels/philox_kernel.h"
+#include "cpu/kernels/sketch_input.h"
 
+namespace fimo {
+
+/// How consecutive sign bits spread to the kept rows of a transform, 32 rows a word. Bit number r of a word's bits belongs to
+/// its row p >= r. It gets there by moves of 16, 8, 4, 2 and 1, those that add up to p - r; moved[w, digit] has the places
+/// where moves of 2^digit end.
+struct SrhtSpread {
+  const std::int32_t* first;   // [ceil(L / 32)] the column of each word's first kept row
+  const std::uint32_t* moved;  // [ceil(L / 32), 5]
+};
+
+/// Adds an SRHT.
+struct SrhtTask {
+  SketchInput in;
+  void* out;
+  std::int64_t out_row_stride;
+  std::int64_t block;            // L, a power of two
+  std::int64_t sketch_dim;       // <= L
+  const std::int32_t* rows;      // [sketch_dim] increasing rows of the transform, null where sketch_dim == L
+  SrhtSpread spread;             // of `rows`, where they are given
+  std::int64_t run;              // blocks of a row handled together; sizes the signs
+  void* buffer;                  // [L]
+  void* sums;                    // [rows, L] where `rows` is given
+  std::uint32_t* signs_in;       // [4 * (run * L / 128 + 2)]
+  std::uint32_t* signs_out;      // [run, 4 * ceil(L / 128)]
+  std::uint32_t* signs_columns;  // [run * 4 * ceil(sketch_dim / 128) + 1] where `rows` is given
+};
+
+}  // namespace fimo
+
+#if defined(FIMO_ISA)
 namespace fimo::FIMO_ISA {
 namespace {
 
@@ -267,3 +297,4 @@ void srht(const SrhtTask& task) {
 
 }  // namespace
 }  // namespace fimo::FIMO_ISA
+#endif

@@ -11,9 +11,35 @@
 #include <cstdint>
 
 #include "cpu/kernels/hadamard_kernel.h"
-#include "cpu/kernels/kernels.h"
 #include "cpu/kernels/philox_kernel.h"
 
+namespace fimo {
+
+/// The columns of a CountSketch: where each coordinate goes and its sign, 1 or -1 in the accumulator type.
+struct CountSketchColumns {
+  const std::uint32_t* bucket;  // [count]
+  const void* sign;             // [count]
+  std::int64_t count;
+};
+
+/// The TensorSketch of some tokens of one example.
+struct TensorTask {
+  const void* a;  // [tokens, a_columns.count]
+  std::int64_t a_token_stride;
+  const void* delta;  // [tokens, delta_columns.count]
+  std::int64_t delta_token_stride;
+  std::int64_t tokens;  // at least 1
+  CountSketchColumns a_columns;
+  CountSketchColumns delta_columns;
+  std::int64_t sketch_dim;  // a power of two
+  void* a_sketch;           // [sketch_dim], scratch
+  void* delta_sketch;       // [sketch_dim], scratch
+  void* sums;               // [sketch_dim], the result
+};
+
+}  // namespace fimo
+
+#if defined(FIMO_ISA)
 namespace fimo::FIMO_ISA {
 namespace {
 
@@ -90,3 +116,4 @@ void add(void* out, const void* x, std::int64_t count) {
 
 }  // namespace
 }  // namespace fimo::FIMO_ISA
+#endif

@@ -9,8 +9,25 @@
 
 #include <cstdint>
 
-#include "cpu/kernels/kernels.h"
+namespace fimo {
 
+/// Running lists of the best k scores of each query; list q is [k] at q * k.
+struct TopkTask {
+  const void* scores;  // [features, score_stride], a feature's scores of all queries side by side
+  std::int64_t score_stride;
+  std::int64_t queries;  // padding up to score_stride is readable
+  std::int64_t features;
+  std::int64_t first_index;  // feature number of row 0
+  std::int64_t k;
+  std::int64_t filled;    // entries of each list before this call; a heap, worst entry first, once equal to k
+  void* values;           // [queries, k]
+  std::int64_t* indices;  // [queries, k]
+  void* thresholds;       // [score_stride], the worst value of each full list
+};
+
+}  // namespace fimo
+
+#if defined(FIMO_ISA)
 namespace fimo::FIMO_ISA {
 namespace {
 
@@ -81,3 +98,4 @@ void topk(const TopkTask& task) {
 
 }  // namespace
 }  // namespace fimo::FIMO_ISA
+#endif

@@ -3,6 +3,7 @@
 
 #include "cuda/device/launch.h"
 #include "cuda/outer/form.h"
+#include "cuda/outer/token_parts.h"
 
 namespace fimo::cuda {
 namespace {
@@ -77,18 +78,15 @@ void form_tiles(Context& context, std::int64_t batch, FormTask<Element> task, bo
   task.row_tiles = ceil_div(some.rows.end - some.rows.begin, Tile);
   task.column_tiles = ceil_div(some.columns.end - some.columns.begin, Tile);
   const std::int64_t tiles = task.row_tiles * task.column_tiles, size = task.end - task.begin;
-  // Few tiles of many tokens: parts of the tokens side by side.
-  const std::int64_t fit = 1 + piece_bytes / 2 / (4 * size * batch);
-  const std::int64_t wanted = smaller(smaller(ceil_div(kWantedBlocks, tiles * batch), task.tokens / kMinPartTokens), fit);
-  const std::int64_t part = round_up(ceil_div(task.tokens, larger(1, wanted)), kFormDepth);
-  const std::int64_t parts = ceil_div(task.tokens, part);
   const Context::Scope scope(context);
-  float* others = parts > 1 ? context.take<float>((parts - 1) * batch * size) : nullptr;
-  if (parts > 1) task.vector_out = task.vector_out && size % 4 == 0;
-  context.launch(form_tile_kernel<Element, Tile>,
-                 {dim3(grid(batch, tiles), static_cast<unsigned>(parts)), Tile * Tile / 64, sizeof(FormShared<Element, Tile>)},
-                 task, part, others, batch, vector_in);
-  if (parts > 1) add_parts(context, others, parts - 1, {task.out, DType::kFloat32, batch, size, task.stride});
+  const MatrixView out{task.out, DType::kFloat32, batch, size, task.stride};
+  const TokenParts parts(context, task.tokens, tiles * batch, kWantedBlocks, kMinPartTokens, out, kFormDepth);
+  if (parts.count() > 1) task.vector_out = task.vector_out && size % 4 == 0;
+  context.launch(
+      form_tile_kernel<Element, Tile>,
+      {dim3(grid(batch, tiles), static_cast<unsigned>(parts.count())), Tile * Tile / 64, sizeof(FormShared<Element, Tile>)},
+      task, parts.length(), parts.others(), batch, vector_in);
+  parts.add(context);
 }
 
 template <class Element>

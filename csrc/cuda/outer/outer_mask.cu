@@ -3,6 +3,7 @@
 
 #include "cuda/device/launch.h"
 #include "cuda/outer/outer_launch.h"
+#include "cuda/outer/token_parts.h"
 
 namespace fimo::cuda {
 namespace {
@@ -17,11 +18,8 @@ void gather(Context& context, const ConstTensor3View& a, const ConstTensor3View&
             const MatrixView& out) {
   const std::int64_t blocks = ceil_div(out.cols, kOuterMaskThreads);
   require(blocks <= kMaxGrid / a.batch, "a: expected at most 2^31 blocks of outputs, got ", a.batch, " examples of ", blocks);
-  const std::int64_t fit = 1 + piece_bytes / 2 / (4 * out.cols * a.batch);
-  const std::int64_t wanted = smaller(smaller(ceil_div(kWantedBlocks, blocks * a.batch), a.tokens / kMinPartTokens), fit);
-  const std::int64_t part = ceil_div(a.tokens, larger(1, wanted)), parts = ceil_div(a.tokens, part);
   const Context::Scope scope(context);
-  float* others = parts > 1 ? context.take<float>((parts - 1) * a.batch * out.cols) : nullptr;
+  const TokenParts parts(context, a.tokens, blocks * a.batch, kWantedBlocks, kMinPartTokens, out);
   const std::int64_t group = smaller(kMaxGroup, blocks * a.batch / kWantedBlocks) / kAtOnce * kAtOnce;
   const OuterMaskTask<Element> task{static_cast<const Element*>(a.data),
                                     static_cast<const Element*>(delta.data),
@@ -30,18 +28,18 @@ void gather(Context& context, const ConstTensor3View& a, const ConstTensor3View&
                                     delta.batch_stride,
                                     delta.token_stride,
                                     a.tokens,
-                                    part,
+                                    parts.length(),
                                     positions,
                                     out.cols,
                                     a.batch,
                                     static_cast<int>(larger(1, group)),
                                     static_cast<float*>(out.data),
                                     out.row_stride,
-                                    others};
+                                    parts.others()};
   const auto kernel = task.group > 1 ? outer_mask_kernel<Element, kAtOnce> : outer_mask_kernel<Element, 1>;
   const auto grid = static_cast<unsigned>(blocks * ceil_div(a.batch, task.group));
-  context.launch(kernel, {dim3(grid, static_cast<unsigned>(parts)), kOuterMaskThreads}, task);
-  if (parts > 1) add_parts(context, others, parts - 1, out);
+  context.launch(kernel, {dim3(grid, static_cast<unsigned>(parts.count())), kOuterMaskThreads}, task);
+  parts.add(context);
 }
 
 }  // namespace

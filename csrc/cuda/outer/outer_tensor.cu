@@ -3,6 +3,7 @@
 
 #include "cuda/device/launch.h"
 #include "cuda/outer/outer_launch.h"
+#include "cuda/outer/token_parts.h"
 
 namespace fimo::cuda {
 namespace {
@@ -29,11 +30,8 @@ Tables build_tables(Context& context, const TensorSketch& sketch) {
 template <class Element>
 void in_shared(Context& context, const ConstTensor3View& a, const ConstTensor3View& delta, const Tables& tables, int log2_k,
                const MatrixView& out) {
-  const std::int64_t fit = 1 + piece_bytes / 2 / (4 * out.cols * a.batch);
-  const std::int64_t wanted = smaller(smaller(ceil_div(kWantedBlocks, a.batch), a.tokens / kMinPartTokens), fit);
-  const std::int64_t part = ceil_div(a.tokens, larger(1, wanted)), parts = ceil_div(a.tokens, part);
   const Context::Scope scope(context);
-  float* others = parts > 1 ? context.take<float>((parts - 1) * a.batch * out.cols) : nullptr;
+  const TokenParts parts(context, a.tokens, a.batch, kWantedBlocks, kMinPartTokens, out);
   const TensorTask<Element> task{static_cast<const Element*>(a.data),
                                  static_cast<const Element*>(delta.data),
                                  a.batch_stride,
@@ -41,16 +39,16 @@ void in_shared(Context& context, const ConstTensor3View& a, const ConstTensor3Vi
                                  delta.batch_stride,
                                  delta.token_stride,
                                  a.tokens,
-                                 part,
+                                 parts.length(),
                                  tables.a,
                                  tables.delta,
                                  log2_k,
                                  a.batch,
                                  static_cast<float*>(out.data),
                                  out.row_stride,
-                                 others};
+                                 parts.others()};
   const auto grid = [&](int each) {
-    return dim3(static_cast<unsigned>(ceil_div(a.batch, each)), static_cast<unsigned>(parts));
+    return dim3(static_cast<unsigned>(ceil_div(a.batch, each)), static_cast<unsigned>(parts.count()));
   };
   if (out.cols <= kTensorMaxTogether && a.batch >= kTensorExamples * kWantedBlocks / 2) {
     context.launch(tensor_kernel<Element, kTensorExamples>,
@@ -58,7 +56,7 @@ void in_shared(Context& context, const ConstTensor3View& a, const ConstTensor3Vi
   } else {
     context.launch(tensor_kernel<Element, 1>, {grid(1), kTensorThreads, tensor_shared_bytes<1>(log2_k)}, task);
   }
-  if (parts > 1) add_parts(context, others, parts - 1, out);
+  parts.add(context);
 }
 
 unsigned blocks_for(std::int64_t threads) { return static_cast<unsigned>(threads / kTensorThreads); }  // without a rest

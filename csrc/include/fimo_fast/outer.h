@@ -4,7 +4,7 @@
 ///
 /// <G_b, G'_c> = sum_{t,s} <a[b,t], a'[c,s]> <delta[b,t], delta'[c,s]>: with short sequences it is far cheaper to work with the
 /// Gram matrices of the factors than with the n*m entries of each G. A cost model picks the cheaper way; the rule is in
-/// outer_dot_materialises.
+/// outer_dot_forms_gradients.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ void outer_dot(const ConstTensor3View& a, const ConstTensor3View& delta, const C
 void outer_norm2(const ConstTensor3View& a, const ConstTensor3View& delta, const MatrixView& out, int num_threads);
 
 /// True where outer_dot forms the gradients G (a bounded number of rows of them at a time) instead of Gram matrices.
-bool outer_dot_materialises(std::int64_t batch, std::int64_t tokens, std::int64_t batch2, std::int64_t tokens2, std::int64_t n,
-                            std::int64_t m);
+bool outer_dot_forms_gradients(std::int64_t batch, std::int64_t tokens, std::int64_t batch2, std::int64_t tokens2,
+                               std::int64_t n, std::int64_t m);
 
 }  // namespace fimo

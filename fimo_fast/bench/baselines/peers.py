@@ -1,6 +1,6 @@
 """Other libraries, where they are installed: TRAK and dattri for dense and sparse sketches, FAISS for top-k.
 
-None is a dependency. Each is imported when its call is prepared; one that is missing is `Unavailable`, in words.
+None is a dependency. Each is imported when its call is prepared. A missing one raises `Unavailable`.
 """
 
 from __future__ import annotations

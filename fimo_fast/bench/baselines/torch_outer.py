@@ -1,7 +1,7 @@
-"""Sketches of outer products in plain torch: the expressions that `outer_project` is compared with.
+"""Baselines of `outer_project`: sketches of outer products in plain torch.
 
-Unlike those of `torch_sketches` they use the random numbers of `fimo_fast.sketch`, stored outside the timed call, so
-that their results are those of the kernel up to rounding.
+Unlike those of `torch_sketches`, they use the random numbers of `fimo_fast.sketch`, stored outside the timed call. So
+their results are those of the kernel up to rounding.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sketches in plain torch, as fast as we could write them: the expressions that the kernels are compared with.
+"""Baselines of `project`: sketches in plain torch, as fast as we could write them.
 
 They draw their own random numbers, outside the timed call where a user would store them. The entries therefore differ
 from those of `fimo_fast.sketch`; the amount of work does not.
@@ -50,7 +50,7 @@ def sjlt(inputs: Inputs, sketch: SJLT) -> Call:
 def srht(inputs: Inputs, sketch: SRHT) -> Call:
     """The transform of a block as two matrix products, H_ab = H_a (x) H_b: in torch far faster than butterflies.
 
-    On the CPU a row at a time, which stays in the cache; on CUDA many, which fill the device.
+    On the CPU one row at a time, which stays in the cache. On CUDA many rows, which fill the device.
     """
     (grads,) = inputs
     dtype, dim = accumulator(grads.dtype), sketch.input_dim
@@ -111,7 +111,7 @@ def fill_normal(matrix: Tensor) -> Tensor:
 
 
 def generated(sketch: VectorSketch, fill: Callable[[Tensor], Tensor]) -> Baseline:
-    """A dense sketch whose matrix is made anew, a part at a time, as no memory holds all of it."""
+    """A dense sketch whose matrix is made anew, a part at a time, because all of it does not fit into memory."""
 
     def prepare(inputs: Inputs) -> Call:
         (grads,) = inputs

@@ -34,7 +34,7 @@ class IndexingRecorder(TorchDispatchMode):
 
     Attributes:
         seen: [(operation, lengths)], in their order.
-        branches: Whether Python looked into a tensor, as ``if mask.all()`` does: another batch may go another way.
+        branches: Whether Python looked into a tensor, as ``if mask.all()`` does: another batch may take another branch.
     """
 
     def __init__(self) -> None:

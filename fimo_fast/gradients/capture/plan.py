@@ -1,6 +1,6 @@
-"""Which way each parameter's gradient is obtained, decided on a few examples and verified there.
+"""How each parameter's gradient is computed, decided on a few examples and verified there.
 
-For each selected parameter the cheapest way that is exact: the rules of the layers that use it; else torch.func at the
+For each selected parameter the cheapest path that is exact: the rules of the layers that use it; else torch.func at the
 module that owns it, from that module's own calls; else differentiation of the whole model by that parameter alone. What
 hooks cannot see (a weight used outside its module, examples that are mixed inside) shows in the verification, which
 compares every parameter with plain differentiation of one example at a time.
@@ -27,18 +27,19 @@ from ..rules import Call, Terms
 from ..terms import Dense, Term
 from . import per_module
 from .data_dependence import IndexingRecorder, picks_rows
-from .hooks import Site, UnlikeTrial, as_captured, capture
+from .hooks import Site, UnlikeTrial, capture
+from .model_state import as_captured
 from .probe import combination, distinct, equal
 from .whole_model import each_alone, vectorised
 
 _TRIAL_IN_FLOAT64 = 16 * 2**20  # parameters; of a larger model no copy is made
 _KEPT = 4 * 2**20  # parameters; gradients of a larger one are made again for each verification
-FUNCTIONAL, SINGLE = "torch.func", "one by one"
+FUNCTIONAL, PER_EXAMPLE = "torch.func", "one by one"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The way of each parameter.
+    """The path of each parameter.
 
     Attributes:
         sites: Modules whose calls are captured.
@@ -65,7 +66,7 @@ _TRIED: WeakKeyDictionary[nn.Module, dict[object, Plan]] = WeakKeyDictionary()
 
 
 def make_plan(problem: Problem, examples: Examples) -> Plan:
-    """Tries the ways on the first examples, in float64 where a copy of the model is affordable.
+    """Tries the paths on the first examples, in float64 where a copy of the model is affordable.
 
     A fixed function of the model's outputs is differentiated, not the loss, which may be flat there. The plan is
     kept for the same model, parameters and kind of inputs.
@@ -88,7 +89,7 @@ def make_plan(problem: Problem, examples: Examples) -> Plan:
             found = _Trial(probe.with_output_fn(combination), few, keep=problem.numel <= _KEPT).plan()
         nowhere = nn.Module()
         plans[key] = replace(found, sites=[replace(site, module=nowhere) for site in found.sites])
-        _say(found.paths)
+        _warn(found.paths)
     modules = dict(model.named_modules())
     return replace(plans[key], sites=[replace(site, module=modules[site.name]) for site in plans[key].sites])
 
@@ -121,7 +122,7 @@ def _in_float64(problem: Problem, few: Examples) -> tuple[Problem, Examples] | N
 
 
 class _Trial:
-    """Ways of the parameters, tried from the cheapest on."""
+    """Paths of the parameters, tried from the cheapest on."""
 
     def __init__(self, problem: Problem, few: Examples, keep: bool) -> None:
         self.problem = problem
@@ -132,12 +133,12 @@ class _Trial:
         self.owners = owners(problem)
 
     def plan(self) -> Plan:
-        """The cheapest way of each parameter that reproduces its gradient."""
+        """The cheapest path of each parameter that reproduces its gradient."""
         found: dict[str, list[Site]] = {}
         terms: Counter[str] = Counter()
         pending = list(self.problem.shapes)
-        at_home = (self._at_home(per_module.together, FUNCTIONAL), self._at_home(per_module.one_by_one, SINGLE))
-        for propose in (self._by_rules, *at_home):
+        at_owner = (self._at_owner(per_module.together, FUNCTIONAL), self._at_owner(per_module.one_by_one, PER_EXAMPLE))
+        for propose in (self._by_rules, *at_owner):
             proposed = {name: sites for name in pending if (sites := propose(name))}
             verified, counts = self._verify(_merged(proposed))
             found |= {name: sites for name, sites in proposed.items() if name in verified}
@@ -149,7 +150,7 @@ class _Trial:
             found = {name: sites for name, sites in found.items() if name in verified}
         vectorised = self._rest_by_func(pending)
         paths = {name: " + ".join(sorted({site.path for site in found[name]})) for name in found}
-        paths |= dict.fromkeys(pending, FUNCTIONAL if vectorised else SINGLE)
+        paths |= dict.fromkeys(pending, FUNCTIONAL if vectorised else PER_EXAMPLE)
         return Plan(
             sites=_merged(found),
             rest=pending,
@@ -187,19 +188,19 @@ class _Trial:
         within = leaf
         for at in _upwards(owner):
             found = rules.find(self.modules[at])
-            if found and within in found[1] and (calls := self._single_calls(at)):
-                return Site(at, self.modules[at], {within: name}, found[0], calls, found[0].__name__, single=True)
+            if found and within in found[1] and (calls := self._layer_calls(at)):
+                return Site(at, self.modules[at], {within: name}, found[0], calls, found[0].__name__, is_layer=True)
             within = f"{at.rpartition('.')[2]}.{within}"
         return None
 
-    def _single_calls(self, name: str) -> list[CallAxes] | None:
+    def _layer_calls(self, name: str) -> list[CallAxes] | None:
         """Axes of the calls of a layer whose first input and first output tell the examples apart."""
         calls = self.calls.get(name)
         if calls and all(by_example(call.inputs[:1]) and by_example(call.outputs[:1]) for call in calls):
             return calls
         return None
 
-    def _at_home(self, give: Callable[[Call], Terms], path: str) -> Callable[[str], list[Site]]:
+    def _at_owner(self, give: Callable[[Call], Terms], path: str) -> Callable[[str], list[Site]]:
         def propose(name: str) -> list[Site]:
             if len(self.owners[name]) > 1:  # whose uses are whose is not known
                 return []
@@ -210,7 +211,7 @@ class _Trial:
                     break  # the whole model is left to the rest
                 calls = self.calls.get(at)
                 if calls and all(call.replayable for call in calls):
-                    return [Site(at, self.modules[at], {within: name}, give, calls, path, single=False)]
+                    return [Site(at, self.modules[at], {within: name}, give, calls, path, is_layer=False)]
                 within = f"{at.rpartition('.')[2]}.{within}"
             return []
 
@@ -268,7 +269,7 @@ def _guarded(site: Site, failed: set[str]) -> Callable[[Call], Terms]:
 
 
 def _merged(found: Mapping[str, list[Site]]) -> list[Site]:
-    """One site for each module and way."""
+    """One site for each module and rule."""
     merged: dict[tuple[str, object], Site] = {}
     for sites in found.values():
         for site in sites:
@@ -286,10 +287,10 @@ def _upwards(name: str) -> Iterable[str]:
     yield ""
 
 
-def _say(paths: Mapping[str, str]) -> None:
-    slow = {way: [name for name, path in paths.items() if path == way] for way in (FUNCTIONAL, SINGLE)}
-    for way, names in slow.items():
+def _warn(paths: Mapping[str, str]) -> None:
+    slow = {path: [name for name, taken in paths.items() if taken == path] for path in (FUNCTIONAL, PER_EXAMPLE)}
+    for path, names in slow.items():
         if names:
-            how = "through torch.func" if way == FUNCTIONAL else "one example at a time"
+            how = "through torch.func" if path == FUNCTIONAL else "one example at a time"
             listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             warnings.warn(f"gradients: no layer rule gives the gradients of {listed}; they go {how}", stacklevel=5)

@@ -30,6 +30,7 @@ class Builds:
                 current = self.read_by.setdefault(match[1], set())
                 command = re.sub(r" -MD -MT \S+ -MF \S+| -g1| -W\S+", "", objects[match[1]]["command"])
                 words = [optimize if word == "-O1" else word for word in shlex.split(command)]
+                words = words[1:] if Path(words[0]).name == "ccache" else words  # a mutant is compiled once
                 self._compile[match[1]] = [*words, "-w"]
             elif "/csrc/cuda/" in line:
                 current.add(Path(line.strip()).name)

@@ -23,7 +23,7 @@ import torch
 from architectures import ARCHITECTURES
 from bench_launches import TYPES, all_cases, launches_of
 from launches import Launch
-from resources import compiled, module_path
+from resources import compiled, release_build
 
 from fimo_fast import bench
 from fimo_fast.bench import Case
@@ -144,7 +144,7 @@ def kernel_time(kernel: sass.Kernel, launch: Launch, work: Work, registers: int)
 
 def predictions(runner: Path, found: list[Case]) -> list[Prediction]:
     """Of all cases."""
-    module = module_path()
+    module = release_build()
     code = sass.kernels(module, ARCHITECTURE)
     usage = compiled(module)
     launches = launches_of(runner, found)
