@@ -72,9 +72,7 @@ class Builds:
             words[words.index("-o") + 1] = str(new)
             if words[words.index("-c") + 1].endswith(str(source.relative_to(CSRC.parent))):
                 words[words.index("-c") + 1] = str(changed)
-            # Behind the compiler, which ccache may stand in front of.
-            first = next(i for i, word in enumerate(words) if word.startswith("-"))
-            words[first:first] = [f"-I{folder}", "-include", str(self._headers)]
+            words[1:1] = [f"-I{folder}", "-include", str(self._headers)]
             if subprocess.run(words, cwd=self.folder, capture_output=True).returncode != 0:
                 return False
             link.insert(1, str(new))  # first, so that of templates in several objects the mutant's are taken
