@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "problem": ("utils",),
     "gradients": ("problem", "ops", "sketch", "utils"),
     "curvature": ("gradients", "problem", "utils"),
-    "oracle": ("gradients", "problem", "utils"),
+    "oracle": ("problem", "utils"),
     "methods": ("curvature", "gradients", "problem", "sketch", "utils"),
     "evaluate": ("oracle", "utils"),
     "report": ("utils",),  # draws numbers from any source, and knows none of the code that makes them

@@ -35,3 +35,23 @@ def test_relative_links_lead_somewhere():
     assert links
     missing = [link for link in links if not (README.parent / link).exists()]
     assert not missing
+
+
+ROOT = README.parent
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("*/*/README.md"))]
+
+
+def exists(name):
+    """Whether a path is one of the project's, from its root or, for short, from any folder; ``<op>`` is any name."""
+    pattern = re.sub(r"<\w+>", "*", name)
+    return any(ROOT.glob(pattern)) or any(path for folder in FOLDERS for path in (ROOT / folder).rglob(pattern))
+
+
+FOLDERS = ("fimo_fast", "csrc", "tests", "benchmarks", "tools", "cmake")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_path_that_is_named_exists(document):
+    names = set(re.findall(r"`([\w<>*./-]+\.(?:py|cpp|cuh?|h|md|toml|txt|sh|cmake))`", document.read_text()))
+    made = {"run.json", "roofline.png", "table.md", "memory.md", "gradients.md", "FOLDER/report.md"}
+    assert not sorted(name for name in names - made if not exists(name))

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fimo_fast import ops
-from fimo_fast.gradients import GradientStream, Outer, check_finite, per_example_gradients
+from fimo_fast.gradients import GradientStream, Outer, per_example_gradients
 from fimo_fast.problem import Examples as Data
+from fimo_fast.problem.trees import check_finite
 
 from .kinds import Kind
 from .problems import Examples, Trained

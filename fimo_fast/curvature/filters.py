@@ -40,7 +40,7 @@ class DampedInverse:
         return cls(1 / (horizon.learning_rate * horizon.steps))
 
     def __call__(self, h: Tensor) -> Tensor:
-        """F of eigenvalues."""
+        """The value at each eigenvalue."""
         return 1 / (h + self.damping)
 
 
@@ -80,8 +80,8 @@ class Horizon:
         return torch.where(x > 0, eta * rise / torch.where(x > 0, x, 1), torch.full_like(x, eta * steps))
 
 
-def on_spectrum(f: Filter, eigenvalues: Tensor, singular: bool) -> tuple[Tensor, Tensor]:
-    """F of the eigenvalues [rank], and f(0) for what lies outside their eigenvectors, where the curvature is 0.
+def evaluate_on_spectrum(f: Filter, eigenvalues: Tensor, singular: bool) -> tuple[Tensor, Tensor]:
+    """The function at the eigenvalues [rank], and at 0 for what lies outside their eigenvectors.
 
     Args:
         f: The function.

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.func import hessian, vmap
 
-from ..gradients import GradientSet, GradientStream, check_finite
+from ..gradients import GradientSet, GradientStream
 from ..problem import Examples, Problem
-from ..problem.trees import Tree, alone, index
+from ..problem.trees import Tree, alone, check_finite, index
 from ..utils.memory import rows_within
 from .base import Curvature
-from .filters import Filter, on_spectrum
+from .filters import Filter, evaluate_on_spectrum
 
 _LARGEST = 16384  # eigendecomposition of this size: 2 GiB and about a quarter of an hour on two cores
 _MEMORY = 8 * 2**30
@@ -46,7 +46,7 @@ class SpectralScores:
         Raises:
             ValueError: f is not finite on the spectrum (an influence function without damping on a singular H).
         """
-        values, at_zero = on_spectrum(f, self.eigenvalues, self.rest is not None)
+        values, at_zero = evaluate_on_spectrum(f, self.eigenvalues, self.rest is not None)
         scores = (self.train * values) @ self.queries.T
         if self.rest is not None:
             scores = scores + at_zero * self.rest
@@ -88,7 +88,7 @@ class GaussNewton(Curvature[GradientSet]):
 
     def apply(self, f: Filter, vectors: GradientSet) -> GradientSet:
         """f(H) of each gradient, formed, in float64."""
-        values, at_zero = on_spectrum(f, self.eigenvalues, self.dual)
+        values, at_zero = evaluate_on_spectrum(f, self.eigenvalues, self.dual)
         rows = vectors.vectors().double()
         coordinates = rows @ self._basis
         if self.dual:  # outside the basis H is 0

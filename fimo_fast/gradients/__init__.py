@@ -3,8 +3,6 @@
 May import: problem, ops, sketch, utils.
 """
 
-from ..problem.trees import check_finite
-from .capture.whole_model import untransformable
 from .check import Check, check
 from .gradient_set import GradientSet
 from .layer_sketch import LayerSketch
@@ -12,11 +10,12 @@ from .measures import dots, dots_and_norms, formed, norm2, paths, per_example_gr
 from .rules import Call, rule
 from .sketching import Sketches
 from .stream import GradientStream
-from .terms import Dense, Outer, Rows, Term
+from .terms import Convolved, Dense, Outer, Rows, Term
 
 __all__ = [
     "Call",
     "Check",
+    "Convolved",
     "Dense",
     "GradientSet",
     "GradientStream",
@@ -26,7 +25,6 @@ __all__ = [
     "Rows",
     "Sketches",
     "check",
-    "check_finite",
     "dots",
     "dots_and_norms",
     "formed",
@@ -35,5 +33,4 @@ __all__ = [
     "per_example_gradients",
     "rule",
     "sketch",
-    "untransformable",
 ]

@@ -20,13 +20,13 @@ class BatchAxis:
     Attributes:
         axis: The axis of length batch · c; None if the tensor is the same for all examples.
         folded: Whether c differs from 1: axes beside the batch were folded into it, examples outermost.
-        single: The first axis has length 1 whatever the batch: the tensor stands for every example.
+        broadcast: The first axis has length 1 whatever the batch: the tensor is broadcast over the examples.
         dim: Number of axes.
     """
 
     axis: int | None
     folded: bool
-    single: bool
+    broadcast: bool
     dim: int
 
     def apart(self, tensor: Tensor, batch: int) -> Tensor:
@@ -36,7 +36,7 @@ class BatchAxis:
 
     def batch_first(self, tensor: Tensor, batch: int) -> Tensor:
         """The tensor as [batch, ...], or [batch, c, ...] where axes were folded."""
-        if self.single:
+        if self.broadcast:
             return tensor.expand(batch, *tensor.shape[1:])
         assert self.axis is not None
         if self.folded:
@@ -60,7 +60,7 @@ class CallAxes:
     @property
     def expands(self) -> bool:
         """Whether an output stands for every example, and has to be made one for each."""
-        return any(place is not None and place.single for place in self.outputs)
+        return any(place is not None and place.broadcast for place in self.outputs)
 
     @property
     def folded(self) -> bool:
@@ -82,7 +82,7 @@ class CallAxes:
 
 def by_example(places: Iterable[BatchAxis | None]) -> bool:
     """Whether all these tensors tell the examples apart, or stand for every one of them."""
-    return all(place is not None and (place.axis is not None or place.single) for place in places)
+    return all(place is not None and (place.axis is not None or place.broadcast) for place in places)
 
 
 def _fits(place: BatchAxis | None, leaf: Any, batch: int, expanded: bool) -> bool:
@@ -91,7 +91,7 @@ def _fits(place: BatchAxis | None, leaf: Any, batch: int, expanded: bool) -> boo
     if place is None or leaf.dim() != place.dim:
         return False
     if place.axis is None:
-        return not place.single or leaf.shape[0] == 1 or (expanded and leaf.shape[0] == batch)
+        return not place.broadcast or leaf.shape[0] == 1 or (expanded and leaf.shape[0] == batch)
     size = leaf.shape[place.axis]
     return size % batch == 0 if place.folded else size == batch
 

@@ -1,6 +1,6 @@
 """The oracle: further training with and without an example (the gold standard), and its exact derivative.
 
-May import: gradients, problem, utils.
+May import: problem, utils.
 """
 
 from .further_training import FurtherTraining

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from ..gradients import untransformable
 from ..problem import Examples, Problem
+from ..problem.functional_call import untransformable
 from ..problem.trees import Tree
 from .optimizers import State, StepNumber, UpdateRule
 from .sampling import Batch
@@ -46,7 +46,7 @@ class Replicas:
                 losses = vmap(loss, in_dims=(0, shared, shared, 0))(leaf, chosen.inputs, chosen.targets, batch.weight)
                 (gradient,) = torch.autograd.grad(losses.sum(), leaf)
         except RuntimeError as error:
-            raise untransformable(self.problem, "further training", error) from error
+            raise untransformable(self.problem.model, "further training", error) from error
         return gradient
 
     def step(self, theta: Tensor, state: State, batch: Batch, step: StepNumber) -> tuple[Tensor, State]:
@@ -82,5 +82,5 @@ class Replicas:
         leaves = {name: v.detach().requires_grad_() for name, v in self.problem.parameters().items()}
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
             self.problem.losses(leaves, examples.inputs, examples.targets)
-        vectors = (3 + self.rule.state_size) * self.problem.numel * torch.finfo(self.problem.dtype).bits // 8
+        vectors = (3 + self.rule.state_size) * self.problem.numel * self.problem.dtype.itemsize
         return vectors + 2 * saved

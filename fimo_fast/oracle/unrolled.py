@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from ..gradients import untransformable
 from ..problem import Data, Problem
+from ..problem.functional_call import untransformable
 from ..utils.integers import integer
 from ..utils.progress import Plan, track
 from .differentiate import Change, Differentiation
@@ -161,7 +161,7 @@ def unrolled_scores(
                     everyone = differentiation.reverse(seed, of_model, advance)
                     changes = [Change(change.theta, change.values[index]) for change in everyone]
             except NotImplementedError as error:  # forward-mode differentiation does not know an operation
-                raise untransformable(problem, "unrolling", error) from error
+                raise untransformable(problem.model, "unrolling", error) from error
             for reading in readings:
                 read = [_read(differentiation, reading, change, forward or of_model) for change in changes]
                 scores[reading] = scores[reading] + torch.stack(read).double() / len(training.seed_values)

@@ -37,12 +37,27 @@ def functional_call(
 
 
 @contextmanager
-def transformable() -> Iterator[None]:
-    """Attention by operations that vmap and forward-mode differentiation support: no fused kernels."""
+def unfused() -> Iterator[None]:
+    """Without the fused path of nn.MultiheadAttention and nn.TransformerEncoder: hooks and vmap see nothing of it."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
+
+
+@contextmanager
+def transformable() -> Iterator[None]:
+    """Attention by operations that vmap and forward-mode differentiation know; fused kernels do not take part."""
+    with unfused(), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+def untransformable(model: nn.Module, what: str, error: Exception) -> RuntimeError:
+    """The error to raise where torch.func does not know an operation of the model."""
+    return RuntimeError(
+        f"{what}: torch.func could not transform {type(model).__name__} (random operations, control flow that "
+        f"depends on data, and operations without a vmap or forward-mode rule, such as nn.LSTM, are not supported). "
+        f"torch says: {error}"
+    )

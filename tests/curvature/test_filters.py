@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fimo_fast.curvature import DampedInverse, Horizon
-from fimo_fast.curvature.filters import on_spectrum
+from fimo_fast.curvature.filters import evaluate_on_spectrum
 
 
 def test_are_values():
@@ -24,10 +24,10 @@ def test_know_their_limits():
     with pytest.raises(ValueError, match="learning_rate: expected less than 2 / h_max = 2 "):
         Horizon(2.0, 3)(h)
     with pytest.raises(ValueError, match="damping: the Gauss-Newton matrix is singular"):
-        on_spectrum(DampedInverse(0.0), h, singular=False)
+        evaluate_on_spectrum(DampedInverse(0.0), h, singular=False)
     with pytest.raises(ValueError, match="damping: the Gauss-Newton matrix is singular, smallest eigenvalue 0"):
-        on_spectrum(DampedInverse(0.0), h[1:], singular=True)
-    values, at_zero = on_spectrum(DampedInverse(0.5), h, singular=True)
+        evaluate_on_spectrum(DampedInverse(0.0), h[1:], singular=True)
+    values, at_zero = evaluate_on_spectrum(DampedInverse(0.5), h, singular=True)
     assert values.tolist() == [2.0, 1 / 1.5] and at_zero == 2
     for make in (lambda: DampedInverse(-1), lambda: Horizon(0, 1), lambda: Horizon(0.1, 0), lambda: Horizon(0.1, 1.5)):
         with pytest.raises((ValueError, TypeError), match=r"(damping|learning_rate|steps): expected"):

@@ -41,7 +41,7 @@ class Site:
         give: The rule.
         calls: Axes of its calls on the first examples.
         path: What ``paths`` says of its parameters.
-        single: Whether it is a layer that makes one new tensor; else it may hold other sites, or give its inputs back.
+        is_layer: Whether it is a layer that makes one new tensor; else it may hold others, or give its inputs back.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Site:
     give: Callable[[Call], Terms]
     calls: list[CallAxes]
     path: str
-    single: bool
+    is_layer: bool
 
     def axes(self, number: int) -> CallAxes:
         """Of the call with this number."""
@@ -207,7 +207,7 @@ class _Recorder:
         axes = site.axes(number)
         leaves, spec = tree_flatten(output)
         inputs = leaves_of(args, kwargs)
-        if not axes.fits(inputs, leaves, self.batch, site.single):
+        if not axes.fits(inputs, leaves, self.batch, site.is_layer):
             raise UnlikeTrial([site], "with tensors of other forms than those")
         floating = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
         if not floating:
@@ -238,11 +238,11 @@ class _Recorder:
 
         places = [axes.outputs[i] for i in floating]
         expand = [
-            bool(place and place.single and len(leaves[i]) == 1) for i, place in zip(floating, places, strict=True)
+            bool(place and place.broadcast and len(leaves[i]) == 1) for i, place in zip(floating, places, strict=True)
         ]
         own = {id(leaf) for leaf in inputs if isinstance(leaf, Tensor)}
-        fresh = [site.single and id(leaves[i]) not in own and _may_be_changed(leaves[i]) for i in floating]
-        taps = Tap.apply(receive, expand, fresh, self.batch, self.anchor, *(leaves[i] for i in floating))
+        in_place = [site.is_layer and id(leaves[i]) not in own and _may_be_changed(leaves[i]) for i in floating]
+        taps = Tap.apply(receive, expand, in_place, self.batch, self.anchor, *(leaves[i] for i in floating))
         for i, tap in zip(floating, taps, strict=True):
             leaves[i] = tap
         return tree_unflatten(leaves, spec)
@@ -251,7 +251,7 @@ class _Recorder:
         self, site: Site, axes: CallAxes, inputs: Sequence[Any], deltas: Sequence[Tensor | None]
     ) -> tuple[Any, Any]:
         """The first input and the first output's gradient with the examples (or tokens) first; None for other sites."""
-        if not site.single or deltas[0] is None:
+        if not site.is_layer or deltas[0] is None:
             return None, None
         first = next(i for i, leaf in enumerate(inputs) if isinstance(leaf, Tensor))
         of_input, of_output = axes.inputs[first], axes.outputs[0]

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 
 from ...problem import Problem
+from ...problem.functional_call import unfused
 
 
 @contextmanager
@@ -21,19 +22,16 @@ def as_captured(problem: Problem, captured: Set[str]) -> Iterator[None]:
     names = {id(p): name for name, p in model.named_parameters()}
     flags = [(p, p.requires_grad) for p in model.parameters()]
     buffers = [(b, b._version, b.clone()) for b in model.buffers()]
-    fast = torch.backends.mha.get_fastpath_enabled()
     # Where nothing was compiled the compiler need not be imported, which takes a second and 100 MB.
     compiled = "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance")
     stance = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
-    torch.backends.mha.set_fastpath_enabled(False)
     try:
         for p, was in flags:
             if was != (names[id(p)] in captured):
                 p.requires_grad_(not was)
-        with stance:
+        with unfused(), stance:
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
         for p, was in flags:
             if p.requires_grad != was:
                 p.requires_grad_(was)

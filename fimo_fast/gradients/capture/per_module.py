@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.func import vjp, vmap
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from ...problem.functional_call import functional_call
-from ...problem.problem import transformable
+from ...problem.functional_call import functional_call, transformable
 from ...utils.memory import rows_within
 from ..batch_axis import BatchAxis, CallAxes
 from ..rules import Call, Terms
@@ -61,7 +60,7 @@ class _Replay:
         self.inputs = [at.apart(self._leaves[i], batch) for i, at in self._inputs.items()]
         self.input_axes = [at.axis or 0 for at in self._inputs.values()]
         outputs = [(delta, _place(axes, i)) for i, delta in enumerate(call.deltas) if delta is not None]
-        self.deltas = [d.unsqueeze(1) if at.single else at.apart(d, batch) for d, at in outputs]
+        self.deltas = [d.unsqueeze(1) if at.broadcast else at.apart(d, batch) for d, at in outputs]
         self.delta_axes = [at.axis or 0 for _, at in outputs]
 
     def __call__(self, values: Mapping[str, Tensor], inputs: list[Tensor]) -> list[Tensor]:
@@ -76,7 +75,7 @@ class _Replay:
 
 def _place(axes: CallAxes, i: int) -> BatchAxis:
     place = axes.outputs[i]
-    if place is None or (place.axis is None and not place.single):
+    if place is None or (place.axis is None and not place.broadcast):
         raise RuntimeError("gradients: an output that is the same for all examples has a gradient")
     return place
 

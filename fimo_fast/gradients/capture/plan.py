@@ -27,13 +27,14 @@ from ..rules import Call, Terms
 from ..terms import Dense, Term
 from . import per_module
 from .data_dependence import IndexingRecorder, picks_rows
-from .hooks import Site, UnlikeTrial, as_captured, capture
+from .hooks import Site, UnlikeTrial, capture
+from .model_state import as_captured
 from .probe import combination, distinct, equal
 from .whole_model import each_alone, vectorised
 
 _TRIAL_IN_FLOAT64 = 16 * 2**20  # parameters; of a larger model no copy is made
 _KEPT = 4 * 2**20  # parameters; gradients of a larger one are made again for each verification
-FUNCTIONAL, SINGLE = "torch.func", "one by one"
+FUNCTIONAL, PER_EXAMPLE = "torch.func", "one by one"
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,8 @@ class _Trial:
         found: dict[str, list[Site]] = {}
         terms: Counter[str] = Counter()
         pending = list(self.problem.shapes)
-        at_home = (self._at_home(per_module.together, FUNCTIONAL), self._at_home(per_module.one_by_one, SINGLE))
-        for propose in (self._by_rules, *at_home):
+        at_owner = (self._at_owner(per_module.together, FUNCTIONAL), self._at_owner(per_module.one_by_one, PER_EXAMPLE))
+        for propose in (self._by_rules, *at_owner):
             proposed = {name: sites for name in pending if (sites := propose(name))}
             verified, counts = self._verify(_merged(proposed))
             found |= {name: sites for name, sites in proposed.items() if name in verified}
@@ -149,7 +150,7 @@ class _Trial:
             found = {name: sites for name, sites in found.items() if name in verified}
         vectorised = self._rest_by_func(pending)
         paths = {name: " + ".join(sorted({site.path for site in found[name]})) for name in found}
-        paths |= dict.fromkeys(pending, FUNCTIONAL if vectorised else SINGLE)
+        paths |= dict.fromkeys(pending, FUNCTIONAL if vectorised else PER_EXAMPLE)
         return Plan(
             sites=_merged(found),
             rest=pending,
@@ -187,19 +188,19 @@ class _Trial:
         within = leaf
         for at in _upwards(owner):
             found = rules.find(self.modules[at])
-            if found and within in found[1] and (calls := self._single_calls(at)):
-                return Site(at, self.modules[at], {within: name}, found[0], calls, found[0].__name__, single=True)
+            if found and within in found[1] and (calls := self._layer_calls(at)):
+                return Site(at, self.modules[at], {within: name}, found[0], calls, found[0].__name__, is_layer=True)
             within = f"{at.rpartition('.')[2]}.{within}"
         return None
 
-    def _single_calls(self, name: str) -> list[CallAxes] | None:
+    def _layer_calls(self, name: str) -> list[CallAxes] | None:
         """Axes of the calls of a layer whose first input and first output tell the examples apart."""
         calls = self.calls.get(name)
         if calls and all(by_example(call.inputs[:1]) and by_example(call.outputs[:1]) for call in calls):
             return calls
         return None
 
-    def _at_home(self, give: Callable[[Call], Terms], path: str) -> Callable[[str], list[Site]]:
+    def _at_owner(self, give: Callable[[Call], Terms], path: str) -> Callable[[str], list[Site]]:
         def propose(name: str) -> list[Site]:
             if len(self.owners[name]) > 1:  # whose uses are whose is not known
                 return []
@@ -210,7 +211,7 @@ class _Trial:
                     break  # the whole model is left to the rest
                 calls = self.calls.get(at)
                 if calls and all(call.replayable for call in calls):
-                    return [Site(at, self.modules[at], {within: name}, give, calls, path, single=False)]
+                    return [Site(at, self.modules[at], {within: name}, give, calls, path, is_layer=False)]
                 within = f"{at.rpartition('.')[2]}.{within}"
             return []
 
@@ -287,7 +288,7 @@ def _upwards(name: str) -> Iterable[str]:
 
 
 def _warn(paths: Mapping[str, str]) -> None:
-    slow = {path: [name for name, taken in paths.items() if taken == path] for path in (FUNCTIONAL, SINGLE)}
+    slow = {path: [name for name, taken in paths.items() if taken == path] for path in (FUNCTIONAL, PER_EXAMPLE)}
     for path, names in slow.items():
         if names:
             how = "through torch.func" if path == FUNCTIONAL else "one example at a time"

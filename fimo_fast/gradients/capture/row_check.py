@@ -59,7 +59,7 @@ class RowCheck:
 
 def _by_row(place: BatchAxis | None, delta: Tensor | None, batch: int) -> Tensor | None:
     """One number for each row of a gradient, [batch, rows]; None for what has no rows of examples."""
-    if place is None or delta is None or not delta.numel() or (place.axis is None and not place.single):
+    if place is None or delta is None or not delta.numel() or (place.axis is None and not place.broadcast):
         return None
     delta = place.batch_first(delta, batch)
     delta = delta.to(accumulator(delta.dtype))

@@ -12,16 +12,18 @@ class Tap(torch.autograd.Function):
     """The identity; its backward pass hands the gradients over."""
 
     @staticmethod
-    def forward(ctx: Any, receive: Any, expand: Any, fresh: Any, batch: int, anchor: Tensor, *outputs: Tensor) -> Any:
-        """``outputs``, one for each example where ``expand`` says so; where ``fresh``, without a copy."""
+    def forward(
+        ctx: Any, receive: Any, expand: Any, in_place: Any, batch: int, anchor: Tensor, *outputs: Tensor
+    ) -> Any:
+        """``outputs``, one for each example where ``expand`` says so; where ``in_place``, without a copy."""
         ctx.receive = receive
         ctx.expand = expand
         ctx.set_materialize_grads(False)
         tapped, dirty = [], []
-        for output, single, mine in zip(outputs, expand, fresh, strict=True):
-            if single:
+        for output, broadcast, changed in zip(outputs, expand, in_place, strict=True):
+            if broadcast:
                 output = output.expand(batch, *output.shape[1:]).clone()
-            elif mine:
+            elif changed:
                 dirty.append(output)
             else:
                 output = output.clone()
@@ -35,7 +37,7 @@ class Tap(torch.autograd.Function):
         if ctx.receive(deltas):
             ctx.receive = None  # what it holds is freed with it
         back = [
-            delta.sum(0, keepdim=True) if delta is not None and single else delta
-            for delta, single in zip(deltas, ctx.expand, strict=True)
+            delta.sum(0, keepdim=True) if delta is not None and broadcast else delta
+            for delta, broadcast in zip(deltas, ctx.expand, strict=True)
         ]
         return (None, None, None, None, None, *back)

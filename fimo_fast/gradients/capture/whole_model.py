@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from ...problem import Examples, Problem
+from ...problem.functional_call import untransformable
 from ...problem.trees import Tree, alone
 from ...utils.memory import rows_within
 from .model_state import as_captured
@@ -33,7 +34,7 @@ def vectorised(problem: Problem, examples: Examples, of: str = "loss") -> dict[s
     def one(values: dict[str, Tensor], x: Tree, y: Tree) -> Tensor:
         return read(problem.forward(values, alone(x)), alone(y))[0]
 
-    size = problem.numel * torch.finfo(problem.dtype).bits // 8
+    size = problem.numel * problem.dtype.itemsize
     # So many that vector units are full, so few that their gradients do not take the machine.
     chunk = max(1, min(len(examples), rows_within(size, 1 / 2)))
     try:
@@ -41,7 +42,7 @@ def vectorised(problem: Problem, examples: Examples, of: str = "loss") -> dict[s
             parameters, examples.inputs, examples.targets
         )
     except RuntimeError as error:
-        raise untransformable(problem, "per-example gradients", error) from error
+        raise untransformable(problem.model, "per-example gradients", error) from error
     return cast(dict[str, Tensor], gradients)
 
 
@@ -79,12 +80,3 @@ def one_by_one(problem: Problem, examples: Examples, of: str = "loss") -> dict[s
         for name, gradient in gradients.items():
             result[name][i] = gradient
     return result
-
-
-def untransformable(problem: Problem, what: str, error: Exception) -> RuntimeError:
-    """The error to raise where torch.func does not know an operation of the model."""
-    return RuntimeError(
-        f"{what}: torch.func could not transform {type(problem.model).__name__} (random operations, control flow that "
-        f"depends on data, and operations without a vmap or forward-mode rule, such as nn.LSTM, are not supported). "
-        f"torch says: {error}"
-    )

@@ -116,7 +116,7 @@ def rule(
 
 
 def count() -> int:
-    """How many rules there are: one more, and models are tried anew."""
+    """How many rules there are: part of what a model's plan is kept for."""
     return len(_ENTRIES)
 
 
