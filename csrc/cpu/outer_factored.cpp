@@ -20,10 +20,7 @@ constexpr std::int64_t kMaxChunkBytes = std::int64_t{64} << 20;
 
 /// The given tokens as a matrix with one row stride, copied if they are not evenly spaced.
 ConstMatrixView token_rows(const ConstTensor3View& x, Range examples, Range tokens, Workspace& copy) {
-  const std::int64_t first = examples.begin * x.batch_stride + tokens.begin * x.token_stride;
-  const Factor rows = flatten({advance(x.data, first, x.dtype), x.dtype, examples.end - examples.begin,
-                               tokens.end - tokens.begin, x.dim, x.batch_stride, x.token_stride},
-                              copy);
+  const Factor rows = flatten(some_tokens(some_examples(x, examples), tokens), copy);
   return {rows.data, x.dtype, rows.batch * rows.tokens, x.dim, rows.row_stride};
 }
 

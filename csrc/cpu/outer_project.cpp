@@ -122,7 +122,7 @@ void project_formed(const ConstTensor3View& a, const ConstTensor3View& delta, co
   for_groups(a.batch, group, num_threads, [&](Range examples, int threads) {
     const std::int64_t count = examples.end - examples.begin;
     const Workspace formed(count * tile_bytes);
-    const MatrixView target{advance(out.data, examples.begin * out.row_stride, acc), acc, count, out.cols, out.row_stride};
+    const MatrixView target = some_rows(out, examples);
     for (std::int64_t begin = -lead; begin < size; begin += tile) {
       const Range entries{larger(begin, 0), smaller(begin + tile, size)};
       const Range rows = whole_rows ? Range{entries.begin / a.dim * a.dim, round_up(entries.end, a.dim)} : entries;
@@ -159,11 +159,6 @@ void project_outer(const ConstTensor3View& a, const ConstTensor3View& delta, con
 void outer_project(const ConstTensor3View& a, const ConstTensor3View& delta, const OuterSketch& sketch,
                    const std::vector<Sketch>& then, std::optional<std::int64_t> slice, const MatrixView& out, int num_threads) {
   check_outer_project(a, delta, sketch, then, slice, out);
-  std::int64_t k = sketch_dim(sketch), widest = 0;
-  for (const Sketch& next : then) {
-    widest = larger(widest, k);
-    k = next.sketch_dim;
-  }
   const DType acc = out.dtype;
   if (a.batch == 0 || a.tokens == 0 || a.dim == 0 || delta.dim == 0) return;
   const std::int64_t offset = slice.value_or(0);
@@ -177,6 +172,8 @@ void outer_project(const ConstTensor3View& a, const ConstTensor3View& delta, con
   }
 
   // Sketches between the first and the last live in two workspaces, for some examples at a time.
+  std::int64_t widest = 0;
+  for (const Sketch& next : then) widest = larger(widest, next.input_dim);
   const std::int64_t row_bytes = widest * dtype_size(acc);
   const std::int64_t group = rows_at_once(row_bytes, kBetweenBytes);
   for_groups(a.batch, group, num_threads, [&](Range examples, int threads) {
@@ -190,9 +187,7 @@ void outer_project(const ConstTensor3View& a, const ConstTensor3View& delta, con
     project_outer(some_examples(a, examples), some_examples(delta, examples), sketch, offset, reached, last, threads);
     for (std::size_t i = 0; i < then.size(); ++i) {
       const bool is_last = i + 1 == then.size();
-      const MatrixView next =
-          is_last ? MatrixView{advance(out.data, examples.begin * out.row_stride, acc), acc, count, k, out.row_stride}
-                  : zeros(to, then[i].sketch_dim);
+      const MatrixView next = is_last ? some_rows(out, examples) : zeros(to, then[i].sketch_dim);
       project({last.data, acc, count, last.cols, last.row_stride}, then[i], i == 0 ? reached.begin : 0, next, threads);
       last = next;
       if (!is_last) std::swap(from, to);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The ways to sketch an outer product that outer_project.cpp chooses from, after its checks, and how they cut a batch.
+/// The sketches of outer products that outer_project.cpp chooses from, after its checks, and how they cut a batch.
 /// batch, tokens >= 1.
 #pragma once
 
