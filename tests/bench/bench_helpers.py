@@ -2,10 +2,13 @@
 
 import json
 import re
+from unittest import mock
 
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
+from fimo_fast.bench import command
 from fimo_fast.bench.case import Case
 from fimo_fast.bench.measured import Entry, Result
 from fimo_fast.bench.operations import outer, outer_project, overhead, project, rows_project, scores
@@ -69,5 +72,7 @@ def write_predictions(path, cases, device="H100 SXM"):
 
 
 def run(*options):
-    done = CliRunner().invoke(app, ["bench", *map(str, options)], env={"COLUMNS": "300"})
+    # Not by COLUMNS: a console takes it when it is made, and readline sets it in some processes.
+    with mock.patch.object(command, "_console", Console(width=300)):
+        done = CliRunner().invoke(app, ["bench", *map(str, options)])
     return done, re.sub(r"[\s│]+", " ", done.output)
