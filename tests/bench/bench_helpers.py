@@ -72,7 +72,7 @@ def write_predictions(path, cases, device="H100 SXM"):
 
 
 def run(*options):
-    # Not by COLUMNS: a console takes it when it is made, and readline sets it in some processes.
+    # A console takes COLUMNS when it is made: that of the command long ago, that of errors now.
     with mock.patch.object(command, "_console", Console(width=300)):
-        done = CliRunner().invoke(app, ["bench", *map(str, options)])
+        done = CliRunner().invoke(app, ["bench", *map(str, options)], env={"COLUMNS": "300"})
     return done, re.sub(r"[\s│]+", " ", done.output)
