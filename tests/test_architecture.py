@@ -29,10 +29,12 @@ MAY_IMPORT = {
     "bench": ("ops", "sketch", "testing", "report", "utils"),
     "cli": ("experiments", "bench", "report", "utils"),
 }
-# The same inside gradients: the folders of it know the values that they make, not what is done with them.
-IN_GRADIENTS = {
-    "rules": ("terms", "batch_axis"),
-    "capture": ("rules", "batch_axis", "parameters", "terms", "inner_products"),
+# The same for the folders inside a package: the files and folders beside them that they may import.
+MAY_IMPORT_INSIDE = {
+    "gradients/rules": ("terms", "batch_axis"),
+    "gradients/capture": ("rules", "batch_axis", "parameters", "terms", "inner_products"),
+    "bench/baselines": ("case", "peak"),
+    "bench/operations": ("baselines", "case", "peak"),
 }
 
 # Each room of csrc includes itself, the rooms named here, and of other rooms nothing.
@@ -188,19 +190,29 @@ def test_python_imports_follow_the_table(path):
         assert other == mine or other in MAY_IMPORT[mine], f"{path.name} imports {module}"
 
 
-@pytest.mark.parametrize("folder", IN_GRADIENTS)
-def test_imports_inside_gradients_follow_the_table(folder):
-    for path in (ROOT / "fimo_fast" / "gradients" / folder).glob("*.py"):
+def test_every_folder_is_in_a_table():
+    folders = {path.parent.relative_to(ROOT / "fimo_fast").as_posix() for path in PYTHON} - {"."}
+    assert folders == {name for name in MAY_IMPORT if (ROOT / "fimo_fast" / name).is_dir()} | set(MAY_IMPORT_INSIDE)
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT_INSIDE)
+def test_imports_inside_a_package_follow_the_table(folder):
+    package, name = folder.split("/")
+    for path in (ROOT / "fimo_fast" / folder).glob("*.py"):
         for module in imported_modules(path):
-            if module.startswith("gradients."):
+            if module.startswith(f"{package}."):
                 other = module.split(".")[1]
-                assert other == folder or other in IN_GRADIENTS[folder], f"{path.name} imports {module}"
+                assert other == name or other in MAY_IMPORT_INSIDE[folder], f"{path.name} imports {module}"
 
 
-@pytest.mark.parametrize("name", [name for name in MAY_IMPORT if (ROOT / "fimo_fast" / name).is_dir()])
-def test_the_docstring_of_a_package_ends_with_what_it_may_import(name):
+DOCSTRINGS = {name: others for name, others in MAY_IMPORT.items() if (ROOT / "fimo_fast" / name).is_dir()}
+DOCSTRINGS |= {name: ("what its package may", *others) for name, others in MAY_IMPORT_INSIDE.items()}
+
+
+@pytest.mark.parametrize("name", DOCSTRINGS)
+def test_the_docstring_of_a_folder_ends_with_what_it_may_import(name):
     text = ast.get_docstring(ast.parse((ROOT / "fimo_fast" / name / "__init__.py").read_text()))
-    assert text.splitlines()[-1] == f"May import: {', '.join(MAY_IMPORT[name]) or 'nothing of fimo_fast'}."
+    assert text.splitlines()[-1] == f"May import: {', '.join(DOCSTRINGS[name]) or 'nothing of fimo_fast'}."
 
 
 def test_only_native_imports_the_extension():

@@ -1,4 +1,7 @@
-"""The cases of each operation: inputs, the kernel's call, its check, the fewest work, and what it is compared with."""
+"""The cases of each operation: inputs, the kernel's call, its check, the least work, and what it is compared with.
+
+May import: what its package may, baselines, case, peak.
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ A rule holds for modules whose ``forward`` is that of the type it names, so a su
 not match, and whose parameters are their own (no reparametrisation). Modules of packages that are not imported here are
 named by a pattern of their class. Every use of a rule is compared with plain differentiation on a few examples before
 it is trusted (`fimo_fast.gradients.capture.plan`), so a class that only has the name of another does no harm.
+
+May import: what its package may, terms, batch_axis.
 """
 
 from __future__ import annotations
