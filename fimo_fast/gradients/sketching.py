@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import ops
 from ..ops.dtypes import accumulator
 from ..problem import Problem
-from ..sketch import Composition, Factored, VectorSketch
+from ..sketch import Composition, VectorSketch
 from .inner_products import chunks
 from .layer_sketch import LayerSketch, MatrixSketch
 from .terms import Convolved, Dense, Outer, Rows, Term
@@ -77,7 +77,7 @@ class Sketches:
         weight = sketch.biases[name]
         own, out = sketch.sketches[weight], out[:, sketch.part(weight)]
         assert isinstance(own, MatrixSketch)
-        m, n = _sides(own)
+        m, n = own.delta_dim, own.a_dim
         value = F.pad(term.value, (term.start, m - term.start - term.width))
         last = torch.zeros(n, dtype=value.dtype, device=value.device)
         last[-1] = 1
@@ -107,7 +107,7 @@ def _add_vector(term: Term, sketch: Any, offset: int, out: Tensor) -> None:
 
 def _add_matrix(term: Term, sketch: MatrixSketch, bias: str | None, out: Tensor) -> None:
     """A matrix by its factors; what is no such product is written as one, Σ_j (column j) e_jᵀ."""
-    m, n = _sides(sketch)
+    m, n = sketch.delta_dim, sketch.a_dim
     columns = n - (bias is not None)
     if isinstance(term, Outer) and term.a.shape[-1] == columns and term.delta.shape[-1] == m:
         a, delta = term.a, term.delta
@@ -119,13 +119,6 @@ def _add_matrix(term: Term, sketch: MatrixSketch, bias: str | None, out: Tensor)
         included = isinstance(term, Outer) and term.partner == bias
         a = F.pad(a, (0, 1), value=1.0 if included else 0.0)
     ops.outer_project(a, delta, sketch, out=out)
-
-
-def _sides(sketch: MatrixSketch) -> tuple[int, int]:
-    """(rows, columns) of the matrices."""
-    if isinstance(sketch, Factored):
-        return sketch.delta.input_dim, sketch.a.input_dim
-    return sketch.delta_dim, sketch.a_dim
 
 
 def _in_type_of(out: Tensor, term: Term) -> Term:

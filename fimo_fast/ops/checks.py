@@ -63,7 +63,7 @@ def refuse_grad(name: str, x: Tensor) -> None:
         )
 
 
-def check_out(out: Any, kind: Any, shape: tuple[int, ...], dtype: Any, like_name: str = "grads") -> None:
+def check_out(out: Any, kind: Any, shape: tuple[int, ...], dtype: Any, like_name: str) -> None:
     """Checks the array that a result is added into."""
     if not isinstance(out, kind):
         raise TypeError(f"out: expected {kind.__name__} like {like_name}, got {type(out).__name__}")

@@ -89,10 +89,7 @@ def _check_outer_sketch(sketch: Sketch, n: int, m: int, offset: int | None) -> i
             f"offset: expected None for a {type(sketch).__name__}, a sketch of the factors of one layer, "
             f"which has no columns for a slice of a longer gradient; got {offset!r}"
         )
-    if isinstance(sketch, Factored):
-        dims = (sketch.a.input_dim, sketch.delta.input_dim)
-    else:
-        dims = (sketch.a_dim, sketch.delta_dim)
+    dims = (sketch.a_dim, sketch.delta_dim)
     if dims != (n, m):
         raise ValueError(
             f"sketch: expected one of {n} (a) and {m} (delta) numbers, like the last dimensions, "

@@ -125,6 +125,8 @@ def _check_order(loader: DataLoader[Any], name: str) -> None:
         got = f"an IterableDataset with {loader.num_workers} workers"
     elif not isinstance(sampler, SequentialSampler):
         got = f"a {type(sampler).__name__}"
+    elif loader.num_workers > 1 and not getattr(loader, "in_order", True):
+        got = f"in_order=False with {loader.num_workers} workers"
     else:
         return
     raise ValueError(

@@ -114,9 +114,19 @@ class Factored:
         _independent(("a", "delta"), self.a, self.delta)
 
     @property
+    def a_dim(self) -> int:
+        """Length of the layer's inputs."""
+        return self.a.input_dim
+
+    @property
+    def delta_dim(self) -> int:
+        """Length of the gradients of its outputs."""
+        return self.delta.input_dim
+
+    @property
     def input_dim(self) -> int:
         """Entries of the outer product."""
-        return self.delta.input_dim * self.a.input_dim
+        return self.delta_dim * self.a_dim
 
     @property
     def sketch_dim(self) -> int:

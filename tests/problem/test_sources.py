@@ -123,6 +123,7 @@ DATASET = Items(as_dict)
         (DataLoader(DATASET, batch_size=4, shuffle=True), "RandomSampler"),
         (DataLoader(DATASET, batch_size=None, shuffle=True), "RandomSampler"),
         (DataLoader(DATASET, batch_size=4, drop_last=True), "drop_last=True"),
+        (DataLoader(DATASET, batch_size=4, num_workers=2, in_order=False), "in_order=False with 2 workers"),
         (DataLoader(Endless(), batch_size=4, drop_last=True), "drop_last=True"),
         (DataLoader(DATASET, batch_size=4, sampler=WeightedRandomSampler([1.0] * 11, 11)), "WeightedRandomSampler"),
         (DataLoader(DATASET, batch_sampler=BatchSampler(RandomSampler(DATASET), 4, False)), "RandomSampler"),
