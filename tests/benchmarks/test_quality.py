@@ -11,7 +11,7 @@ import pytest
 import torch
 from loading import load_from_root
 
-from fimo_fast.ops import reference
+from fimo_fast.ops import sketch_matrices
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,7 +97,7 @@ def test_kinds_called_nested_are():
     nested = [kind for kind in module("kinds").VECTOR if kind.nested]
     assert {kind.name for kind in nested} == {"Rademacher", "Gaussian"}
     for kind in nested:
-        large, small = (reference.sketch_matrix(kind.make(50, k, 3), 0, 50) * k**0.5 for k in (400, 130))
+        large, small = (sketch_matrices.sketch_matrix(kind.make(50, k, 3), 0, 50) * k**0.5 for k in (400, 130))
         torch.testing.assert_close(large[:130], small)
 
 

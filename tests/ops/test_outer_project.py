@@ -7,7 +7,7 @@ import pytest
 import torch
 from op_sketches import OUTER, SLICED, outer_sketches
 
-from fimo_fast.ops import outer_project, project, reference
+from fimo_fast.ops import outer_project, project, reference, sketch_matrices
 from fimo_fast.sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch
 from fimo_fast.testing import assert_same_bits, available_isas, count_kernel_calls, force_isa, sum_tolerance
 
@@ -22,7 +22,7 @@ def factors(batch, tokens, n, m, dtype=torch.float32):
 
 @functools.cache
 def matrix(sketch):
-    return reference.sketch_matrix(sketch, 0, sketch.input_dim)
+    return sketch_matrices.sketch_matrix(sketch, 0, sketch.input_dim)
 
 
 def formed(a, delta):
@@ -89,7 +89,7 @@ def sliced(name, input_dim, n, m):
     offsets = [0, 1, 333, input_dim - m * n]
     if name in ("mask", "grass"):
         mask = sketch if name == "mask" else sketch.first
-        kept = [j for j in reference.mask_coordinates(mask)[0] if m * n < j <= input_dim - m * n]
+        kept = [j for j in sketch_matrices.mask_coordinates(mask)[0] if m * n < j <= input_dim - m * n]
         # The slice's first entry is kept, the last one is, and the one after it.
         offsets += [kept[7], kept[9] + 1 - m * n, kept[11] - m * n]
     return sketch, offsets

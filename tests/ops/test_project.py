@@ -8,7 +8,7 @@ import pytest
 import torch
 from op_sketches import kind, vector_sketches
 
-from fimo_fast.ops import project, reference
+from fimo_fast.ops import project, reference, sketch_matrices
 from fimo_fast.sketch import SJLT, SRHT, Composition, Gaussian, Mask, Rademacher
 from fimo_fast.testing import assert_same_bits, available_isas, count_kernel_calls, force_isa, sum_tolerance
 
@@ -55,26 +55,26 @@ def sequential(grads, sketch):
     """The definition's order of additions, in NumPy scalars of the input's type."""
     x = grads.numpy()
     if isinstance(sketch, Mask):
-        coordinates, lengths = reference.mask_coordinates(sketch)
+        coordinates, lengths = sketch_matrices.mask_coordinates(sketch)
         return x[:, coordinates] * np.sqrt(np.array(lengths, np.float64)).astype(x.dtype)
     nonzeros = sketch.nonzeros if isinstance(sketch, SJLT) else sketch.sketch_dim
     x = x * x.dtype.type(1 / np.sqrt(np.float64(nonzeros)))
     out = np.zeros((len(x), sketch.sketch_dim), x.dtype)
     if isinstance(sketch, Gaussian):
-        entries = reference._gaussian_entries(sketch, torch.arange(sketch.input_dim)).numpy().astype(x.dtype)
+        entries = sketch_matrices._gaussian_entries(sketch, torch.arange(sketch.input_dim)).numpy().astype(x.dtype)
         for row in range(len(x)):
             for j in range(sketch.input_dim):
                 out[row] = fused(np.full(sketch.sketch_dim, x[row, j]), entries[:, j], out[row])
         return out
     if not isinstance(sketch, SRHT):
-        signs = np.sign(reference.sketch_matrix(sketch, 0, sketch.input_dim).numpy())
+        signs = np.sign(sketch_matrices.sketch_matrix(sketch, 0, sketch.input_dim).numpy())
         for j in range(sketch.input_dim):
             for c in np.flatnonzero(signs[:, j]):
                 out[:, c] += x[:, j] if signs[c, j] > 0 else -x[:, j]
         return out
-    length, rows = sketch.block, reference.srht_rows(sketch)
+    length, rows = sketch.block, sketch_matrices.srht_rows(sketch)
     for block in range(0, sketch.input_dim, length):
-        matrix = reference.sketch_matrix(sketch, block, block + length).numpy()
+        matrix = sketch_matrices.sketch_matrix(sketch, block, block + length).numpy()
         y = np.zeros((len(x), length), x.dtype)
         y[:, : x[:, block : block + length].shape[1]] = x[:, block : block + length]
         # Row and column zero of a Hadamard matrix are +1: they show the signs on either side.

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fimo_fast.ops import reference
+from fimo_fast.ops import sketch_matrices
 from fimo_fast.ops.native import _C
 
 # The known answers of the Random123 distribution: counter, key, words.
@@ -54,10 +54,10 @@ def test_implementations_agree(counter, seed):
     expected = python_philox(counter, (seed % 2**32, seed >> 32))
     assert tuple(_C.philox(counter, seed)) == expected
     index = torch.tensor([counter[0] | counter[1] << 32])
-    assert tuple(reference.philox(index, counter[2], counter[3], seed)[0].tolist()) == expected
+    assert tuple(sketch_matrices.philox(index, counter[2], counter[3], seed)[0].tolist()) == expected
 
 
 def test_bits_look_random():
-    words = reference.philox(torch.arange(20000), 0, 0, 1)
-    means = reference._bits(words).double().mean(0)
+    words = sketch_matrices.philox(torch.arange(20000), 0, 0, 1)
+    means = sketch_matrices._bits(words).double().mean(0)
     assert (means - 0.5).abs().max() < 5 * 0.5 / 20000**0.5

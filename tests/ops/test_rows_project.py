@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from op_sketches import ROWS
 
-from fimo_fast.ops import project, reference, rows_project
+from fimo_fast.ops import project, reference, rows_project, sketch_matrices
 from fimo_fast.sketch import SRHT, Composition, Factored, Mask
 from fimo_fast.testing import assert_same_bits, available_isas, count_kernel_calls, force_isa
 
@@ -52,7 +52,7 @@ def test_has_the_bits_of_project(isa, name, size, dtype):
 def test_matches_the_reference(name):
     index, delta = lookups(4, 9, 11, 30, torch.float64)
     sketch = ROWS[name](500)
-    expected = formed(index, delta, 11) @ reference.sketch_matrix(sketch, 123, 123 + 330).T
+    expected = formed(index, delta, 11) @ sketch_matrices.sketch_matrix(sketch, 123, 123 + 330).T
     torch.testing.assert_close(reference.rows_project(index, delta, sketch, 123), expected)
     torch.testing.assert_close(rows_project(index, delta, sketch, 123), expected)
 

@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from fimo_fast import ops
-from fimo_fast.ops import reference
+from fimo_fast.ops import sketch_matrices
 from fimo_fast.sketch import SJLT, SRHT, Gaussian, Mask, Rademacher, TensorSketch
 
 D, K = 2048, 256
@@ -125,7 +125,7 @@ def test_srht_rows_are_a_uniform_sample():
     """24 of 32 rows, over 2000 seeds. Chi-square with the variance of sampling without replacement; 1e-7 to fail."""
     counts = torch.zeros(32, dtype=torch.float64)
     for seed in range(2000):
-        counts[reference.srht_rows(SRHT(100, 24, seed))] += 1
+        counts[sketch_matrices.srht_rows(SRHT(100, 24, seed))] += 1
     # A row's count has variance n (k/L) (1 - k/L); the counts' sum is fixed, which leaves L - 1 degrees of freedom.
     spread = ((counts - 1500) ** 2).sum().item() / (2000 * 0.75 * 0.25) * 31 / 32
     low, high = stats.chi2.isf([1 - 5e-8, 5e-8], 31)
@@ -134,7 +134,7 @@ def test_srht_rows_are_a_uniform_sample():
 
 def test_mask_takes_every_coordinate_of_a_stratum_alike():
     """Over 1000 seeds: places in 16 strata of 8, their pairs for neighbouring seeds and strata; 3e-7 to fail."""
-    places = torch.tensor([reference.mask_coordinates(Mask(128, 16, seed))[0] for seed in range(1000)]) % 8
+    places = torch.tensor([sketch_matrices.mask_coordinates(Mask(128, 16, seed))[0] for seed in range(1000)]) % 8
     assert_uniform(torch.bincount(places.flatten(), minlength=8).double(), 2000)
     for first, second in ((places[:-1], places[1:]), (places[:, :-1], places[:, 1:])):
         pairs = (8 * first + second).flatten()
@@ -145,7 +145,7 @@ def test_tensor_sketch_buckets_are_uniform():
     """Bucket and sign of entries that share no factor; each draws fresh numbers; failure probability 1e-7."""
     sketch = TensorSketch(2000, 2000, 16, seed=8)
     diagonal = torch.arange(2000) * 2001
-    columns = torch.stack([reference.sketch_matrix(sketch, j, j + 1)[:, 0] for j in diagonal[:400].tolist()])
+    columns = torch.stack([sketch_matrices.sketch_matrix(sketch, j, j + 1)[:, 0] for j in diagonal[:400].tolist()])
     bucket, sign = columns.abs().argmax(1), columns.sum(1) > 0
     assert_uniform(torch.bincount(2 * bucket + sign, minlength=32).double(), 400 / 32)
 

@@ -15,7 +15,7 @@ from scipy.stats import binom
 from torch import Tensor
 
 from fimo_fast import ops
-from fimo_fast.ops import reference
+from fimo_fast.ops import sketch_matrices
 from fimo_fast.sketch import SJLT, SRHT, Composition, Factored, Gaussian, Mask, Rademacher, TensorSketch, VectorSketch
 
 SEEDS = range(1000)
@@ -112,7 +112,7 @@ def variance(sketch, x: Tensor, y: Tensor) -> Tensor:
         return _variance_of_factors(sketch, x, y)
     k, products = sketch.sketch_dim, x * y
     if isinstance(sketch, Mask):
-        length = torch.tensor(reference.mask_coordinates(sketch)[1])
+        length = torch.tensor(sketch_matrices.mask_coordinates(sketch)[1])
         stratum = torch.arange(k).repeat_interleave(length)
         squares, sums = (
             torch.zeros(len(x), k, dtype=x.dtype).index_add(1, stratum, p) for p in (products**2, products)
@@ -268,7 +268,7 @@ def first_of_each_stratum(matrix, sketch):
 
 
 def one_seed_for_all(matrix, sketch):
-    return reference.sketch_matrix(type(sketch)(D, sketch.sketch_dim), 0, D)
+    return sketch_matrices.sketch_matrix(type(sketch)(D, sketch.sketch_dim), 0, D)
 
 
 BROKEN = [
@@ -289,7 +289,7 @@ BROKEN = [
 @pytest.mark.parametrize(("name", "change", "check"), BROKEN, ids=lambda x: getattr(x, "__name__", x))
 def test_a_broken_sketch_is_noticed(name, change, check):
     def broken(sketch):
-        return VECTORS @ change(reference.sketch_matrix(sketch, 0, D), sketch).T
+        return VECTORS @ change(sketch_matrices.sketch_matrix(sketch, 0, D), sketch).T
 
     with pytest.raises(AssertionError, match="<Sx, Sy>"):
         check(draw(MAKE[name], range(400), broken))

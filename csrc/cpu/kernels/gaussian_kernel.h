@@ -4,7 +4,7 @@
 ///
 /// A word gives two numbers: its high half the radius sqrt(-2 ln u), u = (2 h + 1) / 2^17, its low half the angle, of which two
 /// bits are signs. Logarithm, sine and cosine are polynomials whose every product and sum is rounded (no fused operation), so
-/// that the bits are the same on every instruction set, on other devices and in reference.py. The coefficients' errors
+/// that the bits are the same on every instruction set, on other devices and in sketch_matrices.py. The coefficients' errors
 /// (1.1e-6 relative, 6e-7 and 6e-8 absolute) are far below what a statistic of 2^32 words could see.
 #pragma once
 

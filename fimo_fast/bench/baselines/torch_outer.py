@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...ops import reference
+from ...ops import reference, sketch_matrices
 from ...sketch import SJLT, Composition, Factored, Mask, Sketch, TensorSketch, VectorSketch
 from ..case import Call, Inputs
 from ..peak import product_type
@@ -54,7 +54,7 @@ def _prepared(sketch: Sketch, like: Tensor) -> Apply:
 def _linear(sketch: VectorSketch, like: Tensor) -> Callable[[Tensor], Tensor]:
     """[B, T, dim] to [B, T, sketch_dim]: kept numbers of a mask, a product with the stored matrix for the others."""
     if isinstance(sketch, Mask):
-        coordinates, lengths = (torch.tensor(x, device=like.device) for x in reference.mask_coordinates(sketch))
+        coordinates, lengths = (torch.tensor(x, device=like.device) for x in sketch_matrices.mask_coordinates(sketch))
         scales = lengths.to(reference.accumulator(like.dtype)).sqrt()
         return lambda x: x.index_select(2, coordinates) * scales
     matrix = _matrix(sketch, like)
@@ -64,18 +64,18 @@ def _linear(sketch: VectorSketch, like: Tensor) -> Callable[[Tensor], Tensor]:
 def _matrix(sketch: VectorSketch, like: Tensor) -> Tensor:
     """[dim, sketch_dim], row-major."""
     dtype = reference.accumulator(like.dtype)
-    return reference.sketch_matrix(sketch, 0, sketch.input_dim, dtype, like.device).T.contiguous()
+    return sketch_matrices.sketch_matrix(sketch, 0, sketch.input_dim, dtype, like.device).T.contiguous()
 
 
 def kept(sketch: Mask, n: int) -> tuple[Tensor, Tensor]:
     """Rows and columns of the entries of G, [m, n], that a mask of its m·n entries keeps."""
-    coordinates = torch.tensor(reference.mask_coordinates(sketch)[0])
+    coordinates = torch.tensor(sketch_matrices.mask_coordinates(sketch)[0])
     return coordinates // n, coordinates % n
 
 
 def _mask(sketch: Mask, like: Tensor) -> Apply:
     rows, columns = (x.to(like.device) for x in kept(sketch, like.shape[-1]))
-    lengths = torch.tensor(reference.mask_coordinates(sketch)[1], device=like.device)
+    lengths = torch.tensor(sketch_matrices.mask_coordinates(sketch)[1], device=like.device)
     scales = lengths.to(reference.accumulator(like.dtype)).sqrt()
 
     def apply(a: Tensor, delta: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def buckets(sketch: SJLT) -> tuple[Tensor, Tensor]:
     found = [
         (part.abs().argmax(0), part.sum(0))
         for begin in range(0, sketch.input_dim, 1024)
-        for part in [reference.sketch_matrix(sketch, begin, min(begin + 1024, sketch.input_dim))]
+        for part in [sketch_matrices.sketch_matrix(sketch, begin, min(begin + 1024, sketch.input_dim))]
     ]
     bucket, sign = zip(*found, strict=True)
     return torch.cat(bucket), torch.cat(sign)

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ...ops import outer_project, reference
+from ...ops import outer_project, reference, sketch_matrices
 from ...sketch import SJLT, SRHT, Composition, Factored, Mask, Rademacher, Sketch, TensorSketch, VectorSketch
 from ..baselines import torch_outer
 from ..case import BALANCE, LINE, Baseline, Bound, Case, Inputs
@@ -135,7 +135,7 @@ def _bytes_read(sketch: Sketch, n: int, m: int, dtype: torch.dtype) -> int:
         return _lines(columns, n, dtype) + _lines(rows, m, dtype)
     if isinstance(sketch, Factored) and isinstance(sketch.a, Mask) and isinstance(sketch.delta, Mask):
         return sum(
-            _lines(torch.tensor(reference.mask_coordinates(mask)[0]), mask.input_dim, dtype)
+            _lines(torch.tensor(sketch_matrices.mask_coordinates(mask)[0]), mask.input_dim, dtype)
             for mask in (sketch.a, sketch.delta)
         )
     return (n + m) * dtype.itemsize
@@ -175,7 +175,7 @@ def expected_sketches(a: Tensor, delta: Tensor, sketch: Sketch) -> Tensor:
         return torch.einsum("btm,btn->bmn", v, u).flatten(1)
     if isinstance(sketch, Mask):
         rows, columns = torch_outer.kept(sketch, a.shape[-1])
-        lengths = torch.tensor(reference.mask_coordinates(sketch)[1])
+        lengths = torch.tensor(sketch_matrices.mask_coordinates(sketch)[1])
         return (delta[:, :, rows] * a[:, :, columns]).sum(1) * lengths.double().sqrt()
     assert isinstance(sketch, TensorSketch)
     (bucket_a, sign_a), (bucket_delta, sign_delta) = (torch_outer.buckets(factor) for factor in sketch.factors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cases import Case, normal, nothing, padded, project
 
-from fimo_fast.ops import reference
+from fimo_fast.ops import sketch_matrices
 from fimo_fast.sketch import Mask
 
 from . import ELEMENTS
@@ -12,7 +12,7 @@ from . import ELEMENTS
 
 def cases() -> list[Case]:
     found = []
-    far = int(reference.mask_coordinates(Mask(2**47 + 11, 50, 9))[0][49])
+    far = int(sketch_matrices.mask_coordinates(Mask(2**47 + 11, 50, 9))[0][49])
     for (dtype, cpp), t in zip(ELEMENTS.items(), ("f32", "bf16", "f16"), strict=True):
         kernels = (f"mask_kernel<{cpp}>",)
 

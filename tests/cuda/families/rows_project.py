@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from cases import Case, normal, padded, rows_project
 
-from fimo_fast.ops import reference
+from fimo_fast.ops import reference, sketch_matrices
 from fimo_fast.sketch import SJLT, SRHT, Gaussian, Mask, Rademacher, VectorSketch
 
 from . import DTYPES, ELEMENTS, F32
@@ -103,7 +103,7 @@ def _not_a_number(kind: str) -> Case:
     for b, t in ((1, 2), (2, 3)):
         others = delta[b : b + 1].double().nan_to_num(0, 0)
         exact[b] = reference.rows_project(index[b : b + 1], others, sketch, 0, out[b : b + 1].double().clone())[0]
-        column = reference.sketch_matrix(sketch, int(index[b, t]) * 70 + 69, int(index[b, t]) * 70 + 70)[:, 0]
+        column = sketch_matrices.sketch_matrix(sketch, int(index[b, t]) * 70 + 69, int(index[b, t]) * 70 + 70)[:, 0]
         exact[b, column != 0] += float(delta[b, t, 69]) * column[column != 0].sign()
     return rows_project(f"rows_project/{kind}_nan", index, delta, sketch, out=out, exact=exact)
 
@@ -227,7 +227,7 @@ def _rows_longer_than_blocks(**more: Any) -> Case:
     for t, column in ((0, 0), (0, 33000), (0, 69999), (1, 1), (1, 32767), (1, 68000)):
         delta[0, t, column] = t + 1.5
         at = offset + int(index[0, t]) * dim + column
-        exact[0] += (t + 1.5) * reference.sketch_matrix(sketch, at, at + 1)[:, 0]
+        exact[0] += (t + 1.5) * sketch_matrices.sketch_matrix(sketch, at, at + 1)[:, 0]
     return rows_project("rows_project/srht_long_rows", index, delta, sketch, offset, exact=exact, heavy=True, **more)
 
 

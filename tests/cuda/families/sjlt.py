@@ -6,7 +6,7 @@ import torch
 from cases import Case, normal, nothing, padded, project
 
 from fimo_fast import SJLT
-from fimo_fast.ops import reference
+from fimo_fast.ops import sketch_matrices
 
 from . import ELEMENTS
 
@@ -29,7 +29,7 @@ def _nan() -> Case:
     sketch = SJLT(700, 50, 3, 2)
     grads, out = normal(5, 700), torch.zeros(5, 50)
     case = project("sjlt/nan", grads, sketch, out=out)
-    matrix = reference.sketch_matrix(sketch, 0, 700)
+    matrix = sketch_matrices.sketch_matrix(sketch, 0, 700)
     exact = case.expected["out"][0]
     for row, column, value in ((1, 600, float("nan")), (4, 3, float("inf"))):
         grads[row, column] = value

@@ -6,7 +6,7 @@ import torch
 from cases import Case, normal, nothing, padded
 from torch import Tensor
 
-from fimo_fast.ops import reference
+from fimo_fast.ops import reference, sketch_matrices
 from fimo_fast.ops.sketch_args import to_args
 from fimo_fast.sketch import SRHT
 
@@ -27,7 +27,7 @@ def _hadamard(x: Tensor) -> Tensor:
 
 def _signs(start: int, count: int, stream: int, seed: int) -> Tensor:
     """Those of `count` blocks of 128 from block `start` on, float64 [count, 128]."""
-    words = reference.philox(torch.arange(start, start + count), 0, stream, seed)
+    words = sketch_matrices.philox(torch.arange(start, start + count), 0, stream, seed)
     bits = (words[:, :, None] >> torch.arange(32)) & 1
     return 1.0 - 2.0 * bits.reshape(count, 128).double()
 
@@ -35,16 +35,16 @@ def _signs(start: int, count: int, stream: int, seed: int) -> Tensor:
 def exact(grads: Tensor, sketch: SRHT, offset: int) -> Tensor:
     """The sketch in float64, by fast transforms: a matrix would be too large for long blocks."""
     block, k = sketch.block, sketch.sketch_dim
-    rows = torch.tensor(reference.srht_rows(sketch))
+    rows = torch.tensor(sketch_matrices.srht_rows(sketch))
     first, last = offset // block, (offset + grads.shape[1] - 1) // block + 1
     start = first * block
     x = torch.zeros(len(grads), (last - first) * block, dtype=torch.float64)
     x[:, offset - start : offset - start + grads.shape[1]] = grads.double()
     low = start // 128
-    signs = _signs(low, (last * block + 127) // 128 - low, reference.STREAM_SRHT_IN, sketch.seed).flatten()
+    signs = _signs(low, (last * block + 127) // 128 - low, sketch_matrices.STREAM_SRHT_IN, sketch.seed).flatten()
     y = _hadamard((x * signs[start - low * 128 :][: x.shape[1]]).reshape(len(grads), last - first, block))[:, :, rows]
     calls = (k + 127) // 128
-    out = _signs(first * calls, (last - first) * calls, reference.STREAM_SRHT_OUT, sketch.seed)
+    out = _signs(first * calls, (last - first) * calls, sketch_matrices.STREAM_SRHT_OUT, sketch.seed)
     return (y * out.reshape(last - first, -1)[:, :k]).sum(1) * k**-0.5
 
 

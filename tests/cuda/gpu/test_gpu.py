@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fimo_fast import ops
-from fimo_fast.ops import reference, torch_cuda
+from fimo_fast.ops import reference, sketch_matrices, torch_cuda
 from fimo_fast.sketch import SJLT, SRHT, Gaussian, Mask, Rademacher, TensorSketch
 from fimo_fast.testing import assert_same_bits
 from gpu.calls import (
@@ -291,5 +291,7 @@ def test_the_reference_runs_on_the_device():
             reference.project(grads.cuda(), sketch).cpu(), reference.project(grads, sketch), rtol=1e-4, atol=1e-5
         )
     sketch = TensorSketch(20, 15, 32)
-    matrices = [reference.sketch_matrix(sketch, 0, 300, torch.float32, device).cpu() for device in ("cuda", "cpu")]
+    matrices = [
+        sketch_matrices.sketch_matrix(sketch, 0, 300, torch.float32, device).cpu() for device in ("cuda", "cpu")
+    ]
     assert torch.equal(*matrices)
