@@ -1,6 +1,7 @@
 """Builds of the C++ tests (tests/cpp). They stay in pytest's cache: the next run compiles only what changed."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,7 +16,15 @@ def run(*command, **options):
 
 def build(folder, *options):
     """Configures and builds the library and its C++ tests in `folder`; returns the folder with the programs."""
-    common = ["-G", "Ninja", "-DFIMO_TESTS=ON", "-DFIMO_CUDA=OFF", "-DFIMO_INSTALL_DEV=OFF"]
+    # The ninja of now: that of another environment may be gone.
+    common = [
+        "-G",
+        "Ninja",
+        f"-DCMAKE_MAKE_PROGRAM={shutil.which('ninja')}",
+        "-DFIMO_TESTS=ON",
+        "-DFIMO_CUDA=OFF",
+        "-DFIMO_INSTALL_DEV=OFF",
+    ]
     for command in (
         ["cmake", "-S", ROOT, "-B", folder, *common, *options],
         ["cmake", "--build", folder, "-j", str(os.cpu_count() or 1)],

@@ -127,7 +127,9 @@ def run_cmake(source: Path, folder: Path, *options: str, target: str) -> Path:
     Raises:
         RuntimeError: something does not compile.
     """
-    configure = ["cmake", "-S", source, "-B", folder, "-G", "Ninja", *options]
+    # The ninja of now: that of another environment may be gone.
+    ninja = f"-DCMAKE_MAKE_PROGRAM={shutil.which('ninja')}"
+    configure = ["cmake", "-S", source, "-B", folder, "-G", "Ninja", ninja, *options]
     jobs = str(os.cpu_count() or 1)
     for command in (configure, ["cmake", "--build", folder, "-j", jobs, "--target", target]):
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, errors="replace")
