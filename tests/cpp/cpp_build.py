@@ -17,14 +17,8 @@ def run(*command, **options):
 def build(folder, *options):
     """Configures and builds the library and its C++ tests in `folder`; returns the folder with the programs."""
     # The ninja of now: that of another environment may be gone.
-    common = [
-        "-G",
-        "Ninja",
-        f"-DCMAKE_MAKE_PROGRAM={shutil.which('ninja')}",
-        "-DFIMO_TESTS=ON",
-        "-DFIMO_CUDA=OFF",
-        "-DFIMO_INSTALL_DEV=OFF",
-    ]
+    ninja = f"-DCMAKE_MAKE_PROGRAM={shutil.which('ninja')}"
+    common = ["-G", "Ninja", ninja, "-DFIMO_TESTS=ON", "-DFIMO_CUDA=OFF", "-DFIMO_INSTALL_DEV=OFF"]
     for command in (
         ["cmake", "-S", ROOT, "-B", folder, *common, *options],
         ["cmake", "--build", folder, "-j", str(os.cpu_count() or 1)],
