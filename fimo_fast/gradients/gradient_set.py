@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -62,8 +62,8 @@ class GradientSet:
                 key: [in_own_memory(with_bias(term), given) for term in each]
                 for key, each in stream.collect(batch).items()
             }
+            _check_finite(terms, name, len(found))
             found._append(len(batch), terms)
-        found.check_finite(name)
         return found
 
     @classmethod
@@ -180,10 +180,10 @@ class GradientSet:
         Raises:
             FloatingPointError: Names the parameter and the first such example.
         """
-        for some, groups in self.terms():
-            for key, each in groups.items():
-                for tensor in itertools.chain.from_iterable(map(tensors, each)):
-                    check_finite(tensor, f"{name} gradients of {key}", some.start)
+        at = 0
+        for count, terms in self._groups:
+            _check_finite(terms, name, at)
+            at += count
 
     def _counted(self) -> Iterator[tuple[int, dict[str, list[Held]]]]:
         for some, terms in self.terms():
@@ -212,6 +212,12 @@ def check_set(given: object, problem: Problem, name: str) -> None:
         raise TypeError(f"{name}: expected a GradientSet, got {type(given).__name__}")
     if given.problem.shapes != problem.shapes:
         raise ValueError(f"{name}: expected gradients of {problem!r}, got those of {given.problem!r}")
+
+
+def _check_finite(terms: Mapping[str, list[Held]], name: str, start: int) -> None:
+    for key, each in terms.items():
+        for tensor in itertools.chain.from_iterable(map(tensors, each)):
+            check_finite(tensor, f"{name} gradients of {key}", start)
 
 
 class Products:
